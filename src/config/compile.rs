@@ -1,0 +1,1 @@
+//! Raw to plan: one function a rule, each pushes diagnostics.

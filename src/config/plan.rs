@@ -1,0 +1,225 @@
+//! What we will run: plans are valid by construction and compare with `==`.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::time::Duration;
+
+use ipnet::IpNet;
+
+use super::value::{Bind, Bitrate, Destination, Dscp, FlowName, Gather, Interface};
+
+/// One flow: what arrives, and where it goes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FlowPlan {
+    /// The stem of the flow's file.
+    pub name: FlowName,
+    /// Free text for people.
+    pub description: String,
+    /// `false`: defined, but stopped (state `standby`).
+    pub enabled: bool,
+    /// The gather budget in force: the flow's own, or `[defaults]`.
+    pub gather: Gather,
+    /// Free labels.
+    pub tags: BTreeMap<String, String>,
+    /// By name; at least one.
+    pub sources: BTreeMap<String, SourcePlan>,
+    /// By name; may be empty.
+    pub outputs: BTreeMap<String, OutputPlan>,
+}
+
+/// One source of a flow.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SourcePlan {
+    /// Free text for people.
+    pub description: String,
+    /// `false`: not opened.
+    pub enabled: bool,
+    /// How its datagrams are read.
+    pub protocol: SourceProtocol,
+    /// Where it receives; a multicast group is joined.
+    pub bind: Bind,
+    /// The interface to bind to or join on; `None`: the system's choice.
+    pub interface: Option<Interface>,
+    /// The senders of a source-specific multicast join; empty: any-source.
+    pub multicast_sources: Vec<IpAddr>,
+    /// Who may send; `None`: everybody (allowed only for loopback and multicast).
+    pub allow: Option<Vec<IpNet>>,
+    /// What comes above this is dropped and counted.
+    pub max_bitrate: Option<Bitrate>,
+}
+
+/// How a source's datagrams are read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SourceProtocol {
+    /// Transport-stream packets straight in UDP.
+    Udp,
+    /// RTP (RFC 3550, RFC 2250).
+    Rtp {
+        /// How long a packet may wait for those before it. Zero: none is held back.
+        reorder_window: Duration,
+    },
+}
+
+impl SourceProtocol {
+    /// The name in configuration and status.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Udp => "udp",
+            Self::Rtp { .. } => "rtp",
+        }
+    }
+}
+
+/// One output of a flow.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OutputPlan {
+    /// Free text for people.
+    pub description: String,
+    /// `false`: nothing is sent.
+    pub enabled: bool,
+    /// What is sent.
+    pub protocol: OutputProtocol,
+    /// To whom; unicast or multicast.
+    pub destination: Destination,
+    /// The interface packets leave by; `None`: the route's.
+    pub interface: Option<Interface>,
+    /// The local port; `None`: one of the system's choice, shared by the flow's outputs.
+    pub source_port: Option<u16>,
+    /// Time to live or hop limit, 1 to 255; `None`: 16 for multicast, 64 for unicast.
+    pub ttl: Option<u8>,
+    /// On every packet that leaves.
+    pub dscp: Dscp,
+}
+
+/// What an output sends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OutputProtocol {
+    /// Transport-stream packets straight in UDP.
+    Udp {
+        /// 1 to 7 transport-stream packets a datagram; `None`: as received.
+        datagram_packets: Option<u8>,
+    },
+    /// RTP (RFC 3550, RFC 2250).
+    Rtp(RtpHeader),
+}
+
+/// Where an RTP output's headers come from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RtpHeader {
+    /// Made by this output.
+    Regenerate {
+        /// 0 to 127; 33 is MP2T.
+        payload_type: u8,
+        /// `None`: a random one.
+        ssrc: Option<u32>,
+    },
+    /// The source's RTP packet, unchanged.
+    Passthrough,
+}
+
+impl OutputProtocol {
+    /// The name in configuration and status.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Udp { .. } => "udp",
+            Self::Rtp(_) => "rtp",
+        }
+    }
+}
+
+/// The appliance: what `mediaconnect.toml` says, with all defaults filled in.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DaemonPlan {
+    /// `[log]`.
+    pub log: LogPlan,
+    /// `[http]`.
+    pub http: HttpPlan,
+    /// `[control]`.
+    pub control: ControlPlan,
+    /// `[networks.*]`.
+    pub networks: BTreeMap<String, Interface>,
+    /// `[defaults] gather`.
+    pub gather: Gather,
+    /// `[limits]`.
+    pub limits: Limits,
+}
+
+/// `[log]`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LogPlan {
+    /// A level or a filter such as `info,mediaconnect::flow=debug`.
+    pub level: String,
+    /// Where lines go; empty: the journal where systemd started us, else stderr.
+    pub targets: Vec<LogTarget>,
+    /// For `LogTarget::Syslog`.
+    pub syslog: SyslogPlan,
+}
+
+/// Where log lines go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum LogTarget {
+    /// The systemd journal, by its native protocol.
+    Journal,
+    /// `[log.syslog]`.
+    Syslog,
+    /// Standard error.
+    Stderr,
+}
+
+/// `[log.syslog]`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SyslogPlan {
+    /// Who takes the lines.
+    pub server: SyslogServer,
+    /// The line's form.
+    pub format: SyslogFormat,
+    /// The facility's code, 0 to 23 (RFC 5424, table 1); 3 is `daemon`.
+    pub facility: u8,
+}
+
+/// Who takes syslog lines.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum SyslogServer {
+    /// A local socket such as `/dev/log`.
+    Path(std::path::PathBuf),
+    /// A datagram a line.
+    Udp(Destination),
+    /// Octet-counted lines (RFC 6587).
+    Tcp(Destination),
+}
+
+/// The form of a syslog line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SyslogFormat {
+    /// BSD syslog; for a path the local form, without a host name.
+    Rfc3164,
+    /// With structured data.
+    Rfc5424,
+}
+
+/// `[http]`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HttpPlan {
+    /// Addresses of the read-only listener; empty: off.
+    pub listen: Vec<std::net::SocketAddr>,
+}
+
+/// `[control]`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ControlPlan {
+    /// The group that may act.
+    pub operators: String,
+    /// The group that may read; `None`: everyone.
+    pub readers: Option<String>,
+}
+
+/// `[limits]`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// Most flow files.
+    pub max_flows: usize,
+    /// Most outputs of one flow.
+    pub max_outputs_per_flow: usize,
+    /// Data-plane threads; 0: one a core.
+    pub workers: usize,
+}

@@ -1,0 +1,1 @@
+//! The serde model: what is written, with spans; nothing is decided here.

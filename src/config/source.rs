@@ -1,0 +1,1 @@
+//! One file: its bytes, its lines, offset to line and column.

@@ -1,0 +1,3 @@
+//! The corridor: files in the order a packet walks.
+
+pub mod stats;

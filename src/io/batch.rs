@@ -1,0 +1,1 @@
+//! Buffers and headers reused from batch to batch.

@@ -1,0 +1,1 @@
+//! Monotonic time, and the kernel's receive time stamps.

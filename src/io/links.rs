@@ -1,0 +1,1 @@
+//! The interfaces of this host, and word of their changes.

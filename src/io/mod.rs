@@ -1,0 +1,9 @@
+//! The wiring: sockets in batches, readiness, precise timers. The only room with unsafe code.
+
+pub mod batch;
+pub mod clock;
+pub mod links;
+pub mod multicast;
+pub mod open;
+pub mod reactor;
+mod sys;

@@ -1,0 +1,1 @@
+//! Joins and leaves by interface index.

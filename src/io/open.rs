@@ -1,0 +1,1 @@
+//! From what a plan says to a socket.

@@ -1,0 +1,1 @@
+//! Readiness and precise timers of one shard.

@@ -1,0 +1,1 @@
+//! Every condition: its code, severity, message and next step.

@@ -1,0 +1,1 @@
+//! Every log-worthy fact, with a stable id and its fields.

@@ -1,0 +1,1 @@
+//! The routes, on the control socket and on [http] listen.

@@ -1,0 +1,1 @@
+//! Records to the systemd journal by its native protocol.

@@ -1,0 +1,1 @@
+//! From an event to the journal, syslog or standard error.

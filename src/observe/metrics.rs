@@ -1,0 +1,1 @@
+//! The status documents as Prometheus text.

@@ -1,0 +1,10 @@
+//! The windows: events, logs, status, metrics.
+
+pub mod condition;
+pub mod event;
+pub mod http;
+mod journal;
+pub mod log;
+pub mod metrics;
+pub mod status;
+mod syslog;

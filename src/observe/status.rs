@@ -1,0 +1,278 @@
+//! The documents of `/v1/status` and `/v1/flows`: what the daemon says of itself, and what `mediaconnectctl` reads.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::config::diagnostic::Diagnostic;
+
+/// `/v1/status`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct StatusDoc {
+    /// Of the daemon.
+    pub version: String,
+    /// Since the daemon started.
+    pub uptime_seconds: u64,
+    /// Of the last reload.
+    pub config: ConfigDoc,
+    /// Counts of flows by state.
+    pub flows: FlowCounts,
+    /// What is wrong with the appliance as a whole.
+    pub conditions: Vec<ConditionDoc>,
+}
+
+/// The configuration in force.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct ConfigDoc {
+    /// Counts the reloads that changed something, from 1 at start.
+    pub generation: u64,
+    /// RFC 3339, UTC.
+    pub last_reload: String,
+    /// Whether every file was accepted.
+    pub success: bool,
+    /// Of the last reload: errors and warnings.
+    pub diagnostics: Vec<Diagnostic>,
+}
+
+/// Counts of flows by state.
+#[derive(Debug, Clone, Copy, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct FlowCounts {
+    /// All of them.
+    pub total: usize,
+    /// Sockets open.
+    pub active: usize,
+    /// Defined but stopped.
+    pub standby: usize,
+    /// Opening or resolving.
+    #[serde(default)]
+    pub starting: usize,
+    /// Cannot open.
+    pub error: usize,
+    /// A newer file was rejected and the last good one runs.
+    pub stale: usize,
+}
+
+/// `/v1/flows`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct FlowsDoc {
+    /// In the order of their names.
+    pub flows: Vec<FlowDoc>,
+}
+
+/// A flow's state.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum FlowState {
+    /// Its sockets are open.
+    Active,
+    /// `enabled = false`, or stopped by an operator.
+    Standby,
+    /// Opening or resolving.
+    Starting,
+    /// Cannot open; retried.
+    Error,
+}
+
+/// `/v1/flows/NAME`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct FlowDoc {
+    /// The stem of the flow's file.
+    pub name: String,
+    /// In words.
+    pub state: FlowState,
+    /// A newer file was rejected and the last good one runs.
+    pub stale_config: bool,
+    /// From the file.
+    pub tags: BTreeMap<String, String>,
+    /// From the file.
+    pub description: String,
+    /// How long packets may be gathered: `"auto"` or a duration.
+    pub gather: String,
+    /// What an operator set against the file; absent: nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub operator_override: Option<OverrideDoc>,
+    /// By name.
+    pub sources: BTreeMap<String, SourceDoc>,
+    /// By name.
+    pub outputs: BTreeMap<String, OutputDoc>,
+    /// What is wrong, worst first.
+    pub conditions: Vec<ConditionDoc>,
+}
+
+/// An operator's word against the file.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct OverrideDoc {
+    /// `start`, `stop`, `enable` or `disable`.
+    pub action: String,
+    /// Who: the user's name, or `uid N`.
+    pub by: String,
+    /// RFC 3339, UTC.
+    pub since: String,
+}
+
+/// A source's state.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum SourceState {
+    /// Not open, or nothing has come yet.
+    Idle,
+    /// Opening, resolving or calling.
+    Connecting,
+    /// Media arrives.
+    Receiving,
+    /// Media came, and stopped.
+    Lost,
+}
+
+/// A source of a flow. Counters run from the flow's start.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct SourceDoc {
+    /// `udp`, `rtp`, …
+    pub protocol: String,
+    /// In words.
+    pub state: SourceState,
+    /// Its packets are the flow's.
+    pub on_air: bool,
+    /// From the file.
+    pub description: String,
+    /// Where it receives, as written.
+    pub bind: String,
+    /// Who sends.
+    pub peers: Vec<PeerDoc>,
+    /// Media, over the last second.
+    pub bitrate_bps: u64,
+    /// Media datagrams accepted.
+    pub packets: u64,
+    /// Bytes of transport stream accepted.
+    pub bytes: u64,
+    /// Missing before any recovery.
+    pub packets_lost: u64,
+    /// Of those, brought back.
+    pub packets_recovered: u64,
+    /// Of those, gone for good.
+    pub packets_unrecovered: u64,
+    /// Came twice, and were dropped once.
+    pub packets_duplicate: u64,
+    /// Came out of order, and were put in order.
+    pub packets_reordered: u64,
+    /// Came after their place had been given up, and were dropped.
+    pub packets_late: u64,
+    /// From addresses that `allow` does not list.
+    pub packets_denied: u64,
+    /// The last of those addresses, newest first, at most four.
+    pub denied_addresses: Vec<String>,
+    /// Not what the protocol says.
+    pub packets_invalid: u64,
+    /// Why they were invalid: reason to count, without zeroes.
+    pub invalid: BTreeMap<String, u64>,
+    /// Above `max-bitrate`.
+    pub packets_over_bitrate: u64,
+    /// Lost by the kernel because the receive buffer was full.
+    pub packets_kernel_dropped: u64,
+    /// Transport-stream packets without 0x47 in place, passed on.
+    pub sync_errors: u64,
+    /// Interarrival jitter, RFC 3550 section 6.4.1, in ms; absent without RTP.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub jitter_ms: Option<f64>,
+    /// The RTP stream's SSRC, as `0x%08x`; absent without RTP.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ssrc: Option<String>,
+    /// How often the stream began anew: another SSRC, or a jump in sequence.
+    pub restarts: u64,
+    /// The socket's receive buffer as the kernel granted it, in bytes; 0: not open.
+    pub receive_buffer_bytes: u64,
+}
+
+/// Who is at the other end.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct PeerDoc {
+    /// Address and port.
+    pub address: String,
+    /// RFC 3339, UTC.
+    pub since: String,
+}
+
+/// An output's state.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum OutputState {
+    /// Not open, or nothing to send.
+    Idle,
+    /// Opening or resolving.
+    Connecting,
+    /// Packets leave.
+    Sending,
+    /// The last ones could not be sent.
+    Error,
+}
+
+/// An output of a flow. Counters run from the flow's start.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct OutputDoc {
+    /// `udp`, `rtp`, …
+    pub protocol: String,
+    /// In words.
+    pub state: OutputState,
+    /// From the file.
+    pub description: String,
+    /// As written.
+    pub destination: String,
+    /// What an operator set against the file; absent: nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub operator_override: Option<OverrideDoc>,
+    /// To whom.
+    pub peers: Vec<PeerDoc>,
+    /// Media, over the last second.
+    pub bitrate_bps: u64,
+    /// Datagrams sent.
+    pub packets: u64,
+    /// Bytes of transport stream sent.
+    pub bytes: u64,
+    /// Could not be sent.
+    pub packets_dropped: u64,
+    /// Sent again on request.
+    pub packets_retransmitted: u64,
+    /// Errors by name, without zeroes.
+    pub errors: BTreeMap<String, u64>,
+    /// The RTP stream's SSRC, as `0x%08x`; absent without RTP or with `header = "passthrough"`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ssrc: Option<String>,
+}
+
+/// How bad a condition is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Severity {
+    /// Media is lost or does not move.
+    Critical,
+    /// Something does not work.
+    Major,
+    /// Something should be looked at.
+    Minor,
+    /// For information.
+    Info,
+}
+
+/// Something that is not as it should be.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct ConditionDoc {
+    /// A stable word, such as `stale-config`.
+    pub code: String,
+    /// How bad.
+    pub severity: Severity,
+    /// RFC 3339, UTC.
+    pub since: String,
+    /// What is wrong, with its figure.
+    pub message: String,
+    /// What to do next.
+    pub help: String,
+}

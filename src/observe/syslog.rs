@@ -1,0 +1,1 @@
+//! Lines to a syslog server, with reconnect.

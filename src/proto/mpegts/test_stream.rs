@@ -1,0 +1,1 @@
+//! A transport stream that proves its own arrival.

@@ -1,0 +1,1 @@
+//! The RTP fixed header, RFC 3550 section 5.1.

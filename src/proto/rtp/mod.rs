@@ -1,0 +1,5 @@
+//! RTP, RFC 3550, as it carries MPEG-TS (RFC 2250).
+
+pub mod header;
+pub mod reorder;
+pub mod stats;

@@ -1,0 +1,1 @@
+//! Back in order, within a window.

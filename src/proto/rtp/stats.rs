@@ -1,0 +1,1 @@
+//! Loss and jitter, RFC 3550 appendix A.

@@ -1,0 +1,1 @@
+//! Sequence numbers and media time that wrap.

@@ -1,0 +1,108 @@
+//! What an operator may ask of the supervisor. The HTTP routes turn requests into these; the supervisor answers.
+
+use serde::{Deserialize, Serialize};
+use tokio::sync::{mpsc, oneshot};
+
+use crate::config::diagnostic::Diagnostic;
+use crate::config::diff::Change;
+use crate::config::value::FlowName;
+
+/// Who asks, by the socket's peer credentials.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Actor {
+    /// The user's id.
+    pub uid: u32,
+    /// The process.
+    pub pid: i32,
+    /// The user's name, or `uid N`.
+    pub name: String,
+}
+
+/// What is asked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Command {
+    /// Read the files and apply them.
+    Reload,
+    /// Read the files and say what a reload would do.
+    Plan,
+    /// Run a flow whatever its file says.
+    Start(FlowName),
+    /// Stop a flow whatever its file says.
+    Stop(FlowName),
+    /// Drop what `Start` or `Stop` set.
+    ClearFlow(FlowName),
+    /// Run an output whatever the file says.
+    Enable(FlowName, String),
+    /// Stop an output whatever the file says.
+    Disable(FlowName, String),
+    /// Drop what `Enable` or `Disable` set.
+    ClearOutput(FlowName, String),
+    /// Close and open all of a flow.
+    Restart(FlowName),
+    /// Close and open one source.
+    RestartSource(FlowName, String),
+    /// Close and open one output.
+    RestartOutput(FlowName, String),
+    /// Hold changes back: of one flow, or of all; until a time, or until `Thaw`.
+    Freeze(Option<FlowName>, Option<std::time::SystemTime>),
+    /// Let them through again, and apply what waits.
+    Thaw(Option<FlowName>),
+    /// Make the flow's task panic; for tests, in debug builds only.
+    Panic(FlowName),
+}
+
+/// The answer to `Reload` and `Plan`.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub struct Outcome {
+    /// Per flow, in the order of names.
+    pub changes: Vec<Change>,
+    /// Of all files.
+    pub diagnostics: Vec<Diagnostic>,
+}
+
+/// Why a command was not carried out.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    /// No flow, source or output of that name.
+    #[error("{0}")]
+    NotFound(String),
+    /// It makes no sense now.
+    #[error("{0}")]
+    Conflict(String),
+    /// The daemon is stopping.
+    #[error("the daemon is stopping")]
+    Stopping,
+}
+
+/// A command on its way to the supervisor.
+#[derive(Debug)]
+pub struct Request {
+    /// What is asked.
+    pub command: Command,
+    /// Who asks.
+    pub actor: Actor,
+    /// Where the answer goes.
+    pub reply: oneshot::Sender<Result<Outcome, Refusal>>,
+}
+
+/// The way to the supervisor.
+#[derive(Debug, Clone)]
+pub struct Handle(mpsc::Sender<Request>);
+
+impl Handle {
+    /// A handle, and the end that the supervisor reads.
+    pub fn new() -> (Self, mpsc::Receiver<Request>) {
+        let (tx, rx) = mpsc::channel(64);
+        (Self(tx), rx)
+    }
+
+    /// Ask, and wait until it is done.
+    ///
+    /// # Errors
+    /// A refusal says why nothing was done.
+    pub async fn ask(&self, command: Command, actor: Actor) -> Result<Outcome, Refusal> {
+        let (reply, answer) = oneshot::channel();
+        self.0.send(Request { command, actor, reply }).await.map_err(|_| Refusal::Stopping)?;
+        answer.await.map_err(|_| Refusal::Stopping)?
+    }
+}

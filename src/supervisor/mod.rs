@@ -1,0 +1,5 @@
+//! The hall: plans become running flows.
+
+pub mod control;
+pub mod service;
+pub mod watch;

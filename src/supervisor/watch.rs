@@ -1,0 +1,1 @@
+//! What makes the supervisor look at the files again.
