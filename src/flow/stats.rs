@@ -1,1 +1,235 @@
-//! The figures of a flow: written by its task alone, read as a snapshot.
+//! The figures of a flow: written by its task alone, read by anybody as a snapshot.
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{LazyLock, Mutex};
+use std::time::{Duration, Instant, SystemTime};
+
+/// A figure with one writer: no read-modify-write cycle, so it costs what an ordinary variable costs.
+#[derive(Debug, Default)]
+pub struct Figure(AtomicU64);
+
+impl Figure {
+    /// Count `n` more. Only the flow's own task may call this.
+    pub fn add(&self, n: u64) {
+        self.0.store(self.0.load(Relaxed).wrapping_add(n), Relaxed);
+    }
+
+    /// Replace the value. Only the flow's own task may call this.
+    pub fn set(&self, value: u64) {
+        self.0.store(value, Relaxed);
+    }
+
+    /// The value now.
+    pub fn value(&self) -> u64 {
+        self.0.load(Relaxed)
+    }
+}
+
+/// A moment on the monotonic clock, or never.
+#[derive(Debug, Default)]
+pub struct Moment(Figure);
+
+static EPOCH: LazyLock<Instant> = LazyLock::new(Instant::now);
+
+impl Moment {
+    /// Remember `now`.
+    pub fn set(&self, now: Instant) {
+        let since = now.saturating_duration_since(*EPOCH).as_nanos();
+        self.0.set(u64::try_from(since).unwrap_or(u64::MAX).max(1));
+    }
+
+    /// The moment; `None`: never.
+    pub fn value(&self) -> Option<Instant> {
+        let ns = self.0.value();
+        (ns != 0).then(|| *EPOCH + Duration::from_nanos(ns))
+    }
+}
+
+/// Fix the start of the process's monotonic time, before any [`Moment`] is set.
+pub fn start_clock() {
+    LazyLock::force(&EPOCH);
+}
+
+/// Why a datagram was not what its source's protocol says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(usize)]
+pub enum Invalid {
+    /// RTP with a transport stream inside, on a source without RTP.
+    RtpOnUdp,
+    /// A bare transport stream, on an RTP source.
+    TsOnRtp,
+    /// RTP with something else inside.
+    RtpNotTs,
+    /// RTP with a transport stream inside, but its payload type is neither 33 nor dynamic.
+    PayloadType,
+    /// RTCP on the media port.
+    Rtcp,
+    /// Transport-stream packets of 204 bytes.
+    Ts204,
+    /// It begins like a transport stream, but its length is no multiple of 188.
+    CutTs,
+    /// No bytes at all.
+    Empty,
+    /// None of these.
+    NotTs,
+    /// A packet of another RTP stream than the one that runs.
+    StrayRtp,
+    /// Larger than any datagram we take.
+    Truncated,
+}
+
+impl Invalid {
+    /// All of them, in the order of their numbers.
+    pub const ALL: [Self; 11] = [Self::RtpOnUdp, Self::TsOnRtp, Self::RtpNotTs, Self::PayloadType, Self::Rtcp, Self::Ts204, Self::CutTs, Self::Empty, Self::NotTs, Self::StrayRtp, Self::Truncated];
+
+    /// The name in status.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::RtpOnUdp => "rtp-on-udp-source",
+            Self::TsOnRtp => "plain-ts-on-rtp-source",
+            Self::RtpNotTs => "rtp-not-mpeg-ts",
+            Self::PayloadType => "rtp-payload-type",
+            Self::Rtcp => "rtcp",
+            Self::Ts204 => "ts-204-byte-packets",
+            Self::CutTs => "cut-mpeg-ts",
+            Self::Empty => "empty",
+            Self::NotTs => "not-mpeg-ts",
+            Self::StrayRtp => "stray-rtp",
+            Self::Truncated => "truncated",
+        }
+    }
+}
+
+/// How many addresses a source remembers, of senders and of those denied.
+pub const ADDRESSES: usize = 4;
+
+/// The addresses a source has seen last.
+#[derive(Debug, Clone, Default)]
+pub struct Seen {
+    /// Who sends, newest first, and since when.
+    pub peers: Vec<(SocketAddr, SystemTime)>,
+    /// Whom `allow` turned away, newest first.
+    pub denied: Vec<IpAddr>,
+}
+
+/// A source's figures, from the flow's start.
+#[derive(Debug, Default)]
+pub struct SourceStats {
+    /// Media datagrams accepted.
+    pub packets: Figure,
+    /// Bytes of transport stream accepted.
+    pub bytes: Figure,
+    /// Missing for good.
+    pub lost: Figure,
+    /// Came twice.
+    pub duplicate: Figure,
+    /// Put back in order.
+    pub reordered: Figure,
+    /// Came after their place had been given up.
+    pub late: Figure,
+    /// From addresses `allow` does not list.
+    pub denied: Figure,
+    /// Not what the protocol says, by reason.
+    pub invalid: [Figure; Invalid::ALL.len()],
+    /// Above `max-bitrate`.
+    pub over_bitrate: Figure,
+    /// Lost by the kernel for want of receive buffer.
+    pub kernel_dropped: Figure,
+    /// Transport-stream packets without a sync byte.
+    pub sync_errors: Figure,
+    /// Streams that began anew.
+    pub restarts: Figure,
+    /// Interarrival jitter, ns (RFC 3550 section 6.4.1).
+    pub jitter_ns: Figure,
+    /// `1 << 32 | SSRC`; 0: no RTP yet.
+    pub ssrc: Figure,
+    /// The last media datagram.
+    pub last_packet: Moment,
+    /// Addresses; locked by the flow's task only when they changed, and never waited for.
+    pub seen: Mutex<Seen>,
+}
+
+/// Why a datagram could not be sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(usize)]
+pub enum SendFault {
+    /// An ICMP port-unreachable came back: nothing listens there.
+    ConnectionRefused,
+    /// No neighbour answers, or an ICMP host-unreachable came back.
+    HostUnreachable,
+    /// No route.
+    NetworkUnreachable,
+    /// A firewall rule of this host.
+    NotPermitted,
+    /// The kernel's or the interface's queue was full.
+    NoBuffers,
+    /// Larger than the path or the protocol allows.
+    MessageTooLong,
+    /// The interface is gone or down.
+    NoDevice,
+    /// Anything else.
+    Other,
+}
+
+impl SendFault {
+    /// All of them, in the order of their numbers.
+    pub const ALL: [Self; 8] = [
+        Self::ConnectionRefused,
+        Self::HostUnreachable,
+        Self::NetworkUnreachable,
+        Self::NotPermitted,
+        Self::NoBuffers,
+        Self::MessageTooLong,
+        Self::NoDevice,
+        Self::Other,
+    ];
+
+    /// The name in status.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::ConnectionRefused => "connection-refused",
+            Self::HostUnreachable => "host-unreachable",
+            Self::NetworkUnreachable => "network-unreachable",
+            Self::NotPermitted => "not-permitted",
+            Self::NoBuffers => "no-buffers",
+            Self::MessageTooLong => "message-too-long",
+            Self::NoDevice => "no-device",
+            Self::Other => "other",
+        }
+    }
+}
+
+/// An output's figures, from the flow's start.
+#[derive(Debug, Default)]
+pub struct OutputStats {
+    /// Datagrams sent.
+    pub packets: Figure,
+    /// Bytes of transport stream sent.
+    pub bytes: Figure,
+    /// Datagrams that could not be sent.
+    pub dropped: Figure,
+    /// Faults by kind; an ICMP answer counts here though its datagram was sent.
+    pub faults: [Figure; SendFault::ALL.len()],
+    /// The last datagram sent.
+    pub last_sent: Moment,
+    /// The last fault.
+    pub last_fault: Moment,
+    /// The number of the last fault's kind.
+    pub last_fault_kind: Figure,
+}
+
+impl OutputStats {
+    /// Count `n` faults of one kind.
+    pub fn fault(&self, fault: SendFault, n: u64, now: Instant) {
+        self.faults[fault as usize].add(n);
+        self.last_fault_kind.set(fault as u64);
+        self.last_fault.set(now);
+    }
+
+    /// The kind of the last fault.
+    pub fn last_fault_name(&self) -> &'static str {
+        let kind = usize::try_from(self.last_fault_kind.value()).unwrap_or(0);
+        SendFault::ALL.get(kind).unwrap_or(&SendFault::Other).name()
+    }
+}

@@ -1,0 +1,478 @@
+//! One flow as the supervisor holds it: its plan, its task, and which of its parts are open.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
+
+use tokio::sync::{mpsc, oneshot};
+
+use super::resolve::{self, Names, Unresolved};
+use super::shard::Shards;
+use crate::config::diff::{Change, Effect, Kind};
+use crate::config::plan::{FlowPlan, OutputProtocol, RtpHeader, SourcePlan};
+use crate::config::value::FlowName;
+use crate::flow::egress::{OutputConfig, SenderKey};
+use crate::flow::source::SourceConfig;
+use crate::flow::stats::{OutputStats, SourceStats};
+use crate::flow::{FlowCommand, FlowSeed};
+use crate::io::links::Links;
+use crate::io::open::{ReceiveSpec, SendSpec, open_receiver, open_sender};
+use crate::observe::event::{Event, emit};
+
+/// How long until a part that can't be opened is tried again: at first, and at most.
+const RETRY: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(10));
+/// What to ask of the kernel for an output socket.
+const SEND_BUFFER: usize = 4 << 20;
+
+/// What opening a part needs of the appliance.
+pub(super) struct Env<'a> {
+    pub(super) shards: &'a Shards,
+    pub(super) links: &'a Links,
+    pub(super) names: &'a Names,
+    pub(super) now: Instant,
+}
+
+/// Why a part is not open.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Problem {
+    Unresolved(Unresolved),
+    Open(String),
+}
+
+/// A part that should be open and is not.
+#[derive(Debug, Clone)]
+pub(super) struct Waiting {
+    pub(super) problem: Problem,
+    pub(super) since: Instant,
+    pub(super) tries: u64,
+    retry_at: Instant,
+}
+
+/// Where a source or output stands; `S` is what it was opened with.
+#[derive(Debug, Clone)]
+pub(super) enum Part<S> {
+    Closed,
+    Waiting(Waiting),
+    Open(S),
+}
+
+impl<S> Part<S> {
+    pub(super) fn waiting(&self) -> Option<&Waiting> {
+        if let Self::Waiting(waiting) = self { Some(waiting) } else { None }
+    }
+
+    fn fail(&mut self, problem: Problem, now: Instant) -> &Waiting {
+        let (since, tries) = self.waiting().map_or((now, 0), |w| (w.since, w.tries));
+        let backoff = RETRY.0.saturating_mul(1 << tries.min(8)).min(RETRY.1);
+        *self = Self::Waiting(Waiting { problem, since, tries: tries + 1, retry_at: now + backoff });
+        let Self::Waiting(waiting) = self else { unreachable!("just set") };
+        waiting
+    }
+}
+
+/// A source as the supervisor sees it.
+#[derive(Debug)]
+pub(super) struct SourceEntry {
+    pub(super) part: Part<ReceiveSpec>,
+    pub(super) stats: Arc<SourceStats>,
+    /// Of the receive buffer, bytes.
+    pub(super) granted: usize,
+    pub(super) opened: Instant,
+}
+
+/// An output as the supervisor sees it.
+#[derive(Debug)]
+pub(super) struct OutputEntry {
+    pub(super) part: Part<OutputConfig>,
+    pub(super) stats: Arc<OutputStats>,
+    pub(super) ssrc: u32,
+}
+
+/// A flow's task.
+#[derive(Debug)]
+struct Task {
+    commands: mpsc::UnboundedSender<FlowCommand>,
+    run: u64,
+}
+
+/// A newer file that was rejected.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Stale {
+    pub(super) file: std::path::PathBuf,
+    pub(super) line: usize,
+    pub(super) column: usize,
+    pub(super) message: String,
+}
+
+/// One flow.
+#[derive(Debug)]
+pub(super) struct Entry {
+    pub(super) name: FlowName,
+    /// What its file says.
+    pub(super) file: FlowPlan,
+    /// What runs: the file, and what operators set against it.
+    pub(super) plan: FlowPlan,
+    pub(super) stale: Option<Stale>,
+    pub(super) sources: BTreeMap<String, SourceEntry>,
+    pub(super) outputs: BTreeMap<String, OutputEntry>,
+    pub(super) panics: u64,
+    pub(super) panic_message: String,
+    pub(super) since: SystemTime,
+    senders: BTreeMap<SenderKey, usize>,
+    task: Option<Task>,
+    runs: u64,
+    /// After a panic: when it is started again.
+    restart_at: Option<Instant>,
+}
+
+/// Sockets that are being closed; they are when all of these have answered.
+pub(super) type Closing = Vec<oneshot::Receiver<()>>;
+
+impl Entry {
+    /// A flow of which nothing is open yet.
+    pub(super) fn new(file: FlowPlan, plan: FlowPlan) -> Self {
+        Self {
+            name: file.name.clone(),
+            file,
+            plan,
+            stale: None,
+            sources: BTreeMap::new(),
+            outputs: BTreeMap::new(),
+            panics: 0,
+            panic_message: String::new(),
+            since: SystemTime::now(),
+            senders: BTreeMap::new(),
+            task: None,
+            runs: 0,
+            restart_at: None,
+        }
+    }
+
+    /// First half of a change: close what is to be closed or reopened, by the plan before it.
+    pub(super) fn close(&mut self, change: &Change) -> Closing {
+        let mut closing = Closing::new();
+        for touch in &change.touches {
+            if !matches!(touch.effect, Effect::Close | Effect::Reopen) {
+                continue;
+            }
+            match touch.kind {
+                Kind::Source => self.close_source(&touch.name, &mut closing),
+                Kind::Output => self.close_output(&touch.name, &mut closing),
+                Kind::Flow | Kind::Daemon => {}
+            }
+        }
+        closing
+    }
+
+    /// Second half of a change, with the new plan in place: open, and change what runs.
+    pub(super) fn open(&mut self, change: &Change, env: &Env<'_>) {
+        for touch in &change.touches {
+            match (touch.kind, touch.effect) {
+                (Kind::Source, Effect::Open | Effect::Reopen) => self.open_source(&touch.name, env),
+                (Kind::Output, Effect::Open | Effect::Reopen) => self.open_output(&touch.name, env),
+                (Kind::Source, Effect::InPlace) => self.retune_source(&touch.name),
+                (Kind::Output, Effect::InPlace) => self.retune_output(&touch.name, env),
+                (Kind::Flow, Effect::InPlace) => self.retune_flow(env),
+                _ => {}
+            }
+        }
+        self.sources.retain(|name, _| self.plan.sources.contains_key(name));
+        self.outputs.retain(|name, _| self.plan.outputs.contains_key(name));
+        self.end_if_idle();
+    }
+
+    /// Close everything; the task ends.
+    pub(super) fn close_all(&mut self) -> Closing {
+        let mut closing = Closing::new();
+        for name in self.sources.keys().cloned().collect::<Vec<_>>() {
+            self.close_source(&name, &mut closing);
+        }
+        for name in self.outputs.keys().cloned().collect::<Vec<_>>() {
+            self.close_output(&name, &mut closing);
+        }
+        self.restart_at = None;
+        self.end_if_idle();
+        closing
+    }
+
+    /// Open all parts that the plan wants and that are closed.
+    pub(super) fn open_all(&mut self, env: &Env<'_>) {
+        if !self.plan.enabled {
+            return;
+        }
+        for name in self.plan.sources.keys().cloned().collect::<Vec<_>>() {
+            self.open_source(&name, env);
+        }
+        for name in self.plan.outputs.keys().cloned().collect::<Vec<_>>() {
+            self.open_output(&name, env);
+        }
+    }
+
+    /// The task ended by a panic: everything it owned is closed. It comes back after a while.
+    pub(super) fn panicked(&mut self, run: u64, message: String, now: Instant) {
+        if self.task.as_ref().is_none_or(|task| task.run != run) {
+            return;
+        }
+        self.task = None;
+        self.senders.clear();
+        self.panics += 1;
+        let retry_in = RETRY.0.saturating_mul(1 << (self.panics - 1).min(8)).min(RETRY.1) / 10;
+        self.restart_at = Some(now + retry_in);
+        for source in self.sources.values_mut() {
+            source.part = Part::Closed;
+        }
+        for output in self.outputs.values_mut() {
+            output.part = Part::Closed;
+        }
+        emit(Event::FlowPanicked { flow: self.name.clone(), message: message.clone(), count: self.panics, retry_in });
+        self.panic_message = message;
+    }
+
+    /// When [`Self::retry`] has something to do.
+    pub(super) fn retry_due(&self) -> Option<Instant> {
+        let sources = self.sources.values().filter_map(|s| s.part.waiting());
+        let outputs = self.outputs.values().filter_map(|o| o.part.waiting());
+        sources.chain(outputs).map(|w| w.retry_at).chain(self.restart_at).min()
+    }
+
+    /// Try again what could not be opened: what is due, or (`all`, when an interface or a name changed) everything; and
+    /// open anew what would be opened otherwise today. Gives the sockets that must close before [`Self::open`].
+    pub(super) fn retry(&mut self, all: bool, env: &Env<'_>) {
+        if self.restart_at.is_some_and(|at| at <= env.now) {
+            self.restart_at = None;
+            self.open_all(env);
+        }
+        let due = |w: &Waiting| all || w.retry_at <= env.now;
+        let sources: Vec<_> = self.sources.iter().filter(|(_, s)| s.part.waiting().is_some_and(due)).collect();
+        for name in sources.into_iter().map(|(n, _)| n.clone()).collect::<Vec<_>>() {
+            self.open_source(&name, env);
+        }
+        let outputs: Vec<_> = self.outputs.iter().filter(|(_, o)| o.part.waiting().is_some_and(due)).collect();
+        for name in outputs.into_iter().map(|(n, _)| n.clone()).collect::<Vec<_>>() {
+            self.open_output(&name, env);
+        }
+    }
+
+    /// The open parts whose interface or address is another now, as touches to be closed and opened.
+    pub(super) fn moved(&self, env: &Env<'_>) -> Vec<crate::config::diff::Touch> {
+        use crate::config::diff::Touch;
+        let touch = |kind, name: &String, because: &str| Touch {
+            kind,
+            name: name.clone(),
+            effect: Effect::Reopen,
+            because: vec![because.to_owned()],
+        };
+        let sources = self.sources.iter().filter_map(|(name, source)| {
+            let Part::Open(spec) = &source.part else { return None };
+            let now = resolve::source(self.plan.sources.get(name)?, &self.plan, env.links);
+            (now.as_ref() != Ok(spec)).then(|| touch(Kind::Source, name, "interface"))
+        });
+        let outputs = self.outputs.iter().filter_map(|(name, output)| {
+            let Part::Open(config) = &output.part else { return None };
+            match resolve::output(self.plan.outputs.get(name)?, env.links, env.names, env.now) {
+                // A name that can't be looked up for the moment keeps its address.
+                Err(Unresolved::Name { .. } | Unresolved::Pending(_)) => None,
+                now => (now.as_ref() != Ok(config)).then(|| touch(Kind::Output, name, "destination")),
+            }
+        });
+        sources.chain(outputs).collect()
+    }
+
+    fn send(&self, command: FlowCommand) {
+        if let Some(task) = &self.task {
+            // A task that has just panicked is reported by its end.
+            let _ = task.commands.send(command);
+        }
+    }
+
+    fn ensure_task(&mut self, env: &Env<'_>) {
+        if self.task.is_some() {
+            return;
+        }
+        self.runs += 1;
+        let (commands, inbox) = mpsc::unbounded_channel();
+        self.task = Some(Task { commands, run: self.runs });
+        env.shards.spawn(self.name.clone(), self.runs, FlowSeed { gather: self.plan.gather, commands: inbox });
+    }
+
+    fn end_if_idle(&mut self) {
+        let open = self.sources.values().any(|s| matches!(s.part, Part::Open(_)))
+            || self.outputs.values().any(|o| matches!(o.part, Part::Open(_)));
+        if !open {
+            // Its orders end, and so does it.
+            self.task = None;
+            self.senders.clear();
+        }
+    }
+
+    fn open_source(&mut self, name: &str, env: &Env<'_>) {
+        let Some(plan) = self.plan.sources.get(name) else { return };
+        let wanted = self.plan.enabled && plan.enabled;
+        let spec = resolve::source(plan, &self.plan, env.links).map_err(Problem::Unresolved);
+        let config = source_config(plan);
+        let entry = self.sources.entry(name.to_owned()).or_insert_with(|| SourceEntry {
+            part: Part::Closed,
+            stats: Arc::default(),
+            granted: 0,
+            opened: env.now,
+        });
+        if !wanted || matches!(entry.part, Part::Open(_)) {
+            return;
+        }
+        let opened = spec.and_then(|spec| match open_receiver(&spec) {
+            Ok(receiver) => Ok((spec, receiver)),
+            Err(error) => Err(Problem::Open(error.to_string())),
+        });
+        let (spec, receiver) = match opened {
+            Ok(opened) => opened,
+            Err(problem) => {
+                let error = describe(&problem);
+                let waiting = entry.part.fail(problem, env.now);
+                if waiting.tries == 1 {
+                    let retry_in = waiting.retry_at.saturating_duration_since(env.now);
+                    emit(Event::SourceFailed { flow: self.name.clone(), source: name.to_owned(), error, retry_in });
+                }
+                return;
+            }
+        };
+        if let Some(waiting) = entry.part.waiting() {
+            let after = env.now.saturating_duration_since(waiting.since);
+            emit(Event::SourceOpened { flow: self.name.clone(), source: name.to_owned(), after });
+        }
+        entry.granted = receiver.granted();
+        entry.opened = env.now;
+        if entry.granted < spec.receive_buffer {
+            let (asked, granted) = (spec.receive_buffer as u64, entry.granted as u64);
+            emit(Event::ReceiveBufferSmall { flow: self.name.clone(), source: name.to_owned(), asked, granted });
+        }
+        entry.part = Part::Open(spec);
+        let stats = entry.stats.clone();
+        self.ensure_task(env);
+        self.send(FlowCommand::OpenSource { name: name.to_owned(), config, receiver, stats });
+    }
+
+    fn close_source(&mut self, name: &str, closing: &mut Closing) {
+        let Some(entry) = self.sources.get_mut(name) else { return };
+        if let Part::Open(_) = std::mem::replace(&mut entry.part, Part::Closed) {
+            let (done, closed) = oneshot::channel();
+            self.send(FlowCommand::CloseSource(name.to_owned(), done));
+            closing.push(closed);
+        }
+    }
+
+    fn retune_source(&mut self, name: &str) {
+        let open = self.sources.get(name).is_some_and(|s| matches!(s.part, Part::Open(_)));
+        if let Some(plan) = self.plan.sources.get(name).filter(|_| open) {
+            self.send(FlowCommand::RetuneSource(name.to_owned(), source_config(plan)));
+        }
+    }
+
+    fn open_output(&mut self, name: &str, env: &Env<'_>) {
+        let Some(plan) = self.plan.outputs.get(name) else { return };
+        let wanted = self.plan.enabled && plan.enabled;
+        let entry = self.outputs.entry(name.to_owned()).or_insert_with(|| OutputEntry {
+            part: Part::Closed,
+            stats: Arc::default(),
+            ssrc: random(),
+        });
+        if !wanted || matches!(entry.part, Part::Open(_)) {
+            return;
+        }
+        if let OutputProtocol::Rtp(RtpHeader::Regenerate { ssrc: Some(ssrc), .. }) = plan.protocol {
+            entry.ssrc = ssrc;
+        }
+        let destination = plan.destination.to_string();
+        let resolved = resolve::output(plan, env.links, env.names, env.now).map_err(Problem::Unresolved);
+        let opened = resolved.and_then(|config| {
+            let key = config.sender();
+            if self.senders.contains_key(&key) {
+                return Ok((config, None));
+            }
+            let spec = SendSpec { family: key.family, source_port: key.source_port, send_buffer: SEND_BUFFER };
+            let sender = open_sender(&spec).map_err(|error| Problem::Open(error.to_string()))?;
+            Ok((config, Some(sender)))
+        });
+        let (config, sender) = match opened {
+            Ok(opened) => opened,
+            Err(problem) => {
+                let pending = matches!(problem, Problem::Unresolved(Unresolved::Pending(_)));
+                let error = describe(&problem);
+                let waiting = entry.part.fail(problem, env.now);
+                if waiting.tries == 1 && !pending {
+                    emit(Event::OutputFailed { flow: self.name.clone(), output: name.to_owned(), destination, error });
+                }
+                return;
+            }
+        };
+        entry.part = Part::Open(config.clone());
+        let (ssrc, stats) = (entry.ssrc, entry.stats.clone());
+        let key = config.sender();
+        self.ensure_task(env);
+        if let Some(sender) = sender {
+            self.send(FlowCommand::AddSender(key, sender));
+        }
+        *self.senders.entry(key).or_default() += 1;
+        self.send(FlowCommand::OpenOutput { name: name.to_owned(), config, ssrc, stats });
+    }
+
+    fn close_output(&mut self, name: &str, closing: &mut Closing) {
+        let Some(entry) = self.outputs.get_mut(name) else { return };
+        let Part::Open(config) = std::mem::replace(&mut entry.part, Part::Closed) else { return };
+        self.send(FlowCommand::CloseOutput(name.to_owned()));
+        let key = config.sender();
+        let users = self.senders.entry(key).or_default();
+        *users = users.saturating_sub(1);
+        // The shared socket stays for the outputs to come; a port that was asked for is given back.
+        if *users == 0 && key.source_port.is_some() {
+            self.senders.remove(&key);
+            let (done, closed) = oneshot::channel();
+            self.send(FlowCommand::DropSender(key, done));
+            closing.push(closed);
+        }
+    }
+
+    fn retune_output(&mut self, name: &str, env: &Env<'_>) {
+        let Some(plan) = self.plan.outputs.get(name) else { return };
+        let Ok(config) = resolve::output(plan, env.links, env.names, env.now) else { return };
+        let Some(OutputEntry { part: Part::Open(open), .. }) = self.outputs.get_mut(name) else { return };
+        *open = config.clone();
+        self.send(FlowCommand::RetuneOutput(name.to_owned(), config));
+    }
+
+    fn retune_flow(&mut self, env: &Env<'_>) {
+        let mut gro = false;
+        for (name, source) in &mut self.sources {
+            let Part::Open(spec) = &mut source.part else { continue };
+            let Some(plan) = self.plan.sources.get(name) else { continue };
+            if let Ok(now) = resolve::source(plan, &self.plan, env.links) {
+                spec.gro = now.gro;
+                gro |= now.gro;
+            }
+        }
+        self.send(FlowCommand::Gather { gather: self.plan.gather, gro });
+    }
+
+    /// Make the task panic; for tests.
+    pub(super) fn panic(&self) {
+        self.send(FlowCommand::Panic);
+    }
+}
+
+/// A problem in words.
+pub(super) fn describe(problem: &Problem) -> String {
+    match problem {
+        Problem::Unresolved(Unresolved::Interface(name)) => format!("interface {name} is not there"),
+        Problem::Unresolved(Unresolved::Pending(name)) => format!("{name} is being looked up"),
+        Problem::Unresolved(Unresolved::Name { name, error }) => format!("{name} can't be looked up: {error}"),
+        Problem::Open(error) => error.clone(),
+    }
+}
+
+fn source_config(plan: &SourcePlan) -> SourceConfig {
+    SourceConfig { protocol: plan.protocol, allow: plan.allow.clone(), max_bitrate: plan.max_bitrate }
+}
+
+/// For SSRCs: any 32 bits will do where the kernel has none to give.
+fn random() -> u32 {
+    getrandom::u32().unwrap_or(0x6D63_7273)
+}

@@ -1,0 +1,171 @@
+//! From what a plan names to what a socket needs: interface names become indices, host names addresses.
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::time::{Duration, Instant};
+
+use tokio::sync::mpsc;
+
+use crate::config::plan::{FlowPlan, OutputPlan, SourcePlan, SourceProtocol};
+use crate::config::value::{Gather, Host, Interface};
+use crate::flow::egress::OutputConfig;
+use crate::io::links::Links;
+use crate::io::open::{InterfaceRef, ReceiveSpec};
+
+/// What to ask of the kernel for a source: a second of 25 Mbit/s, or a burst of 200 Mbit/s for a tenth of that.
+pub(super) const RECEIVE_BUFFER: usize = 4 << 20;
+/// How long an answer of the resolver is used.
+const REFRESH: Duration = Duration::from_secs(60);
+/// How long until a failed look-up is tried again.
+const RETRY: Duration = Duration::from_secs(5);
+
+/// Why something can't be opened yet.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Unresolved {
+    /// The interface is not there.
+    Interface(String),
+    /// The name has not been looked up yet.
+    Pending(String),
+    /// The name could not be looked up.
+    Name { name: String, error: String },
+}
+
+/// The answer to a look-up.
+#[derive(Debug)]
+pub(super) struct Answer {
+    name: String,
+    result: Result<Vec<IpAddr>, String>,
+}
+
+#[derive(Debug)]
+struct Lookup {
+    /// The last good answer, kept through later failures.
+    addresses: Vec<IpAddr>,
+    error: Option<String>,
+    due: Instant,
+    running: bool,
+}
+
+/// Host names and their addresses: asked in the background, refreshed every 60 s while in use.
+#[derive(Debug)]
+pub(super) struct Names {
+    lookups: RefCell<BTreeMap<String, Lookup>>,
+    answers: mpsc::UnboundedSender<Answer>,
+}
+
+impl Names {
+    pub(super) fn new(answers: mpsc::UnboundedSender<Answer>) -> Self {
+        Self { lookups: RefCell::default(), answers }
+    }
+
+    /// The address of a name; asks for it where it is not known.
+    fn address(&self, name: &str, now: Instant) -> Result<IpAddr, Unresolved> {
+        let mut lookups = self.lookups.borrow_mut();
+        let lookup = lookups.entry(name.to_owned()).or_insert_with(|| Lookup {
+            addresses: Vec::new(),
+            error: None,
+            due: now,
+            running: false,
+        });
+        self.ask(name, lookup, now);
+        match (lookup.addresses.first(), &lookup.error) {
+            (Some(ip), _) => Ok(*ip),
+            (None, Some(error)) => Err(Unresolved::Name { name: name.to_owned(), error: error.clone() }),
+            (None, None) => Err(Unresolved::Pending(name.to_owned())),
+        }
+    }
+
+    fn ask(&self, name: &str, lookup: &mut Lookup, now: Instant) {
+        if lookup.running || lookup.due > now {
+            return;
+        }
+        lookup.running = true;
+        let (name, answers) = (name.to_owned(), self.answers.clone());
+        tokio::task::spawn_local(async move {
+            let result = match tokio::net::lookup_host((name.as_str(), 0)).await {
+                Ok(found) => Ok(found.map(|a| a.ip()).collect()),
+                Err(error) => Err(error.to_string()),
+            };
+            // Nobody waits for it when the daemon stops.
+            let _ = answers.send(Answer { name, result });
+        });
+    }
+
+    /// Take in an answer; whether it changes an address.
+    pub(super) fn answered(&self, answer: Answer, now: Instant) -> bool {
+        let mut lookups = self.lookups.borrow_mut();
+        let Some(lookup) = lookups.get_mut(&answer.name) else { return false };
+        lookup.running = false;
+        match answer.result {
+            Ok(found) if !found.is_empty() => {
+                lookup.due = now + REFRESH;
+                lookup.error = None;
+                // The order of several addresses changes from answer to answer: stay with the one in use.
+                let stays = lookup.addresses.first().is_some_and(|ip| found.contains(ip));
+                if !stays {
+                    lookup.addresses = found;
+                }
+                !stays
+            }
+            Ok(_) => self.failed(lookup, "it has no address".to_owned(), now),
+            Err(error) => self.failed(lookup, error, now),
+        }
+    }
+
+    #[expect(clippy::unused_self, reason = "belongs to the names")]
+    fn failed(&self, lookup: &mut Lookup, error: String, now: Instant) -> bool {
+        lookup.due = now + RETRY;
+        lookup.error.replace(error).is_none() && lookup.addresses.is_empty()
+    }
+
+    /// Ask again for what is due; forget names that `used` does not hold.
+    pub(super) fn refresh(&self, used: impl Fn(&str) -> bool, now: Instant) {
+        let mut lookups = self.lookups.borrow_mut();
+        lookups.retain(|name, _| used(name));
+        for (name, lookup) in lookups.iter_mut() {
+            self.ask(name, lookup, now);
+        }
+    }
+}
+
+fn interface(wanted: Option<&Interface>, links: &Links) -> Result<Option<InterfaceRef>, Unresolved> {
+    wanted
+        .map(|w| links.find(w).ok_or_else(|| Unresolved::Interface(w.to_string())))
+        .transpose()
+}
+
+/// What to open for a source.
+pub(super) fn source(plan: &SourcePlan, flow: &FlowPlan, links: &Links) -> Result<ReceiveSpec, Unresolved> {
+    let rtp = matches!(plan.protocol, SourceProtocol::Rtp { .. });
+    // One time stamp for a whole coalesced buffer would spoil RTP's jitter, unless packets are gathered on purpose.
+    let gro = match flow.gather {
+        Gather::For(time) => !time.is_zero(),
+        Gather::Auto => !rtp,
+    };
+    Ok(ReceiveSpec {
+        bind: SocketAddr::new(plan.bind.ip.unwrap_or(IpAddr::V6(Ipv6Addr::UNSPECIFIED)), plan.bind.port),
+        dual_stack: plan.bind.ip.is_none_or(|ip| ip == IpAddr::V6(Ipv6Addr::UNSPECIFIED)),
+        interface: interface(plan.interface.as_ref(), links)?,
+        multicast_sources: plan.multicast_sources.clone(),
+        receive_buffer: RECEIVE_BUFFER,
+        timestamps: rtp,
+        gro,
+    })
+}
+
+/// What to send with for an output.
+pub(super) fn output(plan: &OutputPlan, links: &Links, names: &Names, now: Instant) -> Result<OutputConfig, Unresolved> {
+    let ip = match &plan.destination.host {
+        Host::Address(ip) => *ip,
+        Host::Name(name) => names.address(name, now)?,
+    };
+    Ok(OutputConfig {
+        address: SocketAddr::new(ip, plan.destination.port),
+        ttl: plan.ttl,
+        dscp: plan.dscp,
+        interface: interface(plan.interface.as_ref(), links)?.map(|i| i.index),
+        protocol: plan.protocol,
+        source_port: plan.source_port,
+    })
+}

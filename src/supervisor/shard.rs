@@ -1,0 +1,144 @@
+//! Data-plane threads: each a current-thread runtime that runs its flows' tasks, and nothing of the control plane.
+
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::thread::JoinHandle;
+
+use tokio::sync::mpsc;
+use tokio::task::LocalSet;
+
+use crate::config::value::FlowName;
+use crate::flow::{Flow, FlowSeed, ShardContext};
+
+/// How a flow's task ended.
+#[derive(Debug)]
+pub struct Ended {
+    /// Which flow.
+    pub flow: FlowName,
+    /// Which run of it: the number given to [`Shards::spawn`].
+    pub run: u64,
+    /// What the panic said; `None`: it was told to stop.
+    pub panic: Option<String>,
+}
+
+enum Order {
+    Spawn { flow: FlowName, run: u64, seed: Box<FlowSeed>, flows: Arc<AtomicUsize> },
+    Beat,
+}
+
+struct Shard {
+    orders: mpsc::UnboundedSender<Order>,
+    flows: Arc<AtomicUsize>,
+    beats: Arc<AtomicU64>,
+    thread: Option<JoinHandle<()>>,
+}
+
+/// All data-plane threads. Dropping it ends them.
+pub struct Shards {
+    shards: Vec<Shard>,
+}
+
+impl Shards {
+    /// Start `workers` threads (0: one a core). Ends of flow tasks are told to `ended`.
+    ///
+    /// # Errors
+    /// When a thread, its runtime or its reactor can't be had.
+    pub fn start(workers: usize, ended: &mpsc::UnboundedSender<Ended>) -> std::io::Result<Self> {
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        let count = if workers == 0 { cores } else { workers };
+        let shards = (0..count).map(|n| Shard::start(n, ended.clone())).collect::<Result<_, _>>()?;
+        Ok(Self { shards })
+    }
+
+    /// Run a flow's task on the thread with the fewest flows.
+    pub fn spawn(&self, flow: FlowName, run: u64, seed: FlowSeed) {
+        let Some(shard) = self.shards.iter().min_by_key(|s| s.flows.load(Ordering::Relaxed)) else { return };
+        shard.flows.fetch_add(1, Ordering::Relaxed);
+        let order = Order::Spawn { flow, run, seed: Box::new(seed), flows: shard.flows.clone() };
+        // A thread that is gone shows in its missing heartbeats.
+        let _ = shard.orders.send(order);
+    }
+
+    /// Ask every thread for a sign of life.
+    pub fn ask_beat(&self) {
+        for shard in &self.shards {
+            let _ = shard.orders.send(Order::Beat);
+        }
+    }
+
+    /// How often each thread has answered.
+    pub fn beats(&self) -> Vec<u64> {
+        self.shards.iter().map(|s| s.beats.load(Ordering::Relaxed)).collect()
+    }
+}
+
+impl Drop for Shards {
+    fn drop(&mut self) {
+        for shard in &mut self.shards {
+            let (closed, _) = mpsc::unbounded_channel();
+            shard.orders = closed;
+        }
+        for shard in &mut self.shards {
+            if let Some(thread) = shard.thread.take() {
+                // It ends by itself when its orders end; a panic has been reported by its hook.
+                let _ = thread.join();
+            }
+        }
+    }
+}
+
+impl Shard {
+    fn start(number: usize, ended: mpsc::UnboundedSender<Ended>) -> std::io::Result<Self> {
+        let (orders, inbox) = mpsc::unbounded_channel();
+        let beats = Arc::new(AtomicU64::new(0));
+        let pulse = beats.clone();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build()?;
+        let thread = std::thread::Builder::new().name(format!("shard-{number}")).spawn(move || {
+            crate::io::clock::exact_timers();
+            let local = LocalSet::new();
+            runtime.block_on(local.run_until(serve(inbox, pulse, ended)));
+        })?;
+        Ok(Self { orders, flows: Arc::default(), beats, thread: Some(thread) })
+    }
+}
+
+async fn serve(
+    mut inbox: mpsc::UnboundedReceiver<Order>,
+    pulse: Arc<AtomicU64>,
+    ended: mpsc::UnboundedSender<Ended>,
+) {
+    let context = match ShardContext::new() {
+        Ok(context) => Rc::new(context),
+        Err(error) => {
+            tracing::error!(target: "mediaconnect::shard", "a data-plane thread could not start: {error}");
+            return;
+        }
+    };
+    let driver = tokio::task::spawn_local(context.reactor().clone().drive());
+    while let Some(order) = inbox.recv().await {
+        match order {
+            Order::Beat => {
+                pulse.fetch_add(1, Ordering::Relaxed);
+            }
+            Order::Spawn { flow, run, seed, flows } => {
+                let task = tokio::task::spawn_local(Flow::new(*seed, context.clone()).run());
+                let ended = ended.clone();
+                tokio::task::spawn_local(async move {
+                    let panic = task.await.err().map(|e| panic_text(e.try_into_panic().ok()));
+                    flows.fetch_sub(1, Ordering::Relaxed);
+                    // The supervisor is gone only when the process ends.
+                    let _ = ended.send(Ended { flow, run, panic });
+                });
+            }
+        }
+    }
+    driver.abort();
+}
+
+fn panic_text(payload: Option<Box<dyn std::any::Any + Send>>) -> String {
+    let text = payload.as_ref().and_then(|p| {
+        p.downcast_ref::<&str>().map(|s| (*s).to_owned()).or_else(|| p.downcast_ref::<String>().cloned())
+    });
+    text.unwrap_or_else(|| "cancelled".to_owned())
+}

@@ -1,0 +1,228 @@
+//! What outlives the process: the last good version of each file, and what operators set against the files.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+use serde::{Deserialize, Serialize};
+
+use crate::config::value::FlowName;
+
+/// An operator's word against a file: run it, or don't.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Override {
+    /// What the operator wants.
+    pub enabled: bool,
+    /// What the file said then; once it says otherwise, the file counts again.
+    pub file_enabled: bool,
+    /// Who.
+    pub by: String,
+    /// When.
+    pub since: SystemTime,
+}
+
+/// Changes held back during an event.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Freeze {
+    /// Who.
+    pub by: String,
+    /// When.
+    pub since: SystemTime,
+    /// It ends by itself then; `None`: at `thaw`.
+    pub until: Option<SystemTime>,
+}
+
+/// All of it, as kept in `overrides.json`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", default)]
+pub struct Overrides {
+    /// By flow.
+    pub flows: BTreeMap<String, Override>,
+    /// By flow and output.
+    pub outputs: BTreeMap<String, BTreeMap<String, Override>>,
+    /// Of all flows.
+    pub frozen: Option<Freeze>,
+    /// Of single flows.
+    pub frozen_flows: BTreeMap<String, Freeze>,
+}
+
+impl Overrides {
+    /// The freeze that holds `flow` now: its own, or that of all.
+    pub fn freeze_of(&self, flow: &FlowName) -> Option<&Freeze> {
+        self.frozen_flows.get(flow.as_str()).or(self.frozen.as_ref())
+    }
+
+    /// Drop the freezes whose time has come; whether there was one.
+    pub fn expire(&mut self, now: SystemTime) -> bool {
+        let over = |f: &Freeze| f.until.is_some_and(|t| t <= now);
+        let before = (self.frozen.is_some(), self.frozen_flows.len());
+        self.frozen = self.frozen.take().filter(|f| !over(f));
+        self.frozen_flows.retain(|_, f| !over(f));
+        before != (self.frozen.is_some(), self.frozen_flows.len())
+    }
+
+    /// When the next freeze ends by itself.
+    pub fn next_expiry(&self) -> Option<SystemTime> {
+        self.frozen.iter().chain(self.frozen_flows.values()).filter_map(|f| f.until).min()
+    }
+}
+
+/// The state directory.
+#[derive(Debug)]
+pub struct Store {
+    dir: PathBuf,
+}
+
+const DAEMON_FILE: &str = "mediaconnect.toml";
+const OVERRIDES_FILE: &str = "overrides.json";
+
+impl Store {
+    /// Make the directory where it is missing.
+    ///
+    /// # Errors
+    /// When it can't be made.
+    pub fn open(dir: &Path) -> io::Result<Self> {
+        fs::create_dir_all(dir.join("flows"))?;
+        Ok(Self { dir: dir.to_owned() })
+    }
+
+    /// The last good text of every flow.
+    pub fn flows(&self) -> BTreeMap<FlowName, Vec<u8>> {
+        let Ok(entries) = fs::read_dir(self.dir.join("flows")) else { return BTreeMap::new() };
+        entries
+            .flatten()
+            .filter_map(|entry| {
+                let path = entry.path();
+                if path.extension()? != "toml" {
+                    return None;
+                }
+                let name = path.file_stem()?.to_str()?.parse().ok()?;
+                Some((name, fs::read(&path).ok()?))
+            })
+            .collect()
+    }
+
+    /// Where the last good text of a flow is kept.
+    pub fn flow_path(&self, flow: &FlowName) -> PathBuf {
+        self.dir.join("flows").join(format!("{flow}.toml"))
+    }
+
+    /// Keep a flow's text as its last good version.
+    ///
+    /// # Errors
+    /// When it can't be written; the version before stays.
+    pub fn keep_flow(&self, flow: &FlowName, text: &[u8]) -> io::Result<()> {
+        replace(&self.flow_path(flow), text)
+    }
+
+    /// Forget a flow whose file was deleted.
+    ///
+    /// # Errors
+    /// When the kept version can't be deleted.
+    pub fn forget_flow(&self, flow: &FlowName) -> io::Result<()> {
+        match fs::remove_file(self.flow_path(flow)) {
+            Err(e) if e.kind() != io::ErrorKind::NotFound => Err(e),
+            _ => Ok(()),
+        }
+    }
+
+    /// The directory whose `mediaconnect.toml` is the last good one.
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// Keep the appliance's text as its last good version; `None`: there is no file.
+    ///
+    /// # Errors
+    /// When it can't be written.
+    pub fn keep_daemon(&self, text: Option<&[u8]>) -> io::Result<()> {
+        let path = self.dir.join(DAEMON_FILE);
+        match text {
+            Some(text) => replace(&path, text),
+            None => match fs::remove_file(path) {
+                Err(e) if e.kind() != io::ErrorKind::NotFound => Err(e),
+                _ => Ok(()),
+            },
+        }
+    }
+
+    /// What operators set; empty where nothing was set or it can't be read.
+    pub fn overrides(&self) -> Overrides {
+        fs::read(self.dir.join(OVERRIDES_FILE))
+            .ok()
+            .and_then(|text| serde_json::from_slice(&text).ok())
+            .unwrap_or_default()
+    }
+
+    /// Keep what operators set.
+    ///
+    /// # Errors
+    /// When it can't be written; what was set holds until the daemon ends.
+    pub fn keep_overrides(&self, overrides: &Overrides) -> io::Result<()> {
+        replace(&self.dir.join(OVERRIDES_FILE), &serde_json::to_vec_pretty(overrides)?)
+    }
+}
+
+/// Replace a file as a whole: after a crash it is the old one or the new one. Left alone where it says that already.
+fn replace(path: &Path, text: &[u8]) -> io::Result<()> {
+    if fs::read(path).is_ok_and(|old| old == text) {
+        return Ok(());
+    }
+    let mut partial = path.as_os_str().to_owned();
+    partial.push(".new");
+    let mut file = fs::File::create(&partial)?;
+    file.write_all(text)?;
+    fs::rename(&partial, path)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn what_is_kept_comes_back_after_a_restart() {
+        let dir = tempfile::tempdir().unwrap();
+        let news: FlowName = "news".parse().unwrap();
+        let store = Store::open(dir.path()).unwrap();
+        store.keep_flow(&news, b"one").unwrap();
+        store.keep_flow(&news, b"two").unwrap();
+        let set = Override { enabled: false, file_enabled: true, by: "ann".into(), since: SystemTime::UNIX_EPOCH };
+        let overrides = Overrides { flows: [("news".to_owned(), set)].into(), ..Overrides::default() };
+        store.keep_overrides(&overrides).unwrap();
+        let store = Store::open(dir.path()).unwrap();
+        assert_eq!(store.flows(), [(news.clone(), b"two".to_vec())].into());
+        assert_eq!(store.overrides(), overrides);
+        store.forget_flow(&news).unwrap();
+        store.forget_flow(&news).unwrap();
+        assert!(store.flows().is_empty());
+    }
+
+    #[test]
+    fn a_broken_overrides_file_means_nothing_was_set() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(dir.path()).unwrap();
+        fs::write(dir.path().join(OVERRIDES_FILE), b"{ nonsense").unwrap();
+        assert_eq!(store.overrides(), Overrides::default());
+    }
+
+    #[test]
+    fn a_freeze_ends_at_its_time() {
+        let at = |s| SystemTime::UNIX_EPOCH + Duration::from_secs(s);
+        let freeze = |until| Freeze { by: "ann".into(), since: at(0), until };
+        let mut o = Overrides {
+            frozen: Some(freeze(None)),
+            frozen_flows: [("news".to_owned(), freeze(Some(at(10))))].into(),
+            ..Overrides::default()
+        };
+        assert_eq!(o.next_expiry(), Some(at(10)));
+        assert!(!o.expire(at(9)));
+        assert!(o.expire(at(10)));
+        assert!(o.frozen_flows.is_empty() && o.frozen.is_some());
+    }
+}
