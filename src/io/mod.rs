@@ -1,4 +1,7 @@
 //! The wiring: sockets in batches, readiness, precise timers. The only room with unsafe code.
+//!
+//! The control plane opens sockets ([`open`], [`links`]) and hands them to a shard, whose one thread waits for all of
+//! them ([`reactor`]) and reads and writes them in batches ([`batch`]).
 
 pub mod batch;
 pub mod clock;
@@ -7,3 +10,4 @@ pub mod multicast;
 pub mod open;
 pub mod reactor;
 mod sys;
+mod timers;

@@ -1,1 +1,717 @@
-//! The system calls in batches: the only unsafe code.
+//! The system calls that std, socket2 and nix don't have as we need them: messages in batches, each with its own control
+//! data; the error queue; memberships by interface index; epoll; timerfd. The only unsafe code of the project.
+//!
+//! What is behind pointers is owned by the types here or borrowed for a lifetime they carry, so nothing a caller does
+//! in safe code can make the kernel read or write memory that is not theirs.
+
+#![allow(unsafe_code, reason = "the one room where it is allowed")]
+
+use std::io;
+use std::marker::PhantomData;
+use std::mem::size_of;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::ptr;
+
+use libc::{c_int, c_uint};
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
+
+#[cfg(test)]
+mod tests;
+
+/// The bytes of `sockaddr_in6`, the larger of the two we know.
+const NAME_BYTES: usize = size_of::<libc::sockaddr_in6>();
+/// Room for control data of one message, either way. Out: TTL 24, TOS 24, PKTINFO 40, UDP_SEGMENT 24.
+/// In: time stamp 32, overflow 24, GRO size 24.
+const CONTROL_BYTES: usize = 120;
+/// One received message: the largest datagram, or what GRO makes of many. The odd lines above 64 KiB keep the slots from
+/// falling into the same sets of the processor's caches.
+const SLOT_BYTES: usize = 65_536 + 22 * 64;
+/// Headers are copied into chunks of this size; larger than any datagram.
+const CHUNK_BYTES: usize = 65_536;
+/// Chunks kept from one session to the next.
+const CHUNKS_KEPT: usize = 16;
+/// Most messages in one system call.
+const SEND_BATCH: usize = 64;
+
+/// A socket address as the kernel writes it.
+#[derive(Clone, Copy)]
+#[repr(C, align(8))]
+pub(super) struct Name {
+    bytes: [u8; NAME_BYTES],
+    len: u32,
+}
+
+impl Name {
+    const EMPTY: Self = Self { bytes: [0; NAME_BYTES], len: 0 };
+
+    pub(super) fn new(address: SocketAddr) -> Self {
+        let mut name = Self::EMPTY;
+        let b = &mut name.bytes;
+        match address {
+            SocketAddr::V4(a) => {
+                b[..2].copy_from_slice(&(libc::AF_INET as libc::sa_family_t).to_ne_bytes());
+                b[2..4].copy_from_slice(&a.port().to_be_bytes());
+                b[4..8].copy_from_slice(&a.ip().octets());
+                name.len = size_of::<libc::sockaddr_in>() as u32;
+            }
+            SocketAddr::V6(a) => {
+                b[..2].copy_from_slice(&(libc::AF_INET6 as libc::sa_family_t).to_ne_bytes());
+                b[2..4].copy_from_slice(&a.port().to_be_bytes());
+                b[4..8].copy_from_slice(&a.flowinfo().to_ne_bytes());
+                b[8..24].copy_from_slice(&a.ip().octets());
+                b[24..28].copy_from_slice(&a.scope_id().to_ne_bytes());
+                name.len = NAME_BYTES as u32;
+            }
+        }
+        name
+    }
+
+    /// The address in the first `len` bytes; a v4-mapped one as the IPv4 address it is.
+    fn address(&self, len: usize) -> Option<SocketAddr> {
+        let b = self.bytes.get(..len)?;
+        let port = u16::from_be_bytes(array(b, 2)?);
+        match c_int::from(libc::sa_family_t::from_ne_bytes(array(b, 0)?)) {
+            libc::AF_INET => Some(SocketAddrV4::new(Ipv4Addr::from(array::<4>(b, 4)?), port).into()),
+            libc::AF_INET6 => {
+                let ip = Ipv6Addr::from(array::<16>(b, 8)?);
+                Some(match ip.to_ipv4_mapped() {
+                    Some(v4) => SocketAddrV4::new(v4, port).into(),
+                    None => SocketAddrV6::new(ip, port, 0, u32::from_ne_bytes(array(b, 24)?)).into(),
+                })
+            }
+            _ => None,
+        }
+    }
+
+    fn storage(&self) -> libc::sockaddr_storage {
+        // SAFETY: sockaddr_storage is plain data for which all zeroes are valid.
+        let mut storage: libc::sockaddr_storage = unsafe { std::mem::zeroed() };
+        // SAFETY: both are plain bytes, and the storage (128) is larger than a name (28).
+        unsafe { ptr::copy_nonoverlapping(self.bytes.as_ptr(), (&raw mut storage).cast::<u8>(), NAME_BYTES) };
+        storage
+    }
+}
+
+fn array<const N: usize>(bytes: &[u8], at: usize) -> Option<[u8; N]> {
+    bytes.get(at..at + N)?.try_into().ok()
+}
+
+/// Control data of one message: a row of `cmsghdr`, each with its data, aligned as the kernel wants.
+#[derive(Clone, Copy)]
+#[repr(C, align(8))]
+pub(super) struct Control {
+    bytes: [u8; CONTROL_BYTES],
+    len: usize,
+}
+
+impl Control {
+    const HEADER: usize = size_of::<libc::cmsghdr>();
+    pub(super) const EMPTY: Self = Self { bytes: [0; CONTROL_BYTES], len: 0 };
+
+    /// Adds one control message. There is room for all that we send.
+    fn push(&mut self, level: c_int, kind: c_int, data: &[u8]) {
+        let len = Self::HEADER + data.len();
+        let space = len.next_multiple_of(size_of::<usize>());
+        let Some(b) = self.bytes.get_mut(self.len..self.len + space) else {
+            debug_assert!(false, "control data does not fit");
+            return;
+        };
+        const WORD: usize = size_of::<usize>();
+        b[..WORD].copy_from_slice(&len.to_ne_bytes());
+        b[WORD..WORD + 4].copy_from_slice(&level.to_ne_bytes());
+        b[WORD + 4..WORD + 8].copy_from_slice(&kind.to_ne_bytes());
+        b[Self::HEADER..len].copy_from_slice(data);
+        self.len += space;
+    }
+
+    /// IP_TTL or IPV6_HOPLIMIT, 1 to 255.
+    pub(super) fn push_ttl(&mut self, v6: bool, ttl: u8) {
+        let (level, kind) =
+            if v6 { (libc::IPPROTO_IPV6, libc::IPV6_HOPLIMIT) } else { (libc::IPPROTO_IP, libc::IP_TTL) };
+        self.push(level, kind, &c_int::from(ttl).to_ne_bytes());
+    }
+
+    /// IP_TOS or IPV6_TCLASS, the whole octet.
+    pub(super) fn push_tos(&mut self, v6: bool, tos: u8) {
+        let (level, kind) = if v6 { (libc::IPPROTO_IPV6, libc::IPV6_TCLASS) } else { (libc::IPPROTO_IP, libc::IP_TOS) };
+        self.push(level, kind, &c_int::from(tos).to_ne_bytes());
+    }
+
+    /// IP_PKTINFO or IPV6_PKTINFO: the interface to leave by; the source address stays the route's.
+    pub(super) fn push_interface(&mut self, v6: bool, index: u32) {
+        if v6 {
+            let mut info = [0; size_of::<libc::in6_pktinfo>()];
+            info[16..].copy_from_slice(&index.to_ne_bytes());
+            self.push(libc::IPPROTO_IPV6, libc::IPV6_PKTINFO, &info);
+        } else {
+            let mut info = [0; size_of::<libc::in_pktinfo>()];
+            info[..4].copy_from_slice(&index.to_ne_bytes());
+            self.push(libc::IPPROTO_IP, libc::IP_PKTINFO, &info);
+        }
+    }
+
+    /// UDP_SEGMENT: the kernel cuts the message into datagrams of `size` bytes.
+    pub(super) fn push_segment(&mut self, size: u16) {
+        self.push(libc::SOL_UDP, libc::UDP_SEGMENT, &size.to_ne_bytes());
+    }
+
+    /// Takes back what [`push_segment`](Self::push_segment) added last.
+    pub(super) fn pop_segment(&mut self) {
+        self.len = self.len.saturating_sub((Self::HEADER + size_of::<u16>()).next_multiple_of(size_of::<usize>()));
+    }
+}
+
+/// One control message that was received.
+struct ControlMessage<'a> {
+    level: c_int,
+    kind: c_int,
+    data: &'a [u8],
+}
+
+/// The control messages in `bytes`; ends at the first that is malformed.
+fn control_messages(mut bytes: &[u8]) -> impl Iterator<Item = ControlMessage<'_>> {
+    const WORD: usize = size_of::<usize>();
+    std::iter::from_fn(move || {
+        let len = usize::from_ne_bytes(array(bytes, 0)?);
+        let level = c_int::from_ne_bytes(array(bytes, WORD)?);
+        let kind = c_int::from_ne_bytes(array(bytes, WORD + 4)?);
+        let data = bytes.get(Control::HEADER..len)?;
+        bytes = bytes.get(len.next_multiple_of(WORD)..).unwrap_or_default();
+        Some(ControlMessage { level, kind, data })
+    })
+}
+
+/// What the kernel says of a received message beside its bytes.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Notes {
+    /// Length of the datagrams that GRO made one of; 0: it is one.
+    pub(super) stride: usize,
+    /// SO_TIMESTAMPNS: nanoseconds of realtime since 1970.
+    pub(super) stamp: Option<u64>,
+    /// SO_RXQ_OVFL: datagrams dropped since the socket was made, wrapping; not there before the first.
+    pub(super) overflow: Option<u32>,
+}
+
+impl Notes {
+    fn read(control: &[u8]) -> Self {
+        let mut notes = Self::default();
+        for m in control_messages(control) {
+            match (m.level, m.kind) {
+                (libc::SOL_UDP, libc::UDP_GRO) => {
+                    notes.stride =
+                        array(m.data, 0).map_or(0, |b| usize::try_from(c_int::from_ne_bytes(b)).unwrap_or(0));
+                }
+                (libc::SOL_SOCKET, libc::SO_TIMESTAMPNS) => {
+                    let s = array(m.data, 0).map(libc::time_t::from_ne_bytes);
+                    let ns = array(m.data, size_of::<libc::time_t>()).map(libc::c_long::from_ne_bytes);
+                    notes.stamp =
+                        s.zip(ns).map(|(s, ns)| (s as u64).wrapping_mul(1_000_000_000).wrapping_add(ns as u64));
+                }
+                (libc::SOL_SOCKET, libc::SO_RXQ_OVFL) => notes.overflow = array(m.data, 0).map(u32::from_ne_bytes),
+                _ => {}
+            }
+        }
+        notes
+    }
+}
+
+/// Buffers and headers of one recvmmsg. They stay where they are on the heap for the ring's life.
+pub(super) struct ReceiveRing {
+    buffers: Vec<u8>,
+    names: Vec<Name>,
+    controls: Vec<Control>,
+    // Held because the headers point at them.
+    _iovecs: Vec<libc::iovec>,
+    headers: Vec<libc::mmsghdr>,
+    /// Messages of the last call.
+    filled: usize,
+    /// Headers that the last call may have written to.
+    dirty: usize,
+}
+
+/// One received message.
+pub(super) struct Message<'a> {
+    pub(super) payload: &'a [u8],
+    pub(super) source: Option<SocketAddr>,
+    pub(super) notes: Notes,
+}
+
+impl ReceiveRing {
+    pub(super) fn new(slots: usize) -> Self {
+        let mut buffers = vec![0_u8; slots * SLOT_BYTES];
+        let mut names = vec![Name::EMPTY; slots];
+        let mut controls = vec![Control::EMPTY; slots];
+        let base = buffers.as_mut_ptr();
+        let mut iovecs: Vec<_> = (0..slots)
+            .map(|i| libc::iovec { iov_base: base.wrapping_add(i * SLOT_BYTES).cast(), iov_len: SLOT_BYTES })
+            .collect();
+        let (name, control, iovec) = (names.as_mut_ptr(), controls.as_mut_ptr(), iovecs.as_mut_ptr());
+        let headers = (0..slots)
+            .map(|i| {
+                let mut h = blank_header();
+                h.msg_name = name.wrapping_add(i).cast();
+                h.msg_namelen = NAME_BYTES as u32;
+                h.msg_control = control.wrapping_add(i).cast();
+                h.msg_controllen = CONTROL_BYTES as _;
+                h.msg_iov = iovec.wrapping_add(i);
+                h.msg_iovlen = 1;
+                libc::mmsghdr { msg_hdr: h, msg_len: 0 }
+            })
+            .collect();
+        Self { buffers, names, controls, _iovecs: iovecs, headers, filled: 0, dirty: 0 }
+    }
+
+    pub(super) fn slots(&self) -> usize {
+        self.headers.len()
+    }
+
+    pub(super) fn filled(&self) -> usize {
+        self.filled
+    }
+
+    /// One recvmmsg without waiting: the number of messages, or the error of the first.
+    pub(super) fn receive(&mut self, fd: BorrowedFd<'_>) -> io::Result<usize> {
+        // The kernel leaves in these how much it wrote; without their old value it would have no room the next time.
+        for h in &mut self.headers[..self.dirty] {
+            h.msg_hdr.msg_namelen = NAME_BYTES as u32;
+            h.msg_hdr.msg_controllen = CONTROL_BYTES as _;
+        }
+        self.filled = 0;
+        self.dirty = 1.min(self.headers.len());
+        let count = self.headers.len() as c_uint;
+        let n = retry(|| {
+            // SAFETY: `headers` has `count` entries; each points at a slot, a name, a control area and an iovec of this
+            // ring, of the sizes it states, which live as long and which nothing borrows while we hold `&mut self`.
+            unsafe {
+                libc::recvmmsg(
+                    fd.as_raw_fd(),
+                    self.headers.as_mut_ptr(),
+                    count,
+                    libc::MSG_DONTWAIT as _,
+                    ptr::null_mut(),
+                )
+            }
+        })?;
+        self.filled = n as usize;
+        self.dirty = self.filled.max(self.dirty);
+        Ok(self.filled)
+    }
+
+    /// Message `i` of the last call.
+    pub(super) fn message(&self, i: usize) -> Option<Message<'_>> {
+        if i >= self.filled {
+            return None;
+        }
+        let h = &self.headers[i];
+        let len = (h.msg_len as usize).min(SLOT_BYTES);
+        // SAFETY: slot `i` is within `buffers`, all of which is initialised; the kernel writes only in `receive`, which
+        // needs `&mut self`.
+        let payload = unsafe { std::slice::from_raw_parts(self.buffers.as_ptr().add(i * SLOT_BYTES), len) };
+        let control = &self.controls[i].bytes;
+        Some(Message {
+            payload,
+            source: self.names[i].address(h.msg_hdr.msg_namelen as usize),
+            notes: Notes::read(control.get(..h.msg_hdr.msg_controllen).unwrap_or_default()),
+        })
+    }
+
+    /// Whether message `i` of the last call was longer than a slot.
+    pub(super) fn truncated(&self, i: usize) -> bool {
+        self.headers[i].msg_hdr.msg_flags & libc::MSG_TRUNC != 0
+    }
+}
+
+fn blank_header() -> libc::msghdr {
+    // SAFETY: msghdr is plain data; null pointers with lengths of zero are a valid one.
+    unsafe { std::mem::zeroed() }
+}
+
+/// Calls again while a signal interrupts.
+fn retry(mut call: impl FnMut() -> c_int) -> io::Result<c_int> {
+    loop {
+        let r = call();
+        if r >= 0 {
+            return Ok(r);
+        }
+        let e = io::Error::last_os_error();
+        if e.kind() != io::ErrorKind::Interrupted {
+            return Err(e);
+        }
+    }
+}
+
+/// One message to send: to whom, how, and which pieces of memory.
+#[derive(Clone, Copy)]
+pub(super) struct Wire {
+    pub(super) name: Name,
+    pub(super) control: Control,
+    pub(super) pieces: Pieces,
+}
+
+/// A row of pieces of memory in a [`Lent`], by index.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Pieces {
+    start: u32,
+    end: u32,
+}
+
+/// What sending needs, kept from one session to the next for its capacity.
+pub(super) struct Gatherer {
+    iovecs: Vec<libc::iovec>,
+    /// Copied headers. Chunks stay where they are on the heap.
+    chunks: Vec<Vec<u8>>,
+    /// The chunk in use, and how much of it is.
+    chunk: usize,
+    used: usize,
+    headers: Vec<libc::mmsghdr>,
+}
+
+impl Gatherer {
+    pub(super) fn new() -> Self {
+        let header = libc::mmsghdr { msg_hdr: blank_header(), msg_len: 0 };
+        Self {
+            iovecs: Vec::with_capacity(256),
+            chunks: vec![vec![0; CHUNK_BYTES]],
+            chunk: 0,
+            used: 0,
+            headers: vec![header; SEND_BATCH],
+        }
+    }
+
+    /// Starts anew with memory that lives for `'p`.
+    pub(super) fn lend<'b, 'p>(&'b mut self) -> Lent<'b, 'p> {
+        // A forgotten session leaves pointers here; no pointer of an old session is ever used.
+        self.iovecs.clear();
+        self.chunks.truncate(CHUNKS_KEPT);
+        (self.chunk, self.used) = (0, 0);
+        Lent { gatherer: self, payloads: PhantomData }
+    }
+}
+
+/// A [`Gatherer`] with pieces of memory that live for `'p`, or in its own chunks.
+pub(super) struct Lent<'b, 'p> {
+    gatherer: &'b mut Gatherer,
+    payloads: PhantomData<&'p [u8]>,
+}
+
+impl<'p> Lent<'_, 'p> {
+    /// Adds a piece; one that begins where the last of `row` ends becomes part of it.
+    pub(super) fn push(&mut self, row: &mut Pieces, payload: &'p [u8]) {
+        let iovecs = &mut self.gatherer.iovecs;
+        debug_assert_eq!(row.end as usize, iovecs.len(), "an older row can't grow");
+        if payload.is_empty() {
+            return;
+        }
+        if row.end > row.start
+            && let Some(last) = iovecs.last_mut()
+            && last.iov_base.cast_const().wrapping_byte_add(last.iov_len) == payload.as_ptr().cast()
+        {
+            last.iov_len += payload.len();
+            return;
+        }
+        iovecs.push(libc::iovec { iov_base: payload.as_ptr().cast_mut().cast(), iov_len: payload.len() });
+        row.end += 1;
+    }
+
+    /// Adds a copy of `header`, of which at most [`CHUNK_BYTES`] are taken.
+    pub(super) fn push_copy(&mut self, row: &mut Pieces, header: &[u8]) {
+        let g = &mut *self.gatherer;
+        let header = &header[..header.len().min(CHUNK_BYTES)];
+        if header.is_empty() {
+            return;
+        }
+        if g.used + header.len() > CHUNK_BYTES {
+            g.chunk += 1;
+            g.used = 0;
+            if g.chunk == g.chunks.len() {
+                g.chunks.push(vec![0; CHUNK_BYTES]);
+            }
+        }
+        // SAFETY: `used + header.len()` is at most the chunk's length (see above), and `header`, which the caller
+        // borrows, can't be in our chunk. The pointer is kept for this session, in which this part of the chunk is not
+        // written again.
+        let at = unsafe {
+            let at = g.chunks[g.chunk].as_mut_ptr().add(g.used);
+            ptr::copy_nonoverlapping(header.as_ptr(), at, header.len());
+            at
+        };
+        g.used += header.len();
+        g.iovecs.push(libc::iovec { iov_base: at.cast(), iov_len: header.len() });
+        row.end += 1;
+    }
+
+    /// Whether a row can still grow: no other was made since.
+    pub(super) fn can_grow(&self, row: Pieces) -> bool {
+        row.end as usize == self.gatherer.iovecs.len()
+    }
+
+    /// An empty row at the end; pieces pushed from now on belong to it.
+    pub(super) fn row(&self) -> Pieces {
+        let at = self.gatherer.iovecs.len() as u32;
+        Pieces { start: at, end: at }
+    }
+
+    /// A new row that is `len` bytes of `row` from `offset` on, as far as there are.
+    pub(super) fn cut(&mut self, row: Pieces, mut offset: usize, mut len: usize) -> Pieces {
+        let mut cut = self.row();
+        for i in row.start..row.end {
+            let Some(&piece) = self.gatherer.iovecs.get(i as usize) else { break };
+            if offset >= piece.iov_len {
+                offset -= piece.iov_len;
+                continue;
+            }
+            let take = (piece.iov_len - offset).min(len);
+            let iov_base = piece.iov_base.wrapping_byte_add(offset);
+            self.gatherer.iovecs.push(libc::iovec { iov_base, iov_len: take });
+            cut.end += 1;
+            len -= take;
+            offset = 0;
+            if len == 0 {
+                break;
+            }
+        }
+        cut
+    }
+
+    /// One sendmmsg of the first messages of `wires`: how many were taken, at least one, or the error of the first.
+    pub(super) fn send(&mut self, fd: BorrowedFd<'_>, wires: &[Wire]) -> io::Result<usize> {
+        let g = &mut *self.gatherer;
+        let mut count = 0;
+        for (h, w) in g.headers.iter_mut().zip(wires) {
+            let pieces = g.iovecs.get_mut(w.pieces.start as usize..w.pieces.end as usize).unwrap_or_default();
+            let h = &mut h.msg_hdr;
+            h.msg_name = (&raw const w.name).cast_mut().cast();
+            h.msg_namelen = w.name.len;
+            h.msg_iov = pieces.as_mut_ptr();
+            h.msg_iovlen = pieces.len() as _;
+            let control = w.control.len;
+            h.msg_control = if control == 0 { ptr::null_mut() } else { (&raw const w.control).cast_mut().cast() };
+            h.msg_controllen = control as _;
+            count += 1;
+        }
+        // SAFETY: the first `count` headers were just made. Names and control data are in `wires`, borrowed here; the
+        // iovecs are ours, and each spans memory that was borrowed for `'p`, which has not ended since `self` carries
+        // it, or our chunks (two neighbours that were joined are both readable all the same). sendmmsg only reads
+        // through these pointers, and keeps none of them.
+        let n = retry(|| unsafe {
+            libc::sendmmsg(fd.as_raw_fd(), g.headers.as_mut_ptr(), count, libc::MSG_NOSIGNAL as _)
+        })?;
+        Ok(n as usize)
+    }
+}
+
+/// One entry of a socket's error queue.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct QueuedError {
+    /// To whom the datagram went that the error is about.
+    pub(super) destination: Option<SocketAddr>,
+    /// As in errno.h.
+    pub(super) errno: i32,
+    /// From the network; `false`: made by this host, and already returned by the send itself.
+    pub(super) remote: bool,
+}
+
+/// Takes one entry off the error queue (IP_RECVERR); `None` when it is empty.
+pub(super) fn take_error(fd: BorrowedFd<'_>) -> io::Result<Option<QueuedError>> {
+    let mut name = Name::EMPTY;
+    let mut control = [0_u64; 32];
+    let mut h = blank_header();
+    h.msg_name = (&raw mut name.bytes).cast();
+    h.msg_namelen = NAME_BYTES as u32;
+    h.msg_control = control.as_mut_ptr().cast();
+    h.msg_controllen = size_of_val(&control) as _;
+    // SAFETY: `h` points at `name` and `control`, which are alive and of the stated sizes, and has no iovec.
+    let r =
+        retry(|| unsafe { libc::recvmsg(fd.as_raw_fd(), &mut h, libc::MSG_ERRQUEUE | libc::MSG_DONTWAIT) as c_int });
+    match r {
+        Ok(_) => {}
+        Err(e) if e.kind() == io::ErrorKind::WouldBlock => return Ok(None),
+        Err(e) => return Err(e),
+    }
+    // SAFETY: `control` is plain initialised memory of that many bytes.
+    let bytes = unsafe { std::slice::from_raw_parts(control.as_ptr().cast::<u8>(), size_of_val(&control)) };
+    let bytes = bytes.get(..h.msg_controllen).unwrap_or_default();
+    let error = control_messages(bytes)
+        .find(|m| matches!((m.level, m.kind), (libc::SOL_IP, libc::IP_RECVERR) | (libc::SOL_IPV6, libc::IPV6_RECVERR)));
+    // struct sock_extended_err begins with ee_errno (u32) and ee_origin (u8).
+    let errno = error.as_ref().and_then(|m| array(m.data, 0)).map_or(0, u32::from_ne_bytes);
+    let origin = error.as_ref().and_then(|m| m.data.get(4)).copied().unwrap_or(libc::SO_EE_ORIGIN_NONE);
+    Ok(Some(QueuedError {
+        destination: name.address(h.msg_namelen as usize),
+        errno: errno as i32,
+        remote: matches!(origin, libc::SO_EE_ORIGIN_ICMP | libc::SO_EE_ORIGIN_ICMP6),
+    }))
+}
+
+/// Joins or leaves a group on the interface of that index (0: the route's), from one sender or from any.
+pub(super) fn membership(
+    fd: BorrowedFd<'_>,
+    join: bool,
+    group: IpAddr,
+    source: Option<IpAddr>,
+    interface: u32,
+) -> io::Result<()> {
+    let level = if group.is_ipv4() { libc::IPPROTO_IP } else { libc::IPPROTO_IPV6 };
+    let storage = |ip| Name::new(SocketAddr::new(ip, 0)).storage();
+    match source {
+        None => {
+            let request = libc::group_req { gr_interface: interface, gr_group: storage(group) };
+            set_option(fd, level, if join { libc::MCAST_JOIN_GROUP } else { libc::MCAST_LEAVE_GROUP }, &request)
+        }
+        Some(source) => {
+            let request = libc::group_source_req {
+                gsr_interface: interface,
+                gsr_group: storage(group),
+                gsr_source: storage(source),
+            };
+            let name = if join { libc::MCAST_JOIN_SOURCE_GROUP } else { libc::MCAST_LEAVE_SOURCE_GROUP };
+            set_option(fd, level, name, &request)
+        }
+    }
+}
+
+fn set_option<T>(fd: BorrowedFd<'_>, level: c_int, name: c_int, value: &T) -> io::Result<()> {
+    // SAFETY: the pointer is to `size_of::<T>()` readable bytes; setsockopt only reads them.
+    let r = unsafe {
+        libc::setsockopt(fd.as_raw_fd(), level, name, ptr::from_ref(value).cast(), size_of::<T>() as libc::socklen_t)
+    };
+    if r < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+}
+
+/// An epoll instance.
+pub(super) struct Epoll(OwnedFd);
+
+/// Room for events of one wait.
+pub(super) struct Events(Vec<libc::epoll_event>);
+
+impl Events {
+    pub(super) fn with_capacity(n: usize) -> Self {
+        Self(vec![libc::epoll_event { events: 0, u64: 0 }; n])
+    }
+
+    pub(super) fn capacity(&self) -> usize {
+        self.0.len()
+    }
+
+    /// The token of event `i` of the last wait.
+    pub(super) fn token(&self, i: usize) -> u64 {
+        self.0[i].u64
+    }
+}
+
+impl Epoll {
+    pub(super) fn new() -> io::Result<Self> {
+        // SAFETY: no pointers.
+        owned(unsafe { libc::epoll_create1(libc::EPOLL_CLOEXEC) }).map(Self)
+    }
+
+    /// Watches `fd` for input, once.
+    pub(super) fn add_once(&self, fd: BorrowedFd<'_>, token: u64) -> io::Result<()> {
+        self.control(libc::EPOLL_CTL_ADD, fd, token, libc::EPOLLIN | libc::EPOLLONESHOT)
+    }
+
+    /// Watches `fd`: an event each time it becomes ready, also if it was not read since.
+    pub(super) fn add_edges(&self, fd: BorrowedFd<'_>, token: u64) -> io::Result<()> {
+        self.control(libc::EPOLL_CTL_ADD, fd, token, libc::EPOLLIN | libc::EPOLLET)
+    }
+
+    /// Watches `fd` once more; if input waits already, that is the event.
+    pub(super) fn rearm(&self, fd: BorrowedFd<'_>, token: u64) -> io::Result<()> {
+        self.control(libc::EPOLL_CTL_MOD, fd, token, libc::EPOLLIN | libc::EPOLLONESHOT)
+    }
+
+    pub(super) fn remove(&self, fd: BorrowedFd<'_>) -> io::Result<()> {
+        self.control(libc::EPOLL_CTL_DEL, fd, 0, 0)
+    }
+
+    fn control(&self, op: c_int, fd: BorrowedFd<'_>, token: u64, events: c_int) -> io::Result<()> {
+        let mut event = libc::epoll_event { events: events as u32, u64: token };
+        // SAFETY: `event` is alive for the call, which only reads it.
+        let r = unsafe { libc::epoll_ctl(self.0.as_raw_fd(), op, fd.as_raw_fd(), &mut event) };
+        if r < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+    }
+
+    /// Lets tokio tell when there are events.
+    pub(super) fn watch(&self) -> io::Result<AsyncFd<OwnedFd>> {
+        watch(self.0.try_clone()?)
+    }
+
+    /// The events there are, without waiting.
+    pub(super) fn poll(&self, events: &mut Events) -> io::Result<usize> {
+        // SAFETY: the kernel writes at most as many events as the vector has.
+        retry(|| unsafe { libc::epoll_wait(self.0.as_raw_fd(), events.0.as_mut_ptr(), events.0.len() as c_int, 0) })
+            .map(|n| n as usize)
+    }
+}
+
+/// A timer on CLOCK_MONOTONIC.
+pub(super) struct TimerFd(OwnedFd);
+
+impl TimerFd {
+    pub(super) fn new() -> io::Result<Self> {
+        // SAFETY: no pointers.
+        owned(unsafe { libc::timerfd_create(libc::CLOCK_MONOTONIC, libc::TFD_CLOEXEC | libc::TFD_NONBLOCK) }).map(Self)
+    }
+
+    /// Becomes readable once at `ns` of CLOCK_MONOTONIC. Forgets that it was readable before.
+    pub(super) fn set(&self, ns: u64) -> io::Result<()> {
+        // Zero would mean "never".
+        let ns = ns.max(1);
+        let zero = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+        let at = libc::timespec { tv_sec: (ns / 1_000_000_000) as _, tv_nsec: (ns % 1_000_000_000) as _ };
+        let spec = libc::itimerspec { it_interval: zero, it_value: at };
+        // SAFETY: `spec` is alive for the call, which only reads it; the old value is not asked for.
+        let r = unsafe { libc::timerfd_settime(self.0.as_raw_fd(), libc::TFD_TIMER_ABSTIME, &spec, ptr::null_mut()) };
+        if r < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+    }
+}
+
+impl std::os::fd::AsFd for TimerFd {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
+
+/// Lets tokio tell when `fd` is readable.
+pub(super) fn watch(fd: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
+    // SAFETY: an OwnedFd is open and the same for all its life, and the AsyncFd has it from now on.
+    Ok(unsafe { AsyncFd::register_with_interest(fd, Interest::READABLE) }?)
+}
+
+fn owned(fd: c_int) -> io::Result<OwnedFd> {
+    if fd < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: the kernel has just given us this descriptor; nobody else knows it.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+/// A clock of [`now`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum ClockId {
+    Monotonic,
+    Realtime,
+    ThreadCpu,
+}
+
+/// A clock's nanoseconds.
+pub(super) fn now(clock: ClockId) -> u64 {
+    let id = match clock {
+        ClockId::Monotonic => libc::CLOCK_MONOTONIC,
+        ClockId::Realtime => libc::CLOCK_REALTIME,
+        ClockId::ThreadCpu => libc::CLOCK_THREAD_CPUTIME_ID,
+    };
+    let mut t = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: `t` is alive and of the right type. These clocks exist on every Linux, so the call can't fail.
+    unsafe { libc::clock_gettime(id, &mut t) };
+    t.tv_sec as u64 * 1_000_000_000 + t.tv_nsec as u64
+}
+
+/// Lets this thread's timeouts end at most a nanosecond late (the default is 50 us).
+pub(super) fn set_timer_slack() -> io::Result<()> {
+    // SAFETY: no pointers.
+    let r = unsafe { libc::prctl(libc::PR_SET_TIMERSLACK, 1_usize, 0_usize, 0_usize, 0_usize) };
+    if r < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+}
