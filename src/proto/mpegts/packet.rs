@@ -1,1 +1,229 @@
-//! The 188-byte transport packet, ISO/IEC 13818-1 section 2.4.3.
+//! Transport-stream packets (ISO/IEC 13818-1, section 2.4.3.2), datagrams of them, and what else may arrive instead.
+
+use crate::proto::rtp::header::{Header, HeaderError};
+
+/// Bytes of a transport-stream packet.
+pub const PACKET_LEN: usize = 188;
+/// Bytes of a packet with Reed-Solomon parity, as some modulators and demodulators pass on.
+pub const PACKET_LEN_RS: usize = 204;
+/// The first byte of every packet.
+pub const SYNC: u8 = 0x47;
+
+/// A datagram that passes: its packets are relayed untouched.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Datagram {
+    /// At least one.
+    pub packets: usize,
+    /// Of those, without 0x47 in its place.
+    pub sync_errors: usize,
+}
+
+/// A datagram whose bytes are no transport-stream packets; [`classify`] says what they are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("not whole transport-stream packets")]
+pub struct NotTs;
+
+/// Check that a payload is n x 188 bytes with at least one 0x47 in its place. Sync errors are counted, not mended.
+///
+/// # Errors
+/// It is anything else.
+pub fn check_datagram(payload: &[u8]) -> Result<Datagram, NotTs> {
+    let (packets, []) = payload.as_chunks::<PACKET_LEN>() else { return Err(NotTs) };
+    let sync_errors = packets.iter().filter(|packet| packet[0] != SYNC).count();
+    if sync_errors == packets.len() {
+        return Err(NotTs);
+    }
+    Ok(Datagram { packets: packets.len(), sync_errors })
+}
+
+/// What a datagram looks like.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Wire {
+    /// Transport-stream packets straight in UDP.
+    Ts,
+    /// Transport-stream packets in RTP.
+    RtpTs,
+    /// RTP with something else in it, by its payload type.
+    Rtp(u8),
+    /// RTCP.
+    Rtcp,
+    /// Transport-stream packets of 204 bytes.
+    Ts204,
+    /// It begins like a transport stream, but its length is not a multiple of 188.
+    TsPart,
+    /// No bytes at all.
+    Empty,
+    /// None of these.
+    Other,
+}
+
+/// Say what a datagram looks like, to name what arrives where something else was expected.
+pub fn classify(datagram: &[u8]) -> Wire {
+    if datagram.is_empty() {
+        return Wire::Empty;
+    }
+    if check_datagram(datagram).is_ok() {
+        return Wire::Ts;
+    }
+    match Header::parse(datagram) {
+        Ok(header) if check_datagram(&datagram[header.payload()]).is_ok() => return Wire::RtpTs,
+        Ok(header) => return Wire::Rtp(header.payload_type),
+        Err(HeaderError::Rtcp(_)) => return Wire::Rtcp,
+        Err(_) => {}
+    }
+    if let (packets, []) = datagram.as_chunks::<PACKET_LEN_RS>()
+        && packets.iter().all(|packet| packet[0] == SYNC)
+    {
+        return Wire::Ts204;
+    }
+    // One 0x47 is also the G of a text: two in place are no accident.
+    if datagram[0] == SYNC && datagram.get(PACKET_LEN) == Some(&SYNC) { Wire::TsPart } else { Wire::Other }
+}
+
+impl Wire {
+    /// A stable word for status and metrics.
+    pub const fn reason(self) -> &'static str {
+        match self {
+            Self::Ts => "plain-ts",
+            Self::RtpTs => "rtp",
+            Self::Rtp(_) => "rtp-not-ts",
+            Self::Rtcp => "rtcp",
+            Self::Ts204 => "204-byte-packets",
+            Self::TsPart => "cut-ts",
+            Self::Empty => "empty",
+            Self::Other => "not-ts",
+        }
+    }
+
+    /// In words, to stand after "arriving is".
+    pub const fn description(self) -> &'static str {
+        match self {
+            Self::Ts => "plain MPEG-TS without RTP headers",
+            Self::RtpTs => "MPEG-TS in RTP",
+            Self::Rtp(_) => "RTP that carries no MPEG-TS",
+            Self::Rtcp => "RTCP, not media",
+            Self::Ts204 => "MPEG-TS in 204-byte packets (with Reed-Solomon parity)",
+            Self::TsPart => "MPEG-TS cut inside a packet (length not a multiple of 188 bytes)",
+            Self::Empty => "empty datagrams",
+            Self::Other => "not MPEG-TS",
+        }
+    }
+}
+
+/// The header of one transport-stream packet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PacketHeader {
+    /// The sender's demodulator gave up on this packet.
+    pub transport_error: bool,
+    /// A PES packet or a section begins here (`payload_unit_start_indicator`).
+    pub unit_start: bool,
+    /// 13 bits; 0x1FFF are null packets.
+    pub pid: u16,
+    /// `transport_scrambling_control`; 0 is in clear.
+    pub scrambling: u8,
+    /// Whether there is an adaptation field.
+    pub adaptation: bool,
+    /// Whether there is a payload.
+    pub payload: bool,
+    /// 4 bits.
+    pub continuity: u8,
+}
+
+impl PacketHeader {
+    /// Read the header; `None` without the sync byte.
+    pub const fn parse(packet: &[u8; PACKET_LEN]) -> Option<Self> {
+        let [SYNC, b1, b2, b3, ..] = *packet else { return None };
+        Some(Self {
+            transport_error: b1 & 0x80 != 0,
+            unit_start: b1 & 0x40 != 0,
+            pid: (b1 as u16 & 0x1F) << 8 | b2 as u16,
+            scrambling: b3 >> 6,
+            adaptation: b3 & 0x20 != 0,
+            payload: b3 & 0x10 != 0,
+            continuity: b3 & 0x0F,
+        })
+    }
+}
+
+/// Fuzz body: classify anything; what passes is no shorter than a packet, and is named as transport stream.
+#[cfg(test)]
+pub(crate) fn fuzz(data: &[u8]) {
+    let wire = classify(data);
+    match check_datagram(data) {
+        Ok(datagram) => {
+            assert_eq!(datagram.packets * PACKET_LEN, data.len());
+            assert!(datagram.sync_errors < datagram.packets);
+            assert_eq!(wire, Wire::Ts);
+        }
+        Err(NotTs) => assert_ne!(wire, Wire::Ts),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn ts(packets: usize) -> Vec<u8> {
+        let mut packet = [0xAB; PACKET_LEN];
+        packet[0] = SYNC;
+        packet.repeat(packets)
+    }
+
+    fn rtp(payload_type: u8, payload: &[u8]) -> Vec<u8> {
+        [&[0x80, payload_type, 0, 1, 0, 0, 0, 0, 0, 0, 0, 9][..], payload].concat()
+    }
+
+    #[test]
+    fn whole_packets_pass_and_sync_errors_are_counted() {
+        assert_eq!(check_datagram(&ts(1)), Ok(Datagram { packets: 1, sync_errors: 0 }));
+        let mut seven = ts(7);
+        seven[188] = 0x48;
+        seven[376] = 0;
+        assert_eq!(check_datagram(&seven), Ok(Datagram { packets: 7, sync_errors: 2 }));
+        assert_eq!(check_datagram(&ts(40)).map(|d| d.packets), Ok(40), "jumbo frames carry more than 7");
+    }
+
+    #[test]
+    fn anything_else_does_not_pass() {
+        assert_eq!(check_datagram(&[]), Err(NotTs));
+        assert_eq!(check_datagram(&ts(1)[..187]), Err(NotTs));
+        assert_eq!(check_datagram(&[0; 376]), Err(NotTs), "no 0x47 in its place");
+    }
+
+    #[test]
+    fn what_arrives_wrongly_is_named() {
+        assert_eq!(classify(&ts(7)), Wire::Ts);
+        assert_eq!(classify(&rtp(33, &ts(7))), Wire::RtpTs);
+        assert_eq!(classify(&rtp(96, &[1; 100])), Wire::Rtp(96));
+        assert_eq!(classify(&rtp(200, &[0; 16])), Wire::Rtcp);
+        assert_eq!(classify(&[&[SYNC][..], &[7; 203]].concat().repeat(6)), Wire::Ts204);
+        assert_eq!(classify(&ts(2)[..300]), Wire::TsPart);
+        assert_eq!(classify(b"GET / HTTP/1.1\r\n"), Wire::Other);
+        assert_eq!(classify(&[]), Wire::Empty);
+    }
+
+    #[test]
+    fn packet_headers_are_read() {
+        let mut packet = [0; PACKET_LEN];
+        packet[..4].copy_from_slice(&[SYNC, 0x5F, 0xFF, 0x3A]);
+        let header = PacketHeader::parse(&packet).unwrap();
+        assert_eq!((header.pid, header.continuity), (0x1FFF, 10));
+        assert!(header.unit_start && header.adaptation && header.payload && !header.transport_error);
+        packet[0] = 0;
+        assert_eq!(PacketHeader::parse(&packet), None);
+    }
+
+    proptest! {
+        #[test]
+        fn nothing_panics(data in proptest::collection::vec(any::<u8>(), 0..400)) {
+            fuzz(&data);
+        }
+
+        #[test]
+        fn no_length_near_a_packet_panics(n in 0_usize..5, off in 0_usize..3, fill in prop::sample::select(vec![0_u8, 0x47, 0x80, 0xB2])) {
+            fuzz(&vec![fill; (n * PACKET_LEN + off).saturating_sub(1)]);
+        }
+    }
+}

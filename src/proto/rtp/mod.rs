@@ -1,5 +1,7 @@
 //! RTP, RFC 3550, as it carries MPEG-TS (RFC 2250).
 
 pub mod header;
-pub mod reorder;
+pub mod receive;
+mod reorder;
+mod slots;
 pub mod stats;
