@@ -1,1 +1,424 @@
-//! Every condition: its code, severity, message and next step.
+//! Every condition: its code, severity, message with a figure, and the next step. What `explain` and status show.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::{Duration, SystemTime};
+
+use super::status::{ConditionDoc, Severity};
+use super::text::{count, rate, rfc3339, span};
+use crate::config::value::FlowName;
+
+/// What arrived instead of what the source's protocol says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mismatch {
+    /// RTP on a `udp` source.
+    RtpOnUdp,
+    /// Transport-stream packets without RTP on an `rtp` source.
+    PlainOnRtp,
+}
+
+/// Which limit of `[limits]` is hit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Limit {
+    /// `max-flows`.
+    Flows,
+    /// `max-outputs-per-flow`.
+    OutputsPerFlow,
+}
+
+impl Limit {
+    const fn key(self) -> &'static str {
+        match self {
+            Self::Flows => "max-flows",
+            Self::OutputsPerFlow => "max-outputs-per-flow",
+        }
+    }
+}
+
+/// Something that is not as it should be, of a flow or of the appliance.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[expect(missing_docs, reason = "the fields say what their names say; `message` shows each in its sentence")]
+pub enum Condition {
+    /// Nothing has come on a source since it was opened.
+    SourceSilent { source: String, bind: String, silent_for: Duration },
+    /// Media came, and stopped.
+    SourceLost { source: String, silent_for: Duration, bitrate_bps: u64 },
+    /// `allow` does not list who sends; addresses newest first.
+    SourceDenied { source: String, packets: u64, addresses: Vec<String> },
+    /// RTP where plain UDP is expected, or the reverse.
+    SourceProtocolMismatch { source: String, found: Mismatch, packets: u64 },
+    /// What arrives is no transport stream.
+    SourceNotTs { source: String, packets: u64 },
+    /// Transport-stream packets without 0x47 in place.
+    SourceSyncErrors { source: String, errors: u64 },
+    /// More than `max-bitrate` arrives.
+    SourceOverBitrate { source: String, packets: u64, max_bps: u64 },
+    /// The receive buffer ran over.
+    SourceKernelDrops { source: String, packets: u64, buffer: u64 },
+    /// The kernel granted a smaller receive buffer than was asked, in bytes.
+    ReceiveBufferSmall { source: String, asked: u64, granted: u64 },
+    /// A source can't be opened.
+    SourceFailed { source: String, bind: String, error: String },
+    /// `part` is a source or an output that needs an interface which is not there; `interface` as `Interface` shows it.
+    InterfaceMissing { part: String, interface: String, waited: Duration },
+    /// An output's host name has no address.
+    DestinationUnresolved { output: String, host: String, error: String, tries: u64 },
+    /// Packets of an output can't be sent.
+    OutputUnreachable { output: String, destination: String, error: String, packets: u64 },
+    /// An output can't be opened.
+    OutputFailed { output: String, destination: String, error: String },
+    /// An operator stopped the flow.
+    Stopped { flow: FlowName, by: String, since: SystemTime },
+    /// An operator runs a flow whose file says `enabled = false`.
+    Started { flow: FlowName, by: String, since: SystemTime },
+    /// An operator disabled or enabled (`enabled`) an output against its file.
+    OutputOverride { flow: FlowName, output: String, enabled: bool, by: String, since: SystemTime },
+    /// `enabled = false` in the flow's file.
+    Disabled { file: PathBuf, sources: usize, outputs: usize },
+    /// A newer file was rejected and the last good one runs; line 0: the file as a whole.
+    StaleConfig { file: PathBuf, line: usize, column: usize, message: String },
+    /// Files were rejected that never had a good version: these flows don't run.
+    ConfigRejected { files: usize, first: PathBuf },
+    /// A file or directory can't be read; what it said before runs on.
+    ConfigUnreadable { path: PathBuf, error: String, flows: usize },
+    /// A changed setting waits for a restart of the daemon.
+    RestartNeeded { key: String, running: String, wanted: String },
+    /// Changes are held back; `flow` is `None` for all flows.
+    Frozen { flow: Option<FlowName>, by: String, until: Option<SystemTime>, waiting: usize },
+    /// The flow's task panicked, `times` since the daemon started.
+    FlowPanicked { flow: FlowName, message: String, times: u64 },
+    /// A limit keeps something from running.
+    LimitReached { limit: Limit, allowed: usize, wanted: usize },
+    /// A listener of `[http]` can't be opened.
+    HttpFailed { address: SocketAddr, error: String },
+    /// The kernel gives no file notifications.
+    WatchPolling { error: String, every: Duration },
+    /// The flow is received and sent nowhere.
+    NoOutputs { file: PathBuf },
+}
+
+impl Condition {
+    /// The stable word: kebab-case, never changed.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::SourceSilent { .. } => "source-silent",
+            Self::SourceLost { .. } => "source-lost",
+            Self::SourceDenied { .. } => "source-denied",
+            Self::SourceProtocolMismatch { .. } => "source-protocol-mismatch",
+            Self::SourceNotTs { .. } => "source-not-ts",
+            Self::SourceSyncErrors { .. } => "source-sync-errors",
+            Self::SourceOverBitrate { .. } => "source-over-bitrate",
+            Self::SourceKernelDrops { .. } => "source-kernel-drops",
+            Self::ReceiveBufferSmall { .. } => "receive-buffer-small",
+            Self::SourceFailed { .. } => "source-failed",
+            Self::InterfaceMissing { .. } => "interface-missing",
+            Self::DestinationUnresolved { .. } => "destination-unresolved",
+            Self::OutputUnreachable { .. } => "output-unreachable",
+            Self::OutputFailed { .. } => "output-failed",
+            Self::Stopped { .. } => "stopped",
+            Self::Started { .. } => "started-by-operator",
+            Self::OutputOverride { enabled: false, .. } => "output-disabled",
+            Self::OutputOverride { enabled: true, .. } => "output-enabled",
+            Self::Disabled { .. } => "disabled",
+            Self::StaleConfig { .. } => "stale-config",
+            Self::ConfigRejected { .. } => "config-rejected",
+            Self::ConfigUnreadable { .. } => "config-unreadable",
+            Self::RestartNeeded { .. } => "restart-needed",
+            Self::Frozen { .. } => "frozen",
+            Self::FlowPanicked { .. } => "flow-panicked",
+            Self::LimitReached { .. } => "limit-reached",
+            Self::HttpFailed { .. } => "http-failed",
+            Self::WatchPolling { .. } => "watch-polling",
+            Self::NoOutputs { .. } => "no-outputs",
+        }
+    }
+
+    /// How bad.
+    pub fn severity(&self) -> Severity {
+        match self {
+            Self::SourceSilent { .. }
+            | Self::SourceLost { .. }
+            | Self::SourceProtocolMismatch { .. }
+            | Self::SourceNotTs { .. }
+            | Self::SourceFailed { .. }
+            | Self::InterfaceMissing { .. }
+            | Self::FlowPanicked { .. } => Severity::Critical,
+            Self::SourceDenied { .. }
+            | Self::SourceOverBitrate { .. }
+            | Self::SourceKernelDrops { .. }
+            | Self::DestinationUnresolved { .. }
+            | Self::OutputUnreachable { .. }
+            | Self::OutputFailed { .. }
+            | Self::StaleConfig { .. }
+            | Self::ConfigRejected { .. }
+            | Self::ConfigUnreadable { .. }
+            | Self::LimitReached { .. }
+            | Self::HttpFailed { .. } => Severity::Major,
+            Self::SourceSyncErrors { .. } | Self::ReceiveBufferSmall { .. } | Self::WatchPolling { .. } => {
+                Severity::Minor
+            }
+            Self::Stopped { .. }
+            | Self::Started { .. }
+            | Self::OutputOverride { .. }
+            | Self::Disabled { .. }
+            | Self::RestartNeeded { .. }
+            | Self::Frozen { .. }
+            | Self::NoOutputs { .. } => Severity::Info,
+        }
+    }
+
+    /// What is wrong, with its figure; one sentence without a full stop.
+    pub fn message(&self) -> String {
+        match self {
+            Self::Stopped { by, since, .. } => format!("stopped by {by} since {}", rfc3339(*since)),
+            Self::Started { by, since, .. } => {
+                format!("started by {by} at {} against `enabled = false` in its file", rfc3339(*since))
+            }
+            Self::OutputOverride { output, enabled, by, since, .. } => {
+                let word = if *enabled { "enabled" } else { "disabled" };
+                format!("output {output} was {word} by {by} at {}", rfc3339(*since))
+            }
+            Self::Disabled { file, sources, outputs } => format!(
+                "`enabled = false` in {}: {} and {} are closed",
+                file.display(),
+                count(*sources as u64, "source"),
+                count(*outputs as u64, "output")
+            ),
+            Self::StaleConfig { file, line: 0, message, .. } => {
+                format!("0 changes of {} are applied, its last good version runs: {message}", file.display())
+            }
+            Self::StaleConfig { file, line, column, message } => {
+                format!("{}:{line}:{column}: {message}; the last good version runs", file.display())
+            }
+            Self::ConfigRejected { files: 1, first } => format!("1 file is rejected: {}", first.display()),
+            Self::ConfigRejected { files, first } => {
+                format!("{files} files are rejected, the first is {}", first.display())
+            }
+            Self::ConfigUnreadable { path, error, flows } => format!(
+                "{} can't be read: {error}; {} as before",
+                path.display(),
+                if *flows == 1 { "1 flow runs".to_owned() } else { format!("{flows} flows run") }
+            ),
+            Self::RestartNeeded { key, running, wanted } => {
+                format!("`{key}` is {running} until the daemon is restarted, its file says {wanted}")
+            }
+            Self::Frozen { flow, by, until, waiting } => format!(
+                "{} frozen by {by} {}; {} until then",
+                flow.as_ref().map_or("all flows are", |_| "the flow is"),
+                until.map_or("until thawed".to_owned(), |until| format!("until {}", rfc3339(until))),
+                if *waiting == 1 { "1 change waits".to_owned() } else { format!("{waiting} changes wait") }
+            ),
+            Self::FlowPanicked { message, times, .. } => {
+                format!("failed by a fault of mediaconnect, {} so far: {message}", count(*times, "time"))
+            }
+            Self::LimitReached { limit, allowed, wanted } => {
+                format!("`{}` allows {allowed}, the files hold {wanted}", limit.key())
+            }
+            Self::HttpFailed { address, error } => format!("[http] can't listen on {address}: {error}"),
+            Self::WatchPolling { error, every } => {
+                format!("no file notifications ({error}): the files are looked at every {}", span(*every))
+            }
+            Self::NoOutputs { file } => format!("0 outputs in {}", file.display()),
+            _ => self.media_message(),
+        }
+    }
+
+    fn media_message(&self) -> String {
+        match self {
+            Self::SourceSilent { source, bind, silent_for } => {
+                format!("source {source}: nothing has arrived on {bind} for {}", span(*silent_for))
+            }
+            Self::SourceLost { source, silent_for, bitrate_bps } => {
+                format!("source {source}: lost for {}, {} before", span(*silent_for), rate(*bitrate_bps))
+            }
+            Self::SourceDenied { source, packets, addresses } => format!(
+                "source {source}: {} denied by `allow`, last from {}",
+                count(*packets, "packet"),
+                addresses.join(", ")
+            ),
+            Self::SourceProtocolMismatch { source, found: Mismatch::RtpOnUdp, packets } => {
+                format!("source {source}: RTP arrives on a `udp` source, {} dropped", count(*packets, "packet"))
+            }
+            Self::SourceProtocolMismatch { source, found: Mismatch::PlainOnRtp, packets } => format!(
+                "source {source}: transport stream without RTP arrives on an `rtp` source, {} dropped",
+                count(*packets, "packet")
+            ),
+            Self::SourceNotTs { source, packets } => {
+                format!("source {source}: {} dropped that hold no MPEG transport stream", count(*packets, "packet"))
+            }
+            Self::SourceSyncErrors { source, errors } => {
+                format!("source {source}: {} (transport-stream packets without 0x47)", count(*errors, "sync error"))
+            }
+            Self::SourceOverBitrate { source, packets, max_bps } => {
+                format!("source {source}: {} dropped above `max-bitrate` {}", count(*packets, "packet"), rate(*max_bps))
+            }
+            Self::SourceKernelDrops { source, packets, buffer } => format!(
+                "source {source}: the kernel dropped {} because {buffer} bytes of receive buffer were full",
+                count(*packets, "packet")
+            ),
+            Self::ReceiveBufferSmall { source, asked, granted } => {
+                format!("source {source}: the kernel grants {granted} bytes of receive buffer, {asked} were asked")
+            }
+            Self::SourceFailed { source, bind, error } => {
+                format!("source {source}: {bind} can't be opened: {error}")
+            }
+            Self::InterfaceMissing { part, interface, waited } => {
+                format!("{part}: waiting for interface {interface} for {}", span(*waited))
+            }
+            Self::DestinationUnresolved { output, host, error, tries } => {
+                format!("output {output}: {host} can't be resolved: {error} ({})", tries_text(*tries))
+            }
+            Self::OutputUnreachable { output, destination, error, packets } => format!(
+                "output {output}: {destination} can't be reached: {error}, {} dropped",
+                count(*packets, "packet")
+            ),
+            Self::OutputFailed { output, destination, error } => {
+                format!("output {output}: can't be opened for {destination}: {error}")
+            }
+            _ => String::new(),
+        }
+    }
+
+    /// The next step: a command to run or a key to change; whole sentences.
+    pub fn help(&self) -> String {
+        match self {
+            Self::Stopped { flow, .. } => format!("Start it with `mediaconnectctl start {flow}`."),
+            Self::Started { flow, .. } => {
+                format!("Set `enabled = true` in its file, or stop it with `mediaconnectctl stop {flow}`.")
+            }
+            Self::OutputOverride { flow, output, enabled, .. } => {
+                let verb = if *enabled { "disable" } else { "enable" };
+                format!(
+                    "Undo it with `mediaconnectctl {verb} {flow} {output}`, or follow the file again with \
+                     `mediaconnectctl {verb} {flow} {output} --clear`."
+                )
+            }
+            Self::Disabled { file, .. } => format!("Set `enabled = true` in {}.", file.display()),
+            Self::StaleConfig { file, .. } => {
+                format!("Mend the file; `mediaconnectctl check {}` shows all of its faults.", file.display())
+            }
+            Self::ConfigRejected { .. } => "Run `mediaconnectctl check` for all faults, and mend the files.".into(),
+            Self::ConfigUnreadable { path, .. } => {
+                format!("Check that user mediaconnect may read it: `namei -l {}`.", path.display())
+            }
+            Self::RestartNeeded { .. } => {
+                "Restart when it suits: `systemctl restart mediaconnectd` interrupts all flows.".into()
+            }
+            Self::Frozen { flow: Some(flow), .. } => {
+                format!("See what waits with `mediaconnectctl plan`; apply it with `mediaconnectctl thaw {flow}`.")
+            }
+            Self::Frozen { flow: None, .. } => {
+                "See what waits with `mediaconnectctl plan`; apply it with `mediaconnectctl thaw`.".into()
+            }
+            Self::FlowPanicked { flow, .. } => format!(
+                "It is started again by itself. Report the lines of \
+                 `journalctl -u mediaconnectd MEDIACONNECT_FLOW={flow}`."
+            ),
+            Self::LimitReached { limit, .. } => {
+                format!("Raise `{}` in [limits] of mediaconnect.toml, or remove what is not needed.", limit.key())
+            }
+            Self::HttpFailed { address, .. } => format!(
+                "See who holds port {} with `ss -ltnp`, or change `listen` in [http]; it is retried.",
+                address.port()
+            ),
+            Self::WatchPolling { .. } => {
+                "Raise it: `sysctl fs.inotify.max_user_instances=512 fs.inotify.max_user_watches=65536`; \
+                 `mediaconnectctl reload` applies changes at once."
+                    .into()
+            }
+            Self::NoOutputs { .. } => {
+                "Add an [outputs.NAME] table if it shall be sent somewhere; monitoring alone is fine.".into()
+            }
+            _ => self.media_help(),
+        }
+    }
+
+    fn media_help(&self) -> String {
+        match self {
+            Self::SourceSilent { bind, .. } => format!(
+                "Check that the sender is on and sends to {bind}; `tcpdump -ni any udp port {}` shows whether packets \
+                 reach this host.",
+                port(bind)
+            ),
+            Self::SourceLost { .. } => "Check the sender and the network to it; the flow goes on by itself when \
+                                        packets come again."
+                .into(),
+            Self::SourceDenied { addresses, .. } => format!(
+                "If they are right, add {} to `allow` of this source.",
+                addresses.first().map_or("them", String::as_str)
+            ),
+            Self::SourceProtocolMismatch { found: Mismatch::RtpOnUdp, .. } => {
+                "Set `protocol = \"rtp\"` on this source, or send without RTP.".into()
+            }
+            Self::SourceProtocolMismatch { found: Mismatch::PlainOnRtp, .. } => {
+                "Set `protocol = \"udp\"` on this source, or send RTP.".into()
+            }
+            Self::SourceNotTs { .. } => "Set the sender to MPEG transport stream (ffmpeg: `-f mpegts` or \
+                                         `-f rtp_mpegts`), without encryption."
+                .into(),
+            Self::SourceSyncErrors { .. } => {
+                "The stream is passed on as it is; look for the damage at the sender or on the way.".into()
+            }
+            Self::SourceOverBitrate { .. } => {
+                "Raise or remove `max-bitrate` of this source, or lower the sender's rate.".into()
+            }
+            Self::SourceKernelDrops { .. } => "Raise it: `sysctl -w net.core.rmem_max=16777216` and \
+                                               `mediaconnectctl restart FLOW`; look at the load with `top -H`."
+                .into(),
+            Self::ReceiveBufferSmall { asked, .. } => format!(
+                "Run `sysctl -w net.core.rmem_max={asked}` (to keep it: /etc/sysctl.d/60-mediaconnect.conf), then \
+                 `mediaconnectctl restart FLOW`."
+            ),
+            Self::SourceFailed { bind, .. } => format!(
+                "See who holds the port with `ss -lunp sport = :{}`, and that the address is on this host with \
+                 `ip address`; it is retried.",
+                port(bind)
+            ),
+            Self::InterfaceMissing { .. } => "See `ip address`; it is opened by itself as soon as the interface is \
+                                              there, or change `interface` or `network`."
+                .into(),
+            Self::DestinationUnresolved { host, .. } => {
+                format!("Try `getent hosts {host}` on this host, or write an address; it is retried.")
+            }
+            Self::OutputUnreachable { destination, .. } => format!(
+                "Try `ip route get {}`, and whether the receiver is on and its firewall lets port {} in; it is retried.",
+                host(destination),
+                port(destination)
+            ),
+            Self::OutputFailed { .. } => {
+                "Check `interface`, `network` and `source-port` of this output against `ip address` and `ss -lunp`; \
+                 it is retried."
+                    .into()
+            }
+            _ => String::new(),
+        }
+    }
+
+    /// As status shows it.
+    pub fn doc(&self, since: SystemTime) -> ConditionDoc {
+        ConditionDoc {
+            code: self.code().to_owned(),
+            severity: self.severity(),
+            since: rfc3339(since),
+            message: self.message(),
+            help: self.help(),
+        }
+    }
+}
+
+fn tries_text(tries: u64) -> String {
+    if tries == 1 { "1 try".to_owned() } else { format!("{tries} tries") }
+}
+
+/// The port of `host:port`.
+fn port(address: &str) -> &str {
+    address.rsplit_once(':').map_or(address, |(_, port)| port)
+}
+
+/// The host of `host:port`, without brackets.
+fn host(address: &str) -> &str {
+    address.rsplit_once(':').map_or(address, |(host, _)| host).trim_matches(['[', ']'])
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,1 +1,334 @@
-//! Every log-worthy fact, with a stable id and its fields.
+//! Every log-worthy fact, with a stable id and its fields. The packet path counts; what is worth a line is said here.
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::{Duration, SystemTime};
+
+use tracing::Level;
+
+use super::log;
+use super::text::{count, rate, rfc3339, span};
+use crate::config::diagnostic::{self, Diagnostic};
+use crate::config::value::FlowName;
+
+/// Something that happened, worth one line in the log.
+#[derive(Debug, Clone, PartialEq)]
+#[expect(missing_docs, reason = "the fields say what their names say; `message` shows each in its sentence")]
+pub enum Event {
+    /// The daemon came up; its first apply is done.
+    DaemonStarted { version: &'static str, flows: usize, took: Duration },
+    /// The daemon goes down: `why` is a signal's name or an error.
+    DaemonStopping { why: String, flows: usize },
+    /// A flow's sockets are open.
+    FlowStarted { flow: FlowName, sources: usize, outputs: usize },
+    /// A flow ended: `why` is for example `its file is gone` or `stopped by alice`.
+    FlowStopped { flow: FlowName, why: String },
+    /// A running flow was changed; `what` says how, such as `output a reopened (destination)`.
+    FlowChanged { flow: FlowName, what: String },
+    /// A flow's task panicked and is started again.
+    FlowPanicked { flow: FlowName, message: String, count: u64, retry_in: Duration },
+    /// The first media on a source since it was opened.
+    SourceReceiving { flow: FlowName, source: String, from: SocketAddr },
+    /// Media stopped.
+    SourceLost { flow: FlowName, source: String, silent_for: Duration, bitrate_bps: u64 },
+    /// Media came back after a loss.
+    SourceBack { flow: FlowName, source: String, after: Duration },
+    /// A source can't be opened; it is retried.
+    SourceFailed { flow: FlowName, source: String, error: String, retry_in: Duration },
+    /// A source that could not be opened is open.
+    SourceOpened { flow: FlowName, source: String, after: Duration },
+    /// An RTP stream began anew; `why` is for example `SSRC 0x1 became 0x2`.
+    StreamRestarted { flow: FlowName, source: String, why: String },
+    /// The kernel granted a smaller receive buffer than was asked.
+    ReceiveBufferSmall { flow: FlowName, source: String, asked: u64, granted: u64 },
+    /// An output can't be opened or can't send; it is retried.
+    OutputFailed { flow: FlowName, output: String, destination: String, error: String },
+    /// An output works again.
+    OutputBack { flow: FlowName, output: String, after: Duration, dropped: u64 },
+    /// A reload was applied.
+    ConfigApplied { generation: u64, started: usize, stopped: usize, changed: usize, rejected: usize, took: Duration },
+    /// One fault of a file: an error or a warning.
+    ConfigDiagnostic { diagnostic: Diagnostic },
+    /// A newer file was rejected; the last good version of the flow runs.
+    ConfigStale { flow: FlowName, file: PathBuf },
+    /// A flow runs what its file says again.
+    ConfigRecovered { flow: FlowName, file: PathBuf },
+    /// A directory or file can't be read; what runs goes on.
+    ConfigUnreadable { path: PathBuf, error: String },
+    /// It can be read again.
+    ConfigReadable { path: PathBuf },
+    /// The kernel gives no file notifications; the directory is read at an interval.
+    WatchPolling { error: String, every: Duration },
+    /// File notifications work again.
+    WatchBack,
+    /// A listener of `[http]` can't be opened; it is retried.
+    HttpFailed { address: SocketAddr, error: String, retry_in: Duration },
+    /// A listener of `[http]` is open.
+    HttpListening { address: SocketAddr },
+    /// An operator's command was carried out, or refused (`error`).
+    OperatorCommand { by: String, uid: u32, command: String, flow: Option<FlowName>, error: Option<String> },
+    /// Changes are held back: of one flow, or of all.
+    Frozen { flow: Option<FlowName>, by: String, until: Option<SystemTime> },
+    /// Changes pass again; `by` is an operator, or `its time` when the time was up.
+    Thawed { flow: Option<FlowName>, by: String },
+    /// A data-plane thread does not answer.
+    ShardStuck { shard: usize, silent_for: Duration },
+    /// The service manager can't be told; the relay goes on.
+    NotifyFailed { error: String },
+}
+
+/// What all events of one kind have in common.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Kind {
+    /// The stable word: `MEDIACONNECT_EVENT`.
+    pub name: &'static str,
+    /// `MESSAGE_ID`: 128 bits as 32 hex digits; never reused, never changed.
+    pub message_id: &'static str,
+    /// How bad.
+    pub level: Level,
+    /// What `[log] level` filters by.
+    pub target: &'static str,
+}
+
+const DAEMON: &str = "mediaconnect::daemon";
+const FLOW: &str = "mediaconnect::flow";
+const CONFIG: &str = "mediaconnect::config";
+const HTTP: &str = "mediaconnect::http";
+const CONTROL: &str = "mediaconnect::control";
+
+const fn kind(name: &'static str, message_id: &'static str, level: Level, target: &'static str) -> Kind {
+    Kind { name, message_id, level, target }
+}
+
+impl Event {
+    /// Name, id, level and target.
+    pub fn kind(&self) -> Kind {
+        const E: Level = Level::ERROR;
+        const W: Level = Level::WARN;
+        const I: Level = Level::INFO;
+        match self {
+            Self::DaemonStarted { .. } => kind("daemon-started", "cecd2fb11ef84ebb8906342db5b1318a", I, DAEMON),
+            Self::DaemonStopping { .. } => kind("daemon-stopping", "679a4a03d7824e31b058b04f3ad3fa04", I, DAEMON),
+            Self::FlowStarted { .. } => kind("flow-started", "b7bf584aa5cc4dcb97c5de118775fb0c", I, FLOW),
+            Self::FlowStopped { .. } => kind("flow-stopped", "c1d5869cf4114268ae9566395dc38cd1", I, FLOW),
+            Self::FlowChanged { .. } => kind("flow-changed", "dff4f5b6b9a74b7eb382bffb5099774b", I, FLOW),
+            Self::FlowPanicked { .. } => kind("flow-panicked", "20bcd1f6fafa4e01a16d2e19833abf11", E, FLOW),
+            Self::SourceReceiving { .. } => kind("source-receiving", "6a4e852bd6f04676981e1ef74689d2a5", I, FLOW),
+            Self::SourceLost { .. } => kind("source-lost", "0c82498ab11e41c9a2b81d039a9f97a3", W, FLOW),
+            Self::SourceBack { .. } => kind("source-back", "d841236e800543aabc2559f206c55e50", I, FLOW),
+            Self::SourceFailed { .. } => kind("source-failed", "2717edeb782643af8bff1f19b0fec340", E, FLOW),
+            Self::SourceOpened { .. } => kind("source-opened", "eac96264f3e94b65b536789f01d55841", I, FLOW),
+            Self::StreamRestarted { .. } => kind("stream-restarted", "157691a0b803497fa97dd0c249d31d79", I, FLOW),
+            Self::ReceiveBufferSmall { .. } => {
+                kind("receive-buffer-small", "7fd8d5624fb64132813b6991494bf754", W, FLOW)
+            }
+            Self::OutputFailed { .. } => kind("output-failed", "6255ad14fed044b0a627972fbc6ddd87", W, FLOW),
+            Self::OutputBack { .. } => kind("output-back", "f170711d7f00492d99312dc1b9e6ea73", I, FLOW),
+            Self::ConfigApplied { .. } => kind("config-applied", "fdb9596a61b546f2b63748e72841c293", I, CONFIG),
+            Self::ConfigDiagnostic { diagnostic } if diagnostic.severity == diagnostic::Level::Error => {
+                kind("config-rejected", "a1f8761ca0cb4a2aa1103d36cbf0c34c", E, CONFIG)
+            }
+            Self::ConfigDiagnostic { .. } => kind("config-warning", "4f1a187bbe304d9b8685b0ea2f1d1fd7", W, CONFIG),
+            Self::ConfigStale { .. } => kind("config-stale", "cebfba48c29d45c7bde72b4aed67436c", W, CONFIG),
+            Self::ConfigRecovered { .. } => kind("config-recovered", "55e7862a52ac4b5286fd6a122fc3bb0c", I, CONFIG),
+            Self::ConfigUnreadable { .. } => kind("config-unreadable", "fd124a435c344711bda2b71f459eefc9", E, CONFIG),
+            Self::ConfigReadable { .. } => kind("config-readable", "6522d02a29924da09a5ac4c92331cf09", I, CONFIG),
+            Self::WatchPolling { .. } => kind("watch-polling", "c37cc87eeda64a538e51499bd474d7b9", W, CONFIG),
+            Self::WatchBack => kind("watch-back", "3874b06916f14cafa46051e517f0dc7f", I, CONFIG),
+            Self::HttpFailed { .. } => kind("http-failed", "2d5b1ab6b4cf48969cbc5e82eae70e67", E, HTTP),
+            Self::HttpListening { .. } => kind("http-listening", "4e4fd481eef44886a8a4aba7f2cdccb8", I, HTTP),
+            Self::OperatorCommand { .. } => kind("operator-command", "a56b090ca3f44cc8a6b6aa97ed581d34", I, CONTROL),
+            Self::Frozen { .. } => kind("frozen", "5d045236c31e4eb89477c6e97ba57abd", I, CONTROL),
+            Self::Thawed { .. } => kind("thawed", "53806b8c85d341038169264a5fb0e7af", I, CONTROL),
+            Self::ShardStuck { .. } => kind("shard-stuck", "c8604f453dbd443484a1ac18caeb21c7", E, DAEMON),
+            Self::NotifyFailed { .. } => kind("notify-failed", "50b60f6add61441eb01e7ddfdd0d8f0b", W, DAEMON),
+        }
+    }
+
+    /// The flow it is about.
+    pub fn flow(&self) -> Option<&str> {
+        match self {
+            Self::FlowStarted { flow, .. }
+            | Self::FlowStopped { flow, .. }
+            | Self::FlowChanged { flow, .. }
+            | Self::FlowPanicked { flow, .. }
+            | Self::SourceReceiving { flow, .. }
+            | Self::SourceLost { flow, .. }
+            | Self::SourceBack { flow, .. }
+            | Self::SourceFailed { flow, .. }
+            | Self::SourceOpened { flow, .. }
+            | Self::StreamRestarted { flow, .. }
+            | Self::ReceiveBufferSmall { flow, .. }
+            | Self::OutputFailed { flow, .. }
+            | Self::OutputBack { flow, .. }
+            | Self::ConfigStale { flow, .. }
+            | Self::ConfigRecovered { flow, .. } => Some(flow.as_str()),
+            Self::OperatorCommand { flow, .. } | Self::Frozen { flow, .. } | Self::Thawed { flow, .. } => {
+                flow.as_ref().map(FlowName::as_str)
+            }
+            Self::ConfigDiagnostic { diagnostic } => diagnostic.flow.as_deref(),
+            _ => None,
+        }
+    }
+
+    /// The source it is about.
+    pub fn source(&self) -> Option<&str> {
+        match self {
+            Self::SourceReceiving { source, .. }
+            | Self::SourceLost { source, .. }
+            | Self::SourceBack { source, .. }
+            | Self::SourceFailed { source, .. }
+            | Self::SourceOpened { source, .. }
+            | Self::StreamRestarted { source, .. }
+            | Self::ReceiveBufferSmall { source, .. } => Some(source),
+            _ => None,
+        }
+    }
+
+    /// The output it is about.
+    pub fn output(&self) -> Option<&str> {
+        match self {
+            Self::OutputFailed { output, .. } | Self::OutputBack { output, .. } => Some(output),
+            _ => None,
+        }
+    }
+
+    /// What tells it from others of its kind and flow when a flood is held back.
+    pub(super) fn part(&self) -> String {
+        match self {
+            // Each fault of a file is logged; only the same one over and over is held back.
+            Self::ConfigDiagnostic { .. } | Self::OperatorCommand { .. } => self.to_string(),
+            Self::ConfigUnreadable { path, .. } | Self::ConfigReadable { path } => path.display().to_string(),
+            Self::HttpFailed { address, .. } | Self::HttpListening { address } => address.to_string(),
+            Self::ShardStuck { shard, .. } => shard.to_string(),
+            _ => self.source().or(self.output()).unwrap_or_default().to_owned(),
+        }
+    }
+}
+
+impl fmt::Display for Event {
+    /// The line's text, in plain English, with its figures.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::DaemonStarted { version, flows, took } => {
+                write!(f, "mediaconnect {version} started: {} in {}", count(*flows as u64, "flow"), span(*took))
+            }
+            Self::DaemonStopping { why, flows } => {
+                write!(f, "stopping on {why}: {} end", count(*flows as u64, "flow"))
+            }
+            Self::HttpFailed { address, error, retry_in } => {
+                write!(f, "[http] can't listen on {address}: {error}; next try in {}", span(*retry_in))
+            }
+            Self::HttpListening { address } => write!(f, "[http] listens on {address}"),
+            Self::OperatorCommand { by, uid, command, error, .. } => match error {
+                None => write!(f, "{by} (uid {uid}): {command}"),
+                Some(error) => write!(f, "{by} (uid {uid}): {command}: refused: {error}"),
+            },
+            Self::Frozen { flow, by, until } => {
+                write!(f, "{} frozen by {by} ", flow.as_ref().map_or("all flows", FlowName::as_str))?;
+                match until {
+                    Some(until) => write!(f, "until {}: changes of files wait", rfc3339(*until)),
+                    None => f.write_str("until thawed: changes of files wait"),
+                }
+            }
+            Self::Thawed { flow, by } => {
+                let what = flow.as_ref().map_or("all flows", FlowName::as_str);
+                write!(f, "{what} thawed by {by}: changes of files pass again")
+            }
+            Self::ShardStuck { shard, silent_for } => {
+                write!(f, "data-plane thread {shard} has not answered for {}", span(*silent_for))
+            }
+            Self::NotifyFailed { error } => write!(f, "the service manager can't be told: {error}"),
+            _ if self.kind().target == CONFIG => self.config_text(f),
+            _ => self.flow_text(f),
+        }
+    }
+}
+
+impl Event {
+    fn config_text(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::ConfigApplied { generation, started, stopped, changed, rejected, took } => write!(
+                f,
+                "configuration {generation} applied in {}: {started} started, {stopped} stopped, {changed} changed, \
+                 {rejected} rejected",
+                span(*took)
+            ),
+            Self::ConfigDiagnostic { diagnostic: d } => {
+                write!(f, "{}:", d.file.display())?;
+                if d.line > 0 {
+                    write!(f, "{}:{}:", d.line, d.column)?;
+                }
+                let word = if d.severity == diagnostic::Level::Error { "error" } else { "warning" };
+                write!(f, " {word}: {}", d.message)?;
+                d.help.as_ref().map_or(Ok(()), |help| write!(f, "; {help}"))
+            }
+            Self::ConfigStale { flow, file } => {
+                write!(f, "{flow}: {} is rejected; its last good version runs on", file.display())
+            }
+            Self::ConfigRecovered { flow, file } => {
+                write!(f, "{flow}: {} is accepted again", file.display())
+            }
+            Self::ConfigUnreadable { path, error } => {
+                write!(f, "can't read {}: {error}; what runs goes on", path.display())
+            }
+            Self::ConfigReadable { path } => write!(f, "{} can be read again", path.display()),
+            Self::WatchPolling { error, every } => write!(
+                f,
+                "no file notifications from the kernel ({error}): the files are looked at every {}; \
+                 see fs.inotify.max_user_instances and max_user_watches",
+                span(*every)
+            ),
+            Self::WatchBack => f.write_str("file notifications from the kernel work again"),
+            _ => Ok(()),
+        }
+    }
+
+    fn flow_text(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::FlowStarted { flow, sources, outputs } => {
+                write!(f, "{flow} started: {}, {}", count(*sources as u64, "source"), count(*outputs as u64, "output"))
+            }
+            Self::FlowStopped { flow, why } => write!(f, "{flow} stopped: {why}"),
+            Self::FlowChanged { flow, what } => write!(f, "{flow} changed: {what}"),
+            Self::FlowPanicked { flow, message, count, retry_in } => write!(
+                f,
+                "{flow} failed by a fault of mediaconnect (number {count}): {message}; started again in {}",
+                span(*retry_in)
+            ),
+            Self::SourceReceiving { flow, source, from } => write!(f, "{flow}/{source} receives from {from}"),
+            Self::SourceLost { flow, source, silent_for, bitrate_bps } => {
+                write!(f, "{flow}/{source} lost: nothing for {}, {} before", span(*silent_for), rate(*bitrate_bps))
+            }
+            Self::SourceBack { flow, source, after } => write!(f, "{flow}/{source} is back after {}", span(*after)),
+            Self::SourceFailed { flow, source, error, retry_in } => {
+                write!(f, "{flow}/{source} can't be opened: {error}; next try in {}", span(*retry_in))
+            }
+            Self::SourceOpened { flow, source, after } => {
+                write!(f, "{flow}/{source} is open after {}", span(*after))
+            }
+            Self::StreamRestarted { flow, source, why } => write!(f, "{flow}/{source} stream began anew: {why}"),
+            Self::ReceiveBufferSmall { flow, source, asked, granted } => write!(
+                f,
+                "{flow}/{source} receive buffer is {granted} of {asked} bytes asked; raise it with \
+                 sysctl net.core.rmem_max={asked}"
+            ),
+            Self::OutputFailed { flow, output, destination, error } => {
+                write!(f, "{flow}/{output} can't send to {destination}: {error}; retried")
+            }
+            Self::OutputBack { flow, output, after, dropped } => {
+                write!(f, "{flow}/{output} sends again after {}, {} dropped", span(*after), count(*dropped, "packet"))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+/// Log it, unless the same kind of thing about the same part of the same flow floods the log.
+pub fn emit(event: Event) {
+    log::submit_event(&event);
+}
+
+#[cfg(test)]
+pub(super) mod tests;

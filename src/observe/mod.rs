@@ -7,4 +7,7 @@ mod journal;
 pub mod log;
 pub mod metrics;
 pub mod status;
+mod stderr;
 mod syslog;
+pub mod text;
+mod throttle;

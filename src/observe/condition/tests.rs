@@ -1,0 +1,107 @@
+use std::collections::BTreeSet;
+
+use super::*;
+
+fn flow() -> FlowName {
+    "news".parse().unwrap()
+}
+
+fn s(text: &str) -> String {
+    text.to_owned()
+}
+
+const T: SystemTime = SystemTime::UNIX_EPOCH;
+const TEN: Duration = Duration::from_secs(10);
+
+/// One of every variant. The match fails to compile when a variant is added and not listed here.
+fn every() -> Vec<Condition> {
+    use Condition as C;
+    let source = || s("venue");
+    let output = || s("playout");
+    let to = || s("198.51.100.7:5000");
+    let error = || s("permission denied");
+    let all = vec![
+        C::SourceSilent { source: source(), bind: s(":5000"), silent_for: TEN },
+        C::SourceLost { source: source(), silent_for: TEN, bitrate_bps: 8_000_000 },
+        C::SourceDenied { source: source(), packets: 7, addresses: vec![s("192.0.2.7"), s("192.0.2.8")] },
+        C::SourceProtocolMismatch { source: source(), found: Mismatch::RtpOnUdp, packets: 7 },
+        C::SourceProtocolMismatch { source: source(), found: Mismatch::PlainOnRtp, packets: 7 },
+        C::SourceNotTs { source: source(), packets: 1 },
+        C::SourceSyncErrors { source: source(), errors: 7 },
+        C::SourceOverBitrate { source: source(), packets: 7, max_bps: 20_000_000 },
+        C::SourceKernelDrops { source: source(), packets: 7, buffer: 212_992 },
+        C::ReceiveBufferSmall { source: source(), asked: 8_388_608, granted: 212_992 },
+        C::SourceFailed { source: source(), bind: s(":5000"), error: error() },
+        C::InterfaceMissing { part: s("source venue"), interface: s("lan"), waited: TEN },
+        C::DestinationUnresolved { output: output(), host: s("decoder.example.net"), error: error(), tries: 3 },
+        C::OutputUnreachable { output: output(), destination: to(), error: error(), packets: 7 },
+        C::OutputFailed { output: output(), destination: to(), error: error() },
+        C::Stopped { flow: flow(), by: s("alice"), since: T },
+        C::Started { flow: flow(), by: s("alice"), since: T },
+        C::OutputOverride { flow: flow(), output: output(), enabled: false, by: s("alice"), since: T },
+        C::OutputOverride { flow: flow(), output: output(), enabled: true, by: s("alice"), since: T },
+        C::Disabled { file: "flows.d/news.toml".into(), sources: 1, outputs: 2 },
+        C::StaleConfig { file: "flows.d/news.toml".into(), line: 3, column: 1, message: s("unknown key `latncy`") },
+        C::StaleConfig { file: "flows.d/news.toml".into(), line: 0, column: 0, message: s("not UTF-8") },
+        C::ConfigRejected { files: 2, first: "flows.d/news.toml".into() },
+        C::ConfigUnreadable { path: "flows.d".into(), error: error(), flows: 12 },
+        C::RestartNeeded { key: s("limits.workers"), running: s("2"), wanted: s("4") },
+        C::Frozen { flow: None, by: s("alice"), until: Some(T), waiting: 3 },
+        C::Frozen { flow: Some(flow()), by: s("alice"), until: None, waiting: 1 },
+        C::FlowPanicked { flow: flow(), message: s("index out of bounds"), times: 1 },
+        C::LimitReached { limit: Limit::Flows, allowed: 1000, wanted: 1001 },
+        C::LimitReached { limit: Limit::OutputsPerFlow, allowed: 500, wanted: 501 },
+        C::HttpFailed { address: "127.0.0.1:9740".parse().unwrap(), error: error() },
+        C::WatchPolling { error: s("too many open files"), every: TEN },
+        C::NoOutputs { file: "flows.d/news.toml".into() },
+    ];
+    // `code` has one arm a variant: as many codes as there are means that none is missing above.
+    let codes = include_str!("../condition.rs").lines().filter(|line| line.contains("{ .. } => \"")).count();
+    let overrides = 2;
+    assert_eq!(all.iter().map(C::code).collect::<BTreeSet<_>>().len(), codes + overrides);
+    all
+}
+
+#[test]
+fn every_condition_says_what_is_wrong_with_a_figure_and_what_to_do_next() {
+    for condition in every() {
+        let (code, message, help) = (condition.code(), condition.message(), condition.help());
+        assert!(message.contains(|c: char| c.is_ascii_digit()), "{code}: no figure in {message:?}");
+        assert!(!message.ends_with('.'), "{code}: a full stop ends {message:?}");
+        assert!(help.ends_with('.') && help.len() > 20, "{code}: no sentence: {help:?}");
+        assert!(!message.contains("  ") && !help.contains("  "), "{code}: {message:?} {help:?}");
+    }
+}
+
+#[test]
+fn codes_are_kebab_case_and_stand_for_one_severity() {
+    let mut seen = std::collections::BTreeMap::new();
+    for condition in every() {
+        let code = condition.code();
+        assert!(code.chars().all(|c| c.is_ascii_lowercase() || c == '-'), "{code}");
+        assert_eq!(*seen.entry(code).or_insert(condition.severity()), condition.severity(), "{code}");
+    }
+}
+
+#[test]
+fn the_document_carries_all_of_it() {
+    let condition = Condition::SourceLost { source: s("venue"), silent_for: TEN, bitrate_bps: 8_000_000 };
+    let doc = condition.doc(T);
+    assert_eq!(doc.code, "source-lost");
+    assert_eq!(doc.severity, Severity::Critical);
+    assert_eq!(doc.since, "1970-01-01T00:00:00Z");
+    assert_eq!(doc.message, "source venue: lost for 10s, 8.00 Mbit/s before");
+    assert!(!doc.help.is_empty());
+}
+
+#[test]
+fn an_ipv6_destination_is_named_without_brackets_in_a_command() {
+    let condition = Condition::OutputUnreachable {
+        output: s("playout"),
+        destination: s("[2001:db8::7]:5000"),
+        error: s("no route to host"),
+        packets: 9,
+    };
+    assert!(condition.help().contains("`ip route get 2001:db8::7`"));
+    assert!(condition.help().contains("port 5000 "));
+}
