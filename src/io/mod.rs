@@ -5,5 +5,6 @@ pub mod clock;
 pub mod links;
 pub mod multicast;
 pub mod open;
+pub mod peer;
 pub mod reactor;
 mod sys;
