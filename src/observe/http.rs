@@ -22,7 +22,7 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{HeaderMap, Request};
 use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, UnixListener};
 use tokio::task::JoinSet;
 
@@ -89,6 +89,10 @@ const HEAD_SIZE: usize = 16 * 1024;
 /// After an accept that failed, as when descriptors run out.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
+/// What a party reads that has as many connections as it may.
+const BUSY: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nConnection: close\r\nContent-Type: application/json\r\n\r\n\
+    {\"error\":\"too many connections of yours\"}\n";
+
 /// Where a connection comes from.
 #[derive(Debug, Clone)]
 enum Origin {
@@ -148,9 +152,9 @@ where
     loop {
         tokio::select! {
             accepted = accept(), if connections.len() < MOST => match accepted {
-                Ok((stream, origin)) => match server.place(origin.party()) {
+                Ok((mut stream, origin)) => match server.place(origin.party()) {
                     Some(place) => { connections.spawn_local(server.clone().connection(stream, origin, place)); }
-                    None => drop(stream),
+                    None => { let _ = tokio::time::timeout(ACCEPT_PAUSE, stream.write_all(BUSY)).await; }
                 },
                 Err(_) => tokio::time::sleep(ACCEPT_PAUSE).await,
             },
@@ -259,3 +263,6 @@ impl Server {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
