@@ -8,6 +8,7 @@ pub mod clock;
 pub mod links;
 pub mod multicast;
 pub mod open;
+pub mod peer;
 pub mod reactor;
 mod sys;
 mod timers;

@@ -715,3 +715,37 @@ pub(super) fn set_timer_slack() -> io::Result<()> {
     let r = unsafe { libc::prctl(libc::PR_SET_TIMERSLACK, 1_usize, 0_usize, 0_usize, 0_usize) };
     if r < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
+
+/// The supplementary groups that the process at the other end of a Unix socket had when it connected
+/// (SO_PEERGROUPS, unix(7); Linux 4.13).
+///
+/// # Errors
+/// The error of getsockopt(2).
+pub fn peer_groups(fd: BorrowedFd<'_>) -> io::Result<Vec<libc::gid_t>> {
+    let mut groups: Vec<libc::gid_t> = vec![0; 64];
+    loop {
+        let mut len = (groups.len() * size_of::<libc::gid_t>()) as libc::socklen_t;
+        // SAFETY: `fd` is open as long as it is borrowed; `groups` has room for `len` bytes, any of which make a
+        // valid gid_t; the kernel writes no more than `len` bytes and sets `len`.
+        let r = unsafe {
+            libc::getsockopt(
+                fd.as_raw_fd(),
+                libc::SOL_SOCKET,
+                libc::SO_PEERGROUPS,
+                groups.as_mut_ptr().cast(),
+                &raw mut len,
+            )
+        };
+        let count = len as usize / size_of::<libc::gid_t>();
+        if r == 0 {
+            groups.truncate(count);
+            return Ok(groups);
+        }
+        let error = io::Error::last_os_error();
+        // ERANGE: too little room, and `len` says how much there must be.
+        if error.raw_os_error() != Some(libc::ERANGE) || count <= groups.len() {
+            return Err(error);
+        }
+        groups.resize(count, 0);
+    }
+}

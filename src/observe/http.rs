@@ -1,1 +1,268 @@
-//! The routes, on the control socket and on [http] listen.
+//! The routes, on the control socket and on `[http] listen`.
+//!
+//! Both listeners serve the same documents; what acts is served on the control socket only, to those whom `[control]`
+//! lets in by the credentials of their process. Strangers are bounded: in connections, in header size, in the time
+//! they may take to ask and to read the answer.
+
+mod access;
+mod answer;
+mod route;
+mod stall;
+mod until;
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::io;
+use std::net::IpAddr;
+use std::rc::Rc;
+use std::time::Duration;
+
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper::{HeaderMap, Request};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
+use tokio::net::{TcpListener, UnixListener};
+use tokio::task::JoinSet;
+
+pub use access::{Peer, Readers, Rules, may_act, may_read};
+pub use route::encode;
+pub use until::{UntilError, parse as parse_until};
+
+use self::access::RulesCache;
+use self::answer::Answer;
+use self::route::{Asked, Document, Unroutable, route};
+use self::stall::Stall;
+use super::metrics;
+use super::status::{FlowDoc, FlowsDoc, StatusDoc};
+use crate::config::plan::ControlPlan;
+use crate::supervisor::control::{Command, Handle};
+
+/// What the server shows: the supervisor's state, as documents.
+pub trait View {
+    /// Whether the first apply is done.
+    fn ready(&self) -> bool;
+    /// `/v1/status`.
+    fn status(&self) -> StatusDoc;
+    /// `/v1/flows`, in the order of their names.
+    fn flows(&self) -> Vec<FlowDoc>;
+    /// `/v1/flows/NAME`; `None`: no such flow.
+    fn flow(&self, name: &str) -> Option<FlowDoc>;
+    /// `[control]` in force.
+    fn control(&self) -> ControlPlan;
+}
+
+/// Serves the control socket: all routes, by the peer's rights. Runs until dropped, and its connections with it.
+/// Must be polled within a [`tokio::task::LocalSet`].
+pub async fn serve_unix(listener: UnixListener, view: Rc<dyn View>, handle: Handle) {
+    let server = Rc::new(Server::new(view, Some(handle)));
+    accept_all(server, async || {
+        let (stream, _) = listener.accept().await?;
+        let peer = Peer::of(&stream)?;
+        Ok((stream, Origin::Unix(peer)))
+    })
+    .await;
+}
+
+/// Serves an address of `[http] listen`: the routes that read. Runs until dropped, and its connections with it.
+/// Must be polled within a [`tokio::task::LocalSet`].
+pub async fn serve_tcp(listener: TcpListener, view: Rc<dyn View>) {
+    let server = Rc::new(Server::new(view, None));
+    accept_all(server, async || {
+        let (stream, address) = listener.accept().await?;
+        Ok((stream, Origin::Tcp(address.ip())))
+    })
+    .await;
+}
+
+/// Connections of one listener at a time.
+const MOST: usize = 64;
+/// Of those, connections of one user, or from one address: nobody locks the others out alone.
+const MOST_OF_ONE: usize = 16;
+/// For a whole request head; also how long a connection may be idle.
+const HEAD_TIME: Duration = Duration::from_secs(10);
+/// For the peer to take more of an answer.
+const WRITE_TIME: Duration = Duration::from_secs(10);
+/// Of a request head, in bytes.
+const HEAD_SIZE: usize = 16 * 1024;
+/// After an accept that failed, as when descriptors run out.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// What a party reads that has as many connections as it may.
+const BUSY: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nConnection: close\r\nContent-Type: application/json\r\n\r\n\
+    {\"error\":\"too many connections of yours\"}\n";
+
+/// Where a connection comes from.
+#[derive(Debug, Clone)]
+enum Origin {
+    Unix(Peer),
+    Tcp(IpAddr),
+}
+
+/// Whose connections are counted together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+enum Party {
+    User(u32),
+    Address(IpAddr),
+}
+
+impl Origin {
+    fn party(&self) -> Party {
+        match self {
+            Self::Unix(peer) => Party::User(peer.uid),
+            Self::Tcp(ip) => Party::Address(ip.to_canonical()),
+        }
+    }
+}
+
+struct Server {
+    view: Rc<dyn View>,
+    /// `None`: nothing acts here.
+    handle: Option<Handle>,
+    rules: RulesCache,
+    parties: RefCell<HashMap<Party, usize>>,
+    head_time: Duration,
+    write_time: Duration,
+}
+
+/// A connection's place among those of its party.
+struct Place {
+    server: Rc<Server>,
+    party: Party,
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let mut parties = self.server.parties.borrow_mut();
+        if let Some(n) = parties.get_mut(&self.party) {
+            *n -= 1;
+            if *n == 0 {
+                parties.remove(&self.party);
+            }
+        }
+    }
+}
+
+async fn accept_all<S>(server: Rc<Server>, mut accept: impl AsyncFnMut() -> io::Result<(S, Origin)>)
+where
+    S: AsyncRead + AsyncWrite + Unpin + 'static,
+{
+    let mut connections = JoinSet::new();
+    loop {
+        tokio::select! {
+            accepted = accept(), if connections.len() < MOST => match accepted {
+                Ok((mut stream, origin)) => match server.place(origin.party()) {
+                    Some(place) => { connections.spawn_local(server.clone().connection(stream, origin, place)); }
+                    None => { let _ = tokio::time::timeout(ACCEPT_PAUSE, stream.write_all(BUSY)).await; }
+                },
+                Err(_) => tokio::time::sleep(ACCEPT_PAUSE).await,
+            },
+            Some(_) = connections.join_next() => {}
+        }
+    }
+}
+
+impl Server {
+    fn new(view: Rc<dyn View>, handle: Option<Handle>) -> Self {
+        Self {
+            view,
+            handle,
+            rules: RulesCache::default(),
+            parties: RefCell::default(),
+            head_time: HEAD_TIME,
+            write_time: WRITE_TIME,
+        }
+    }
+
+    /// `None`: the party has as many connections as it may.
+    fn place(self: &Rc<Self>, party: Party) -> Option<Place> {
+        let mut parties = self.parties.borrow_mut();
+        let n = parties.entry(party).or_default();
+        if *n >= MOST_OF_ONE {
+            return None;
+        }
+        *n += 1;
+        Some(Place { server: self.clone(), party })
+    }
+
+    async fn connection<S>(self: Rc<Self>, stream: S, origin: Origin, place: Place)
+    where
+        S: AsyncRead + AsyncWrite + Unpin + 'static,
+    {
+        let service = service_fn(|request: Request<Incoming>| {
+            let (server, origin) = (self.clone(), origin.clone());
+            async move { Ok::<_, std::convert::Infallible>(server.respond(&origin, &request).await.into_response()) }
+        });
+        let io = TokioIo::new(Stall::new(stream, self.write_time));
+        // What goes wrong here is the peer's doing, and it has been answered where that was possible.
+        let _ = http1::Builder::new()
+            .timer(TokioTimer::new())
+            .header_read_timeout(self.head_time)
+            .max_header_size(HEAD_SIZE)
+            .serve_connection(io, service)
+            .await;
+        drop(place);
+    }
+
+    async fn respond(&self, origin: &Origin, request: &Request<Incoming>) -> Answer {
+        let uri = request.uri();
+        let asked = match route(request.method(), uri.path(), uri.query()) {
+            Ok(asked) => asked,
+            Err(Unroutable::NotFound(what)) => return Answer::error(404, what),
+            Err(Unroutable::Method(allow)) => return Answer::method(allow),
+            Err(Unroutable::Query(what)) => return Answer::error(400, what),
+        };
+        match origin {
+            Origin::Tcp(_) => match asked {
+                Asked::Read(document) => self.document(&document, request.headers()),
+                Asked::Plan | Asked::Act(_) => Answer::error(403, "only on the control socket".to_owned()),
+            },
+            Origin::Unix(peer) => self.for_peer(peer, asked, request.headers()).await,
+        }
+    }
+
+    async fn for_peer(&self, peer: &Peer, asked: Asked, headers: &HeaderMap) -> Answer {
+        let control = self.view.control();
+        let rules = self.rules.rules(control.clone()).await;
+        match asked {
+            Asked::Act(_) if !may_act(peer, &rules) => Answer::error(403, access::acting_takes(peer, &control, &rules)),
+            _ if !may_read(peer, &rules) => Answer::error(403, access::reading_takes(peer, &control, &rules)),
+            Asked::Read(document) => self.document(&document, headers),
+            Asked::Plan => self.ask(peer, Command::Plan).await,
+            Asked::Act(command) => self.ask(peer, command).await,
+        }
+    }
+
+    async fn ask(&self, peer: &Peer, command: Command) -> Answer {
+        let Some(handle) = &self.handle else { return Answer::error(403, "only on the control socket".to_owned()) };
+        let peer = peer.clone();
+        let unnamed = peer.unnamed_actor();
+        let actor = tokio::task::spawn_blocking(move || peer.actor()).await.unwrap_or(unnamed);
+        match handle.ask(command, actor).await {
+            Ok(outcome) => Answer::json(&outcome),
+            Err(refusal) => Answer::refusal(&refusal),
+        }
+    }
+
+    fn document(&self, document: &Document, headers: &HeaderMap) -> Answer {
+        match document {
+            Document::Health => Answer::text(200, "ok\n"),
+            Document::Ready if self.view.ready() => Answer::text(200, "ready\n"),
+            Document::Ready => Answer::text(503, "starting: the configuration is not applied yet\n"),
+            Document::Metrics => {
+                let format = answer::metrics_format(headers);
+                Answer::metrics(format, metrics::render(&self.view.status(), &self.view.flows(), format))
+            }
+            Document::Status => Answer::json(&self.view.status()),
+            Document::Flows => Answer::json(&FlowsDoc { flows: self.view.flows() }),
+            Document::Flow(name) => match self.view.flow(name) {
+                Some(flow) => Answer::json(&flow),
+                None => Answer::error(404, format!("there is no flow '{name}'")),
+            },
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
