@@ -6,13 +6,13 @@ use std::time::Instant;
 
 use crate::config::plan::{OutputProtocol, RtpHeader};
 use crate::config::value::Dscp;
-use crate::io::batch::{Outcome, SendBatch, Target, TrainLimit, Trains};
+use crate::io::batch::{Report, SendBatch, Target, TrainLimit, Trains};
 use crate::io::open::{Family, Sender};
-use crate::proto::rtp::header::Header;
+use crate::proto::rtp::header::{FIXED_LEN, Header};
 use crate::proto::seq::{RtpTime, Seq};
 
 use super::repacket::Repacketiser;
-use super::stats::{OutputStats, SendFault};
+use super::stats::OutputStats;
 
 /// Most datagrams to one destination at a time where nothing paces them: no more than a shallow switch buffer holds.
 const TRAIN: usize = 16;
@@ -59,7 +59,7 @@ pub struct OutputConfig {
 impl OutputConfig {
     /// The socket it sends from.
     pub fn sender(&self) -> SenderKey {
-        SenderKey { family: Family::of(self.address), source_port: self.source_port }
+        SenderKey { family: Family::of(self.address.ip()), source_port: self.source_port }
     }
 
     fn target(&self) -> Target {
@@ -77,7 +77,6 @@ enum Framing {
     Passthrough,
 }
 
-#[derive(Debug)]
 struct Output {
     name: String,
     sender: SenderKey,
@@ -88,7 +87,7 @@ struct Output {
 }
 
 /// All outputs of a flow, and their sockets.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub struct Egress {
     senders: Vec<(SenderKey, Sender)>,
     outputs: Vec<Output>,
@@ -189,17 +188,17 @@ impl Egress {
                     Framing::Rtp { header, offset } => {
                         session.begin(limit);
                         for packet in packets {
-                            header.timestamp = packet.timestamp + *offset;
+                            header.timestamp = RtpTime(packet.timestamp.0.wrapping_add(*offset));
                             header.marker = packet.discontinuity;
                             session.push(&header.write(), packet.payload);
-                            header.seq = header.seq.next();
+                            header.seq = header.seq.add(1);
                         }
                         session.finish()
                     }
                 };
                 session.message(&output.target, trains, tag);
             }
-            session.flush(sender, |outcome| account(outputs, outcome, now));
+            session.flush(sender, |report| account(outputs, report, now));
         }
         for repacketiser in repacketisers {
             repacketiser.sent(now);
@@ -207,26 +206,31 @@ impl Egress {
     }
 }
 
-fn account(outputs: &[Output], outcome: Outcome, now: Instant) {
-    match outcome {
-        Outcome::Sent { tag, datagrams, bytes } => {
+fn account(outputs: &[Output], report: Report, now: Instant) {
+    match report {
+        Report::Message { tag, outcome } => {
             let Some(output) = outputs.get(tag as usize) else { return };
-            let header = match output.framing {
-                Framing::Rtp { .. } | Framing::Passthrough => crate::proto::rtp::header::FIXED_LEN as u64,
-                Framing::AsReceived | Framing::Repacketised(_) => 0,
-            };
-            output.stats.packets.add(datagrams);
-            output.stats.bytes.add(bytes.saturating_sub(header * datagrams));
-            output.stats.last_sent.set(now);
+            let stats = &output.stats;
+            if outcome.sent > 0 {
+                let header = match output.framing {
+                    Framing::Rtp { .. } | Framing::Passthrough => FIXED_LEN as u64,
+                    Framing::AsReceived | Framing::Repacketised(_) => 0,
+                };
+                stats.packets.add(outcome.sent.into());
+                stats.bytes.add(outcome.sent_bytes.saturating_sub(header * u64::from(outcome.sent)));
+                stats.last_sent.set(now);
+            }
+            if let Some(error) = outcome.error {
+                stats.dropped.add(outcome.dropped.into());
+                stats.fault(error, outcome.dropped.into(), now);
+            }
+            if outcome.segmentation_refused {
+                output.target.refuse_segmentation();
+            }
         }
-        Outcome::Dropped { tag, datagrams, error } => {
-            let Some(output) = outputs.get(tag as usize) else { return };
-            output.stats.dropped.add(datagrams);
-            output.stats.fault(SendFault::from(error), datagrams, now);
-        }
-        Outcome::Unreachable { destination, error } => {
+        Report::Unreachable { destination, error } => {
             for output in outputs.iter().filter(|o| o.address == destination) {
-                output.stats.fault(SendFault::from(error), 1, now);
+                output.stats.fault(error, 1, now);
             }
         }
     }

@@ -249,8 +249,8 @@ impl Flow {
                 continue;
             }
             let Buffers { receive, send, datagrams, media } = &mut *buffers;
-            receive.clear();
-            if source.ready {
+            let fresh = source.ready;
+            if fresh {
                 // Once read dry it is armed again; the kernel tells at once if more has come since.
                 source.ready = source.receive(receive);
                 if !source.ready && source.registration.rearm().is_err() {
@@ -259,7 +259,9 @@ impl Flow {
             }
             let mut arrived = reuse(std::mem::take(datagrams));
             let mut packets = reuse(std::mem::take(media));
-            source.ingest(receive, &mut arrived, now);
+            if fresh {
+                source.take_in(receive, &mut arrived, now);
+            }
             // After what has come, by its time of arrival: it may fill the gap whose time is up.
             source.ingest.handle_timeout(now);
             source.ingest.collect(&arrived, &mut packets, now);

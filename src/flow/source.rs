@@ -31,7 +31,6 @@ pub struct SourceConfig {
 }
 
 /// One source of a running flow: its socket and its state.
-#[derive(Debug)]
 pub(super) struct Source {
     pub(super) name: String,
     pub(super) registration: Registration,
@@ -107,7 +106,7 @@ impl Source {
     }
 
     /// Give each datagram of the batch that passes the checks to the protocol.
-    pub(super) fn ingest<'p>(&mut self, batch: &'p ReceiveBatch, datagrams: &mut Vec<&'p [u8]>, now: Instant) {
+    pub(super) fn take_in<'p>(&mut self, batch: &'p ReceiveBatch, datagrams: &mut Vec<&'p [u8]>, now: Instant) {
         for datagram in batch.datagrams() {
             if self.admit(&datagram, now) && self.ingest.handle(&datagram, datagrams.len(), now) {
                 datagrams.push(datagram.payload);

@@ -5,6 +5,8 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{LazyLock, Mutex};
 use std::time::{Duration, Instant, SystemTime};
 
+use crate::io::batch::SendError;
+
 /// A figure with one writer: no read-modify-write cycle, so it costs what an ordinary variable costs.
 #[derive(Debug, Default)]
 pub struct Figure(AtomicU64);
@@ -150,55 +152,18 @@ pub struct SourceStats {
     pub seen: Mutex<Seen>,
 }
 
-/// Why a datagram could not be sent.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[repr(usize)]
-pub enum SendFault {
-    /// An ICMP port-unreachable came back: nothing listens there.
-    ConnectionRefused,
-    /// No neighbour answers, or an ICMP host-unreachable came back.
-    HostUnreachable,
-    /// No route.
-    NetworkUnreachable,
-    /// A firewall rule of this host.
-    NotPermitted,
-    /// The kernel's or the interface's queue was full.
-    NoBuffers,
-    /// Larger than the path or the protocol allows.
-    MessageTooLong,
-    /// The interface is gone or down.
-    NoDevice,
-    /// Anything else.
-    Other,
-}
-
-impl SendFault {
-    /// All of them, in the order of their numbers.
-    pub const ALL: [Self; 8] = [
-        Self::ConnectionRefused,
-        Self::HostUnreachable,
-        Self::NetworkUnreachable,
-        Self::NotPermitted,
-        Self::NoBuffers,
-        Self::MessageTooLong,
-        Self::NoDevice,
-        Self::Other,
-    ];
-
-    /// The name in status.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::ConnectionRefused => "connection-refused",
-            Self::HostUnreachable => "host-unreachable",
-            Self::NetworkUnreachable => "network-unreachable",
-            Self::NotPermitted => "not-permitted",
-            Self::NoBuffers => "no-buffers",
-            Self::MessageTooLong => "message-too-long",
-            Self::NoDevice => "no-device",
-            Self::Other => "other",
-        }
-    }
-}
+/// The kinds of send faults, in the order of their counters; all that are none of these count as the last.
+const FAULTS: [SendError; 9] = [
+    SendError::ConnectionRefused,
+    SendError::HostUnreachable,
+    SendError::NetworkUnreachable,
+    SendError::PermissionDenied,
+    SendError::NoBuffers,
+    SendError::MessageTooLong,
+    SendError::InvalidAddress,
+    SendError::NoDevice,
+    SendError::Other(0),
+];
 
 /// An output's figures, from the flow's start.
 #[derive(Debug, Default)]
@@ -210,7 +175,7 @@ pub struct OutputStats {
     /// Datagrams that could not be sent.
     pub dropped: Figure,
     /// Faults by kind; an ICMP answer counts here though its datagram was sent.
-    pub faults: [Figure; SendFault::ALL.len()],
+    pub faults: [Figure; FAULTS.len()],
     /// The last datagram sent.
     pub last_sent: Moment,
     /// The last fault.
@@ -221,15 +186,22 @@ pub struct OutputStats {
 
 impl OutputStats {
     /// Count `n` faults of one kind.
-    pub fn fault(&self, fault: SendFault, n: u64, now: Instant) {
-        self.faults[fault as usize].add(n);
-        self.last_fault_kind.set(fault as u64);
+    pub fn fault(&self, fault: SendError, n: u64, now: Instant) {
+        let kind = FAULTS.iter().position(|f| *f == fault).unwrap_or(FAULTS.len() - 1);
+        self.faults[kind].add(n);
+        self.last_fault_kind.set(kind as u64);
         self.last_fault.set(now);
+    }
+
+    /// Faults by the name of their kind, without zeroes.
+    pub fn faults(&self) -> impl Iterator<Item = (&'static str, u64)> {
+        let named = FAULTS.iter().zip(&self.faults).map(|(kind, count)| (kind.name(), count.value()));
+        named.filter(|(_, count)| *count > 0)
     }
 
     /// The kind of the last fault.
     pub fn last_fault_name(&self) -> &'static str {
-        let kind = usize::try_from(self.last_fault_kind.value()).unwrap_or(0);
-        SendFault::ALL.get(kind).unwrap_or(&SendFault::Other).name()
+        let kind = usize::try_from(self.last_fault_kind.value()).unwrap_or(usize::MAX);
+        FAULTS.get(kind).unwrap_or(&SendError::Other(0)).name()
     }
 }
