@@ -1,6 +1,14 @@
 //! The difference between what runs and what shall run: pure, and the only source of both `plan` and the apply.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use serde::{Deserialize, Serialize};
+
+use super::plan::{
+    ControlPlan, DaemonPlan, FlowPlan, Limits, LogPlan, OutputPlan, OutputProtocol, RtpHeader, SourcePlan,
+    SourceProtocol,
+};
+use super::value::Interface;
 
 /// What happens to a flow.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -69,3 +77,221 @@ pub struct Change {
     /// Which parts, in the order of kind and name.
     pub touches: Vec<Touch>,
 }
+
+/// What it takes to get from `old` to `new`, `None` standing for a flow that is not there; `None`: nothing.
+pub fn diff_flow(old: Option<&FlowPlan>, new: Option<&FlowPlan>) -> Option<Change> {
+    if old == new {
+        return None;
+    }
+    let runs = |plan: Option<&FlowPlan>| plan.is_some_and(|p| p.enabled);
+    let toggled: &[&str] = if old.is_some() && new.is_some() { &["enabled"] } else { &[] };
+    let (action, touches) = match (old, new) {
+        (Some(old), Some(new)) if old.enabled == new.enabled => (Action::Change, changed_parts(old, new)),
+        (old, Some(new)) if runs(Some(new)) || old.is_none() => (Action::Start, all_parts(new, Effect::Open, toggled)),
+        (Some(old), _) => (Action::Stop, all_parts(old, Effect::Close, toggled)),
+        (None, _) => return None,
+    };
+    let flow = new.or(old).map(|plan| plan.name.to_string()).unwrap_or_default();
+    Some(Change { flow, action, touches })
+}
+
+/// What it takes to get from `old` to `new`; one touch a section of `mediaconnect.toml`.
+pub fn diff_daemon(old: &DaemonPlan, new: &DaemonPlan) -> Vec<Touch> {
+    let DaemonPlan { log, http, control, networks, gather, limits } = old;
+    let mut touches = Vec::new();
+    let mut touch = |name: &str, effect, keys: &[(&str, bool)]| {
+        let because = names(keys);
+        if !because.is_empty() {
+            touches.push(Touch { kind: Kind::Daemon, name: name.to_owned(), effect, because });
+        }
+    };
+    let LogPlan { level, targets, syslog } = log;
+    touch(
+        "log",
+        Effect::InPlace,
+        &[
+            ("level", *level != new.log.level),
+            ("targets", *targets != new.log.targets),
+            ("syslog", *syslog != new.log.syslog),
+        ],
+    );
+    touch("http", Effect::InPlace, &[("listen", http.listen != new.http.listen)]);
+    let ControlPlan { operators, readers } = control;
+    touch(
+        "control",
+        Effect::InPlace,
+        &[("operators", *operators != new.control.operators), ("readers", *readers != new.control.readers)],
+    );
+    let every: BTreeSet<_> = networks.keys().chain(new.networks.keys()).collect();
+    for name in every {
+        let (was, is) = (networks.get(name), new.networks.get(name));
+        let by = |kind: fn(&Interface) -> bool| was != is && (was.is_some_and(kind) || is.is_some_and(kind));
+        let by_name = by(|i| matches!(i, Interface::Name(_)));
+        let by_cidr = by(|i| matches!(i, Interface::Cidr(_)));
+        touch(&format!("networks.{name}"), Effect::InPlace, &[("interface", by_name), ("cidr", by_cidr)]);
+    }
+    touch("defaults", Effect::InPlace, &[("gather", *gather != new.gather)]);
+    let Limits { max_flows, max_outputs_per_flow, workers } = limits;
+    touch(
+        "limits",
+        Effect::InPlace,
+        &[
+            ("max-flows", *max_flows != new.limits.max_flows),
+            ("max-outputs-per-flow", *max_outputs_per_flow != new.limits.max_outputs_per_flow),
+        ],
+    );
+    touch("limits", Effect::Restart, &[("workers", *workers != new.limits.workers)]);
+    touches
+}
+
+/// The names of the keys that differ.
+fn names(keys: &[(&str, bool)]) -> Vec<String> {
+    keys.iter().filter(|(_, differs)| *differs).map(|(name, _)| (*name).to_owned()).collect()
+}
+
+/// Every enabled part of a flow that starts or stops.
+fn all_parts(plan: &FlowPlan, effect: Effect, because: &[&str]) -> Vec<Touch> {
+    let because: Vec<_> = because.iter().map(|key| (*key).to_owned()).collect();
+    let touch = |kind, name: &String| Touch { kind, name: name.clone(), effect, because: because.clone() };
+    let sources = plan.sources.iter().filter(|(_, s)| plan.enabled && s.enabled);
+    let outputs = plan.outputs.iter().filter(|(_, o)| plan.enabled && o.enabled);
+    sources
+        .map(|(name, _)| touch(Kind::Source, name))
+        .chain(outputs.map(|(name, _)| touch(Kind::Output, name)))
+        .collect()
+}
+
+/// Two plans of a flow that is enabled in both, or in neither.
+fn changed_parts(old: &FlowPlan, new: &FlowPlan) -> Vec<Touch> {
+    let FlowPlan { name, description, enabled, gather, tags, sources, outputs } = old;
+    let mut touches = Vec::new();
+    let because = names(&[
+        ("description", *description != new.description),
+        ("gather", *gather != new.gather),
+        ("tags", *tags != new.tags),
+    ]);
+    if !because.is_empty() {
+        touches.push(Touch { kind: Kind::Flow, name: name.to_string(), effect: Effect::InPlace, because });
+    }
+    parts(&mut touches, Kind::Source, *enabled, sources, &new.sources);
+    parts(&mut touches, Kind::Output, *enabled, outputs, &new.outputs);
+    touches
+}
+
+/// A source or an output.
+trait Part: PartialEq + Clone {
+    fn enabled(&self) -> bool;
+    /// Take over from `new` what can be changed while it runs. What is not named here is opened again.
+    fn retune(&mut self, new: &Self);
+    /// The keys in which it differs.
+    fn because(&self, new: &Self) -> Vec<String>;
+}
+
+fn parts<P: Part>(
+    touches: &mut Vec<Touch>,
+    kind: Kind,
+    runs: bool,
+    old: &BTreeMap<String, P>,
+    new: &BTreeMap<String, P>,
+) {
+    let every: BTreeSet<_> = old.keys().chain(new.keys()).collect();
+    for name in every {
+        let (was, is) = (old.get(name), new.get(name));
+        if was == is {
+            continue;
+        }
+        let open = |part: Option<&P>| runs && part.is_some_and(P::enabled);
+        let effect = match (open(was), open(is)) {
+            (false, false) => Effect::InPlace,
+            (false, true) => Effect::Open,
+            (true, false) => Effect::Close,
+            (true, true) => {
+                let mut retuned = was.cloned();
+                retuned.iter_mut().zip(is).for_each(|(part, new)| part.retune(new));
+                if retuned.as_ref() == is { Effect::InPlace } else { Effect::Reopen }
+            }
+        };
+        let because = was.zip(is).map(|(was, is)| was.because(is)).unwrap_or_default();
+        touches.push(Touch { kind, name: name.clone(), effect, because });
+    }
+}
+
+impl Part for SourcePlan {
+    fn enabled(&self) -> bool {
+        self.enabled
+    }
+
+    fn retune(&mut self, new: &Self) {
+        self.description.clone_from(&new.description);
+        self.allow.clone_from(&new.allow);
+        self.max_bitrate = new.max_bitrate;
+        if let (SourceProtocol::Rtp { reorder_window }, SourceProtocol::Rtp { reorder_window: new }) =
+            (&mut self.protocol, new.protocol)
+        {
+            *reorder_window = new;
+        }
+    }
+
+    fn because(&self, new: &Self) -> Vec<String> {
+        let Self { description, enabled, protocol, bind, interface, multicast_sources, allow, max_bitrate } = self;
+        let same_protocol = protocol.name() == new.protocol.name();
+        names(&[
+            ("protocol", !same_protocol),
+            ("bind", *bind != new.bind),
+            ("interface", *interface != new.interface),
+            ("multicast-sources", *multicast_sources != new.multicast_sources),
+            ("allow", *allow != new.allow),
+            ("max-bitrate", *max_bitrate != new.max_bitrate),
+            ("reorder-window", same_protocol && *protocol != new.protocol),
+            ("enabled", *enabled != new.enabled),
+            ("description", *description != new.description),
+        ])
+    }
+}
+
+impl Part for OutputPlan {
+    fn enabled(&self) -> bool {
+        self.enabled
+    }
+
+    fn retune(&mut self, new: &Self) {
+        self.description.clone_from(&new.description);
+        self.ttl = new.ttl;
+        self.dscp = new.dscp;
+    }
+
+    fn because(&self, new: &Self) -> Vec<String> {
+        let Self { description, enabled, protocol, destination, interface, source_port, ttl, dscp } = self;
+        let mut because = names(&[
+            ("protocol", protocol.name() != new.protocol.name()),
+            ("destination", *destination != new.destination),
+            ("interface", *interface != new.interface),
+            ("source-port", *source_port != new.source_port),
+            ("ttl", *ttl != new.ttl),
+            ("dscp", *dscp != new.dscp),
+        ]);
+        because.extend(match (*protocol, new.protocol) {
+            (OutputProtocol::Udp { datagram_packets }, OutputProtocol::Udp { datagram_packets: new }) => {
+                names(&[("datagram-packets", datagram_packets != new)])
+            }
+            (OutputProtocol::Rtp(was), OutputProtocol::Rtp(is)) => header_keys(was, is),
+            _ => Vec::new(),
+        });
+        because
+            .extend(names(&[("enabled", *enabled != new.enabled), ("description", *description != new.description)]));
+        because
+    }
+}
+
+fn header_keys(old: RtpHeader, new: RtpHeader) -> Vec<String> {
+    match (old, new) {
+        (
+            RtpHeader::Regenerate { payload_type, ssrc },
+            RtpHeader::Regenerate { payload_type: new_type, ssrc: new_ssrc },
+        ) => names(&[("payload-type", payload_type != new_type), ("ssrc", ssrc != new_ssrc)]),
+        _ => names(&[("header", old != new)]),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,11 +1,21 @@
 //! The front door: what the operator wrote becomes what we will run.
+//!
+//! A file's bytes are read key by key against one table of keys, become a plan, and the plans of
+//! all flows are weighed against each other: two cannot have the same port. Nothing is looked up on the network or the
+//! interfaces; the same files always give the same answer.
 
-pub mod claims;
+mod claims;
 mod compile;
+mod daemon;
 pub mod diagnostic;
 pub mod diff;
+mod keys;
+mod load;
 pub mod plan;
-mod raw;
+mod ports;
 pub mod schema;
+mod section;
 mod source;
 pub mod value;
+
+pub use load::{Context, FlowFile, Loaded, load, parse_flow};

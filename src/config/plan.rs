@@ -1,7 +1,7 @@
 //! What we will run: plans are valid by construction and compare with `==`.
 
 use std::collections::BTreeMap;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use ipnet::IpNet;
@@ -144,6 +144,28 @@ pub struct DaemonPlan {
     pub limits: Limits,
 }
 
+impl Default for DaemonPlan {
+    /// What an empty or missing `mediaconnect.toml` means.
+    fn default() -> Self {
+        Self {
+            log: LogPlan {
+                level: "info".into(),
+                targets: Vec::new(),
+                syslog: SyslogPlan {
+                    server: SyslogServer::Path("/dev/log".into()),
+                    format: SyslogFormat::Rfc3164,
+                    facility: 3,
+                },
+            },
+            http: HttpPlan { listen: vec![SocketAddr::from(([127, 0, 0, 1], 9740))] },
+            control: ControlPlan { operators: "mediaconnect-operators".into(), readers: None },
+            networks: BTreeMap::new(),
+            gather: Gather::Auto,
+            limits: Limits { max_flows: 1000, max_outputs_per_flow: 500, workers: 0 },
+        }
+    }
+}
+
 /// `[log]`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LogPlan {
@@ -201,7 +223,7 @@ pub enum SyslogFormat {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HttpPlan {
     /// Addresses of the read-only listener; empty: off.
-    pub listen: Vec<std::net::SocketAddr>,
+    pub listen: Vec<SocketAddr>,
 }
 
 /// `[control]`.

@@ -1,0 +1,160 @@
+//! `mediaconnect.toml` to its plan.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::path::Path;
+
+use super::diagnostic::Diagnostic;
+use super::keys::DAEMON;
+use super::plan::{
+    ControlPlan, DaemonPlan, HttpPlan, Limits, LogPlan, LogTarget, SyslogFormat, SyslogPlan, SyslogServer,
+};
+use super::section::{At, Section, no_such};
+use super::source::{Source, shown};
+use super::value::{Bind, Destination, Interface};
+
+/// What is valid in the file, and what is not: the plan is meant to be used only if no error is among the diagnostics,
+/// except that flows may still be judged by it.
+pub(super) fn compile(file: &Path, text: &[u8]) -> (DaemonPlan, Vec<Diagnostic>) {
+    let source = Source::new(file, None, text);
+    let plan = source.document().map(|document| {
+        let root = Section::root(&source, &document, DAEMON);
+        let default = DaemonPlan::default();
+        DaemonPlan {
+            log: root.table("log").map_or(default.log.clone(), |s| log(&source, &s, default.log)),
+            http: root.table("http").map_or(default.http.clone(), |s| http(&source, &s, default.http)),
+            control: root.table("control").map_or(default.control.clone(), |s| control(&source, &s, default.control)),
+            networks: networks(&source, &root),
+            gather: root.table("defaults").and_then(|s| s.gather("gather")).unwrap_or(default.gather),
+            limits: root.table("limits").map_or(default.limits, |s| limits(&s, default.limits)),
+        }
+    });
+    (plan.unwrap_or_default(), source.into_diagnostics())
+}
+
+const LEVELS: &[&str] = &["off", "error", "warn", "info", "debug", "trace"];
+
+fn log(source: &Source<'_>, s: &Section<'_, '_>, default: LogPlan) -> LogPlan {
+    let level = s.text("level");
+    if let Some(At { value, span }) = &level {
+        for item in value.split(',').map(str::trim) {
+            let (target, level) = item.split_once('=').map_or((None, item), |(target, level)| (Some(target), level));
+            let odd = |c: char| !(c.is_ascii_alphanumeric() || matches!(c, '_' | ':'));
+            if !LEVELS.contains(&level.to_ascii_lowercase().as_str()) {
+                let fault = no_such(level, LEVELS);
+                source.error(span, format!("`level`: {} {}", shown(level), fault.problem), fault.help);
+            } else if target.is_some_and(|t| t.is_empty() || t.contains(odd)) {
+                let help = "write it as in \"info,mediaconnect::flow=debug\"".to_owned();
+                source.error(span, format!("`level`: {} names no part of the program", shown(item)), Some(help));
+            }
+        }
+    }
+    let targets = s.choices("targets").unwrap_or_default();
+    let mut all: Vec<_> =
+        targets.into_iter().map(|i| [LogTarget::Journal, LogTarget::Syslog, LogTarget::Stderr][i.min(2)]).collect();
+    all.sort_unstable();
+    all.dedup();
+    LogPlan {
+        level: level.map_or(default.level, |l| l.value),
+        targets: all,
+        syslog: s.table("syslog").map_or(default.syslog.clone(), |s| syslog(source, &s, default.syslog)),
+    }
+}
+
+fn syslog(source: &Source<'_>, s: &Section<'_, '_>, default: SyslogPlan) -> SyslogPlan {
+    let server = s.text("server").and_then(|At { value, span }| {
+        let network = |rest: &str| {
+            rest.parse::<Destination>()
+                .map_err(|e| source.error(&span, format!("`server`: {} {}", shown(&value), e.problem), e.help))
+                .ok()
+        };
+        if let Some(rest) = value.strip_prefix("udp://") {
+            return network(rest).map(SyslogServer::Udp);
+        }
+        if let Some(rest) = value.strip_prefix("tcp://") {
+            return network(rest).map(SyslogServer::Tcp);
+        }
+        if value.starts_with('/') {
+            return Some(SyslogServer::Path(value.into()));
+        }
+        let help = "write \"/dev/log\", \"udp://10.0.0.9:514\" or \"tcp://10.0.0.9:601\"".to_owned();
+        source.error(&span, format!("`server`: {} is neither a path nor a server", shown(&value)), Some(help));
+        None
+    });
+    let server = server.unwrap_or(default.server);
+    let format = match (s.choice("format"), &server) {
+        (Some(0), _) | (None, SyslogServer::Path(_)) => SyslogFormat::Rfc3164,
+        _ => SyslogFormat::Rfc5424,
+    };
+    let facility = s.choice("facility").and_then(|code| u8::try_from(code).ok()).unwrap_or(default.facility);
+    SyslogPlan { server, format, facility }
+}
+
+fn http(source: &Source<'_>, s: &Section<'_, '_>, default: HttpPlan) -> HttpPlan {
+    let insecure = s.flag("insecure").unwrap_or(false);
+    let Some(listen) = s.parsed_list::<Bind>("listen") else { return default };
+    let mut addresses = Vec::new();
+    for At { value: bind, span } in listen {
+        let address = SocketAddr::new(bind.ip.unwrap_or(IpAddr::V6(Ipv6Addr::UNSPECIFIED)), bind.port);
+        if address.ip().is_multicast() {
+            source.error(&span, format!("`listen`: {bind} is a multicast group"), None);
+        } else if addresses.contains(&address) {
+            source.error(&span, format!("`listen`: {bind} is listed twice"), Some("keep one of them".into()));
+        } else if !address.ip().is_loopback() && !insecure {
+            source.error(
+                &span,
+                format!("`listen`: {bind} can be reached from the network, and this version has neither token nor TLS to protect it"),
+                Some("listen on 127.0.0.1, or add insecure = true".into()),
+            );
+        }
+        addresses.push(address);
+    }
+    HttpPlan { listen: addresses }
+}
+
+fn control(source: &Source<'_>, s: &Section<'_, '_>, default: ControlPlan) -> ControlPlan {
+    let group = |key: &str| {
+        let At { value, span } = s.text(key)?;
+        let odd = |c: char| c.is_whitespace() || c.is_control() || matches!(c, ':' | ',' | '/');
+        if value.is_empty() || value.contains(odd) {
+            let help = "`getent group` lists the groups".to_owned();
+            source.error(&span, format!("`{key}`: {} is no name of a group", shown(&value)), Some(help));
+            return None;
+        }
+        Some(value)
+    };
+    ControlPlan {
+        operators: group("operators").unwrap_or(default.operators),
+        readers: group("readers").filter(|readers| readers != "everyone").or(default.readers),
+    }
+}
+
+fn networks(source: &Source<'_>, root: &Section<'_, '_>) -> BTreeMap<String, Interface> {
+    let mut networks = BTreeMap::new();
+    for (name, s) in root.named("networks") {
+        s.refuse_unknown(None);
+        let interface: Option<At<Interface>> = s.parsed("interface");
+        let cidr = s.network("cidr").map(Interface::Cidr);
+        match (s.key_span("interface"), s.has("cidr")) {
+            (Some(at), true) => {
+                let help = Some("keep one of them".to_owned());
+                source.error(&at, "`interface` and `cidr` exclude each other", help);
+            }
+            (None, false) => {
+                let help = "write interface = \"eth1\", or cidr = \"10.2.0.0/16\"".to_owned();
+                source.missing(s.at(), format!("[{}] needs `interface` or `cidr`", s.path()), Some(help));
+            }
+            _ => networks.extend(interface.map(|i| i.value).or(cidr).map(|interface| (name, interface))),
+        }
+    }
+    networks
+}
+
+fn limits(s: &Section<'_, '_>, default: Limits) -> Limits {
+    let limit = |key, default| s.whole(key).and_then(|n| usize::try_from(n).ok()).unwrap_or(default);
+    Limits {
+        max_flows: limit("max-flows", default.max_flows),
+        max_outputs_per_flow: limit("max-outputs-per-flow", default.max_outputs_per_flow),
+        workers: limit("workers", default.workers),
+    }
+}

@@ -1,0 +1,374 @@
+//! Every key of the configuration contract in one table: what may be written, its range, its default, what it means.
+//! The parser refuses by it, and the JSON Schema is made from it.
+
+use std::time::Duration;
+
+/// One key of a table.
+#[derive(Debug)]
+pub(super) struct Key {
+    /// As written.
+    pub(super) name: &'static str,
+    /// What may stand behind it.
+    pub(super) form: Form,
+    /// In TOML; empty: no default, or one that `doc` explains.
+    pub(super) default: &'static str,
+    /// For people.
+    pub(super) doc: &'static str,
+    /// The protocols for which it has a meaning; empty: all.
+    pub(super) on: &'static [&'static str],
+    /// Must be written, for these protocols.
+    pub(super) required: bool,
+}
+
+/// The form of a value.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Form {
+    /// Any text.
+    Text,
+    /// `true` or `false`.
+    Flag,
+    /// A whole number within bounds.
+    Whole(u64, u64),
+    /// A duration within bounds.
+    Duration(Duration, Duration),
+    /// `"auto"` or a duration up to a bound.
+    Gather(Duration),
+    /// Bits a second.
+    Bitrate,
+    /// `ADDRESS:PORT` of this machine or of a group.
+    Bind,
+    /// `HOST:PORT`.
+    Destination,
+    /// A code point, by number or name.
+    Dscp,
+    /// The name of an interface.
+    Interface,
+    /// A network, or one address.
+    Network,
+    /// An address.
+    Address,
+    /// One of these words.
+    Choice(&'static [&'static str]),
+    /// A list of the form.
+    List(&'static Form),
+    /// A table of texts.
+    Texts,
+    /// A table of these keys.
+    Table(&'static [Key]),
+    /// A table of named tables of these keys.
+    Named(&'static [Key]),
+    /// In the contract, but not in this version.
+    Later,
+}
+
+impl Form {
+    /// For `KEY must be …, not …`.
+    pub(super) fn expected(self) -> String {
+        match self {
+            Self::Text | Self::Later => "text in quotes".into(),
+            Self::Flag => "true or false".into(),
+            Self::Whole(least, most) => format!("a whole number from {least} to {most}"),
+            Self::Duration(..) => "a duration such as \"200ms\"".into(),
+            Self::Gather(_) => "\"auto\" or a duration such as \"2ms\"".into(),
+            Self::Bitrate => "a bit rate such as \"20M\" or 20000000".into(),
+            Self::Bind => "an address with a port such as \":5000\" or \"192.0.2.10:5000\"".into(),
+            Self::Destination => "an address with a port such as \"203.0.113.7:5000\"".into(),
+            Self::Dscp => "a number from 0 to 63 or a name such as \"af41\"".into(),
+            Self::Interface => "the name of an interface such as \"eth1\"".into(),
+            Self::Network => "a network such as \"203.0.113.0/24\" or one address".into(),
+            Self::Address => "an address such as \"203.0.113.7\"".into(),
+            Self::Choice(words) => format!("one of {}", quoted(words)),
+            Self::List(Self::Choice(words)) => format!("a list of {}", quoted(words)),
+            Self::List(Self::Bind) => "a list such as [\"127.0.0.1:9740\"]".into(),
+            Self::List(_) => "a list such as [\"203.0.113.7\"]".into(),
+            Self::Texts => "a table of texts such as { Channel = \"news-1\" }".into(),
+            Self::Table(_) | Self::Named(_) => "a table".into(),
+        }
+    }
+}
+
+/// `"a", "b" or "c"`.
+pub(super) fn quoted(words: &[&str]) -> String {
+    let all: Vec<_> = words.iter().map(|w| format!("{w:?}")).collect();
+    match all.split_last() {
+        Some((last, rest)) if !rest.is_empty() => format!("{} or {last}", rest.join(", ")),
+        _ => all.concat(),
+    }
+}
+
+/// What is known of a protocol.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Standing {
+    /// It works.
+    Available,
+    /// In the contract, but not in this version.
+    Later,
+    /// An AWS protocol that can't exist here: why, and what to use.
+    Impossible(&'static str, &'static str),
+}
+
+/// The protocols of sources.
+pub(super) const SOURCE_PROTOCOLS: &[(&str, Standing)] = &[
+    ("udp", Standing::Available),
+    ("rtp", Standing::Available),
+    ("rtp-fec", Standing::Later),
+    ("rist", Standing::Later),
+    ("srt-listener", Standing::Later),
+    ("srt-caller", Standing::Later),
+    ("srt-rendezvous", Standing::Later),
+    ("entitlement", Standing::Later),
+];
+
+/// The protocols of outputs.
+pub(super) const OUTPUT_PROTOCOLS: &[(&str, Standing)] = &[
+    ("udp", Standing::Available),
+    ("rtp", Standing::Available),
+    ("rtp-fec", Standing::Later),
+    ("rist", Standing::Later),
+    ("srt-caller", Standing::Later),
+    ("srt-listener", Standing::Later),
+    ("srt-rendezvous", Standing::Later),
+    ("rtmp-push", Standing::Later),
+];
+
+const ZIXI: Standing = Standing::Impossible(
+    "Zixi is a licensed protocol without a public specification",
+    "use srt-listener, srt-caller or rist, which recover lost packets too",
+);
+const CDI: &str = "it needs the AWS Cloud Digital Interface, which exists only between EC2 instances";
+const COMPRESSED: &str = "use an encoder that sends MPEG-TS by rtp, rtp-fec, rist or SRT";
+
+/// Protocols of AWS Elemental MediaConnect that people try, for sources and outputs.
+pub(super) const FOREIGN_PROTOCOLS: &[(&str, Standing)] = &[
+    ("zixi-push", ZIXI),
+    ("zixi-pull", ZIXI),
+    ("cdi", Standing::Impossible(CDI, COMPRESSED)),
+    ("ndi-speed-hq", Standing::Impossible("NDI is a licensed protocol and its video is not MPEG-TS", COMPRESSED)),
+    (
+        "fujitsu-qos",
+        Standing::Impossible(
+            "Fujitsu QoS is a vendor's protocol without a public specification",
+            "use srt-listener, srt-caller or rist on both ends",
+        ),
+    ),
+    (
+        "st2110-jpegxs",
+        Standing::Impossible("ST 2110-22 JPEG XS is not MPEG-TS and needs a PTP-locked network card", COMPRESSED),
+    ),
+];
+
+impl Key {
+    const fn new(name: &'static str, form: Form, doc: &'static str) -> Self {
+        Self { name, form, default: "", doc, on: &[], required: false }
+    }
+
+    const fn later(name: &'static str) -> Self {
+        Self::new(name, Form::Later, "")
+    }
+
+    const fn default(mut self, default: &'static str) -> Self {
+        self.default = default;
+        self
+    }
+
+    const fn on(mut self, protocols: &'static [&'static str]) -> Self {
+        self.on = protocols;
+        self
+    }
+
+    const fn required(mut self) -> Self {
+        self.required = true;
+        self
+    }
+}
+
+const DATAGRAM: &[&str] = &["udp", "rtp", "rtp-fec", "rist"];
+const ARQ: &[&str] = &["rist", "srt-listener", "srt-caller", "srt-rendezvous", "entitlement"];
+const MOST: Duration = Duration::from_millis(100);
+
+const DESCRIPTION: Key = Key::new("description", Form::Text, "Free text for people").default("\"\"");
+const ENABLED: Key = Key::new("enabled", Form::Flag, "false: defined, but not running").default("true");
+const GATHER: Key = Key::new(
+    "gather",
+    Form::Gather(MOST),
+    "How long received packets may be gathered to save CPU: \"auto\", or up to 100ms; \"0s\": each is handled as it comes",
+)
+.default("\"auto\"");
+const NETWORK: Key = Key::new("network", Form::Text, "A [networks.*] of mediaconnect.toml; or `interface`, not both");
+const INTERFACE: Key = Key::new("interface", Form::Interface, "The interface by name; or `network`, not both");
+
+/// A file of `flows.d`.
+pub(super) const FLOW: &[Key] = &[
+    DESCRIPTION,
+    ENABLED,
+    GATHER,
+    Key::new("tags", Form::Texts, "Free labels").default("{}"),
+    Key::new("sources", Form::Named(SOURCE), "What arrives; one of them in this version").required(),
+    Key::new("outputs", Form::Named(OUTPUT), "Where it goes"),
+    Key::later("failover"),
+    Key::later("entitlements"),
+    Key::later("monitoring"),
+    Key::later("alarms"),
+];
+
+/// `[sources.NAME]`.
+pub(super) const SOURCE: &[Key] = &[
+    Key::new("protocol", Form::Text, "What arrives").required(),
+    Key::new("bind", Form::Bind, "Where it is received; a multicast group is joined; \":PORT\": all addresses")
+        .on(&["udp", "rtp", "rtp-fec", "rist", "srt-listener", "srt-caller", "srt-rendezvous", "entitlement"])
+        .required(),
+    NETWORK,
+    INTERFACE,
+    Key::new("multicast-sources", Form::List(&Form::Address), "Source-specific multicast: the group's senders")
+        .on(DATAGRAM)
+        .default("[]"),
+    Key::new(
+        "allow",
+        Form::List(&Form::Network),
+        "Who may send; required where `bind` is neither loopback nor multicast; [\"0.0.0.0/0\", \"::/0\"]: everybody",
+    )
+    .on(&["udp", "rtp", "rtp-fec", "rist", "srt-listener"]),
+    Key::new("max-bitrate", Form::Bitrate, "What comes above it is dropped and counted"),
+    Key::new(
+        "reorder-window",
+        Form::Duration(Duration::ZERO, Duration::from_secs(10)),
+        "How long a packet waits for those before it",
+    )
+    .on(&["rtp", "rtp-fec"])
+    .default("\"50ms\""),
+    ENABLED,
+    DESCRIPTION,
+    Key::later("decryption"),
+    Key::later("remote").on(&["srt-caller", "srt-rendezvous", "entitlement"]),
+    Key::later("fec-ports").on(&["rtp-fec"]),
+    Key::later("latency").on(ARQ),
+    Key::later("passphrase-file").on(ARQ),
+    Key::later("passphrase-files").on(ARQ),
+    Key::later("key-length").on(ARQ),
+    Key::later("profile").on(&["rist"]),
+    Key::later("stream-id").on(&["srt-listener", "srt-caller"]),
+    Key::later("subscriber").on(&["entitlement"]),
+    Key::later("entitlement").on(&["entitlement"]),
+];
+
+/// `[outputs.NAME]`.
+pub(super) const OUTPUT: &[Key] = &[
+    Key::new("protocol", Form::Text, "What is sent").required(),
+    Key::new("destination", Form::Destination, "To whom, by address or DNS name; a multicast group is an address too")
+        .on(&["udp", "rtp", "rtp-fec", "rist", "srt-caller", "rtmp-push"])
+        .required(),
+    NETWORK,
+    INTERFACE,
+    Key::new("source-port", Form::Whole(1, 65535), "The local port; without it the system chooses"),
+    Key::new("ttl", Form::Whole(1, 255), "Time to live, or hop limit; without it 16 for multicast, 64 for unicast"),
+    Key::new("dscp", Form::Dscp, "Differentiated Services code point of every packet sent").default("0"),
+    Key::new("datagram-packets", Form::Whole(1, 7), "TS packets a datagram; without it as received").on(&["udp"]),
+    Key::new("payload-type", Form::Whole(0, 127), "RTP payload type; not with header = \"passthrough\"")
+        .on(&["rtp", "rtp-fec"])
+        .default("33"),
+    Key::new(
+        "ssrc",
+        Form::Whole(0, 0xffff_ffff),
+        "RTP SSRC; without it a random one; not with header = \"passthrough\"",
+    )
+    .on(&["rtp", "rtp-fec"]),
+    Key::new(
+        "header",
+        Form::Choice(&["regenerate", "passthrough"]),
+        "\"passthrough\" keeps the headers of an RTP source, its sequence and timestamps included",
+    )
+    .on(&["rtp"])
+    .default("\"regenerate\""),
+    ENABLED,
+    DESCRIPTION,
+    Key::later("legs").on(&["rtp", "rtp-fec"]),
+    Key::later("smoothing"),
+    Key::later("encryption"),
+    Key::later("fec").on(&["rtp-fec"]),
+    Key::later("latency").on(ARQ),
+    Key::later("profile").on(&["rist"]),
+    Key::later("passphrase-file").on(ARQ),
+    Key::later("passphrase-files").on(ARQ),
+    Key::later("key-length").on(ARQ),
+    Key::later("stream-id").on(&["srt-caller", "srt-listener"]),
+    Key::later("bind").on(&["srt-listener", "srt-rendezvous"]),
+    Key::later("allow").on(&["srt-listener"]),
+    Key::later("max-callers").on(&["srt-listener"]),
+    Key::later("remote").on(&["srt-rendezvous"]),
+];
+
+/// `mediaconnect.toml`.
+pub(super) const DAEMON: &[Key] = &[
+    Key::new("log", Form::Table(LOG), "Where log lines go, and which"),
+    Key::new("http", Form::Table(HTTP), "Metrics and status, read-only"),
+    Key::new("control", Form::Table(CONTROL), "Who may use the control socket"),
+    Key::new("networks", Form::Named(NETWORKS), "Names for interfaces, for `network` in flows"),
+    Key::new("defaults", Form::Table(&[GATHER]), "For flows that don't set it"),
+    Key::new("limits", Form::Table(LIMITS), "How much the appliance takes on"),
+    Key::later("entitlements"),
+    Key::later("notifiers"),
+];
+
+/// `[log]`.
+pub(super) const LOG: &[Key] = &[
+    Key::new(
+        "level",
+        Form::Text,
+        "off, error, warn, info, debug or trace; or a filter \"info,mediaconnect::flow=debug\"",
+    )
+    .default("\"info\""),
+    Key::new(
+        "targets",
+        Form::List(&Form::Choice(&["journal", "syslog", "stderr"])),
+        "Without it the journal where systemd started the daemon, else stderr",
+    ),
+    Key::new("syslog", Form::Table(SYSLOG), "For the target \"syslog\""),
+];
+
+/// `[log.syslog]`.
+pub(super) const SYSLOG: &[Key] = &[
+    Key::new("server", Form::Text, "A path, \"udp://HOST:PORT\" or \"tcp://HOST:PORT\" (octet-counted, RFC 6587)")
+        .default("\"/dev/log\""),
+    Key::new(
+        "format",
+        Form::Choice(&["rfc3164", "rfc5424"]),
+        "Without it rfc3164 (the local form) for a path, rfc5424 for a network server",
+    ),
+    Key::new("facility", Form::Choice(FACILITIES), "RFC 5424, table 1").default("\"daemon\""),
+];
+
+/// By their codes, 0 to 23 (RFC 5424, table 1; names as in syslog(3), `-` where it has none).
+pub(super) const FACILITIES: &[&str] = &[
+    "kern", "user", "mail", "daemon", "auth", "syslog", "lpr", "news", "uucp", "cron", "authpriv", "ftp", "ntp",
+    "audit", "alert", "clock", "local0", "local1", "local2", "local3", "local4", "local5", "local6", "local7",
+];
+
+/// `[http]`.
+pub(super) const HTTP: &[Key] = &[
+    Key::new("listen", Form::List(&Form::Bind), "Addresses; []: off").default("[\"127.0.0.1:9740\"]"),
+    Key::new("insecure", Form::Flag, "true: beyond loopback although neither token nor TLS protect it")
+        .default("false"),
+    Key::later("token-file"),
+    Key::later("tls"),
+    Key::later("tag-labels"),
+];
+
+/// `[control]`.
+pub(super) const CONTROL: &[Key] = &[
+    Key::new("operators", Form::Text, "The group that may act; root and the daemon's own user always may")
+        .default("\"mediaconnect-operators\""),
+    Key::new("readers", Form::Text, "\"everyone\", or the group that may read").default("\"everyone\""),
+];
+
+/// `[networks.NAME]`.
+pub(super) const NETWORKS: &[Key] = &[
+    Key::new("interface", Form::Interface, "The interface by name; or `cidr`"),
+    Key::new("cidr", Form::Network, "The interface that holds an address in this network; or `interface`"),
+];
+
+/// `[limits]`.
+pub(super) const LIMITS: &[Key] = &[
+    Key::new("max-flows", Form::Whole(1, 100_000), "Most flow files").default("1000"),
+    Key::new("max-outputs-per-flow", Form::Whole(1, 100_000), "Most outputs of one flow").default("500"),
+    Key::new("workers", Form::Whole(0, 1024), "Data-plane threads; 0: one a core; needs a restart").default("0"),
+];

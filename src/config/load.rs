@@ -1,0 +1,332 @@
+//! A configuration directory to plans: which files count, and what becomes of each.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::OsStr;
+use std::io;
+use std::path::{Path, PathBuf, absolute};
+
+use super::claims::{Contender, settle, within};
+use super::compile::{self, Compiled, Places, Site};
+use super::daemon;
+use super::diagnostic::{Diagnostic, Level};
+use super::plan::{DaemonPlan, FlowPlan};
+use super::ports::LocalPorts;
+use super::source::{ReadError, read};
+use super::value::FlowName;
+
+/// What is known besides the files: what runs already. The default is nothing.
+#[derive(Debug, Clone, Copy)]
+pub struct Context<'a> {
+    /// The last good plans. They go on running when their file is refused, busy or unreadable, keep their claims, and
+    /// win conflicts where unchanged.
+    pub previous: &'a BTreeMap<FlowName, FlowPlan>,
+    /// The last good `mediaconnect.toml`: flows are judged by it while the file is refused, busy or unreadable.
+    pub previous_daemon: Option<&'a DaemonPlan>,
+    /// Files still open for writing: not read now.
+    pub busy: &'a BTreeSet<PathBuf>,
+    /// A path under the configuration directory, to the file whose content stands for it. It may not exist in the
+    /// directory yet. Such a flow loses every conflict.
+    pub overlays: &'a BTreeMap<PathBuf, PathBuf>,
+}
+
+impl Default for Context<'_> {
+    fn default() -> Self {
+        const NO_FLOWS: &BTreeMap<FlowName, FlowPlan> = &BTreeMap::new();
+        const NO_FILES: &BTreeSet<PathBuf> = &BTreeSet::new();
+        const NO_OVERLAYS: &BTreeMap<PathBuf, PathBuf> = &BTreeMap::new();
+        Self { previous: NO_FLOWS, previous_daemon: None, busy: NO_FILES, overlays: NO_OVERLAYS }
+    }
+}
+
+/// What a configuration directory says.
+#[derive(Debug)]
+pub struct Loaded {
+    /// `mediaconnect.toml`, or the defaults where there is none; `None`: refused, busy or unreadable.
+    pub daemon: Option<DaemonPlan>,
+    /// Every flow whose file exists.
+    pub flows: BTreeMap<FlowName, FlowFile>,
+    /// `false`: `flows.d` is missing or unreadable, and that a flow is not in `flows` means nothing.
+    pub complete: bool,
+    /// Of all files, by file, line and column.
+    pub diagnostics: Vec<Diagnostic>,
+}
+
+/// What a flow's file says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum FlowFile {
+    /// Run this.
+    Valid {
+        /// What to run.
+        plan: FlowPlan,
+        /// The file's bytes.
+        text: Vec<u8>,
+    },
+    /// It has errors, or claims what another flow has.
+    Rejected,
+    /// It can't be read now.
+    Unreadable,
+    /// It is still being written.
+    Busy,
+}
+
+/// Read and judge the configuration directory `dir`.
+///
+/// ```no_run
+/// use mediaconnect::config::{Context, load};
+/// let loaded = load("/etc/mediaconnect".as_ref(), &Context::default());
+/// for diagnostic in &loaded.diagnostics {
+///     println!("{}", diagnostic.line());
+/// }
+/// ```
+pub fn load(dir: &Path, context: &Context<'_>) -> Loaded {
+    load_on(dir, context, &LocalPorts::of_this_host())
+}
+
+/// The text of one flow's file alone, as kept from when it was last good. What other flows claim is not looked at.
+pub fn parse_flow(
+    name: &FlowName,
+    file: &Path,
+    text: &[u8],
+    daemon: &DaemonPlan,
+) -> (Option<FlowPlan>, Vec<Diagnostic>) {
+    let site = Site { daemon, daemon_refused: false, local_ports: &LocalPorts::default() };
+    let Compiled { plan, diagnostics, .. } = judge(name, file, text, &site);
+    (plan, diagnostics)
+}
+
+/// [`load`] on a host that hands out `local_ports` by itself.
+fn load_on(dir: &Path, context: &Context<'_>, local_ports: &LocalPorts) -> Loaded {
+    let mut report = Vec::new();
+    let found = Found::in_dir(dir, context, &mut report);
+    let (daemon, partial) = load_daemon(&found, &mut report);
+    let site = Site {
+        daemon: daemon.as_ref().or(context.previous_daemon).unwrap_or(&partial),
+        daemon_refused: daemon.is_none() && context.previous_daemon.is_none(),
+        local_ports,
+    };
+    let mut flows = BTreeMap::new();
+    let mut places = BTreeMap::new();
+    for (name, entry) in &found.flows {
+        let (flow, written) = load_flow(name, entry, &site, &mut report);
+        flows.extend(flow.map(|flow| (name.clone(), flow)));
+        places.insert(name.clone(), written);
+    }
+    refuse_conflicts(&found, context, &places, &site, &mut flows, &mut report);
+    report.sort_by(|a, b| {
+        (&a.file, a.line, a.column, a.severity, &a.message).cmp(&(&b.file, b.line, b.column, b.severity, &b.message))
+    });
+    Loaded { daemon, flows, complete: found.complete, diagnostics: report }
+}
+
+/// One flow judged alone, with the conflicts in it.
+fn judge(name: &FlowName, file: &Path, text: &[u8], site: &Site<'_>) -> Compiled {
+    let mut compiled = compile::flow(name, file, text, site);
+    if let Some(plan) = &compiled.plan {
+        let places = &compiled.places;
+        let alone = Contender { name, wanted: Some(plan), running: None, file, places, late: false };
+        let faults = within(&alone, plan);
+        if !faults.is_empty() {
+            compiled.plan = None;
+            compiled.diagnostics.extend(faults);
+        }
+    }
+    compiled
+}
+
+/// A file that counts.
+#[derive(Debug)]
+struct Entry {
+    /// Where its content is, and what messages call it.
+    file: PathBuf,
+    /// Still being written.
+    busy: bool,
+    /// Stands for a file of the directory.
+    overlay: bool,
+}
+
+/// What is in the directory.
+#[derive(Debug)]
+struct Found {
+    daemon: Entry,
+    flows: BTreeMap<FlowName, Entry>,
+    complete: bool,
+    /// The directory itself is there: that `mediaconnect.toml` is not means that it is not.
+    readable: bool,
+}
+
+impl Found {
+    fn in_dir(dir: &Path, context: &Context<'_>, report: &mut Vec<Diagnostic>) -> Self {
+        let readable = match std::fs::read_dir(dir) {
+            Ok(_) => true,
+            // Execute permission alone is enough to open the files.
+            Err(e) if e.kind() == io::ErrorKind::PermissionDenied => true,
+            Err(e) => {
+                let message = format!("the configuration directory cannot be read: {e}");
+                report.push(whole_file(dir, Level::Error, None, message, "name it with --config DIR"));
+                false
+            }
+        };
+        let overlay = |path: &Path| {
+            let is_it = |given: &Path| dir.join(given) == path || absolute(given).ok() == absolute(path).ok();
+            context.overlays.iter().find(|(given, _)| is_it(given)).map(|(_, content)| content.clone())
+        };
+        let entry = |path: PathBuf| {
+            let is_it = |given: &Path| dir.join(given) == path || absolute(given).ok() == absolute(&path).ok();
+            match overlay(&path) {
+                Some(file) => Entry { file, busy: false, overlay: true },
+                None => Entry { busy: context.busy.iter().any(|given| is_it(given)), file: path, overlay: false },
+            }
+        };
+        let flows_dir = dir.join("flows.d");
+        let (mut names, complete) = match listing(&flows_dir) {
+            Ok(names) => (names, true),
+            Err(e) => {
+                if readable {
+                    let message = format!("the directory cannot be read: {e}; flows that run go on");
+                    report.push(whole_file(
+                        &flows_dir,
+                        Level::Warning,
+                        None,
+                        message,
+                        "each file NAME.toml in it is a flow",
+                    ));
+                }
+                (BTreeSet::new(), false)
+            }
+        };
+        for given in context.overlays.keys() {
+            let path = dir.join(given);
+            let inside = path.parent() == Some(&flows_dir)
+                || path.parent().and_then(|p| absolute(p).ok()) == absolute(&flows_dir).ok();
+            names.extend(path.file_name().filter(|_| inside).map(OsStr::to_owned));
+        }
+        let mut flows = BTreeMap::new();
+        for file_name in names {
+            let path = flows_dir.join(&file_name);
+            match flow_name(&file_name) {
+                Some(Ok(name)) => _ = flows.insert(name, entry(path)),
+                Some(Err(why)) => report.push(whole_file(&path, Level::Error, None, why, "rename the file")),
+                None => {}
+            }
+        }
+        for file_name in listing(&dir.join("subscribers.d")).unwrap_or_default() {
+            if is_toml(&file_name) {
+                let message = "`subscribers.d` is not available in this version".to_owned();
+                let path = dir.join("subscribers.d").join(&file_name);
+                report.push(whole_file(&path, Level::Error, None, message, "remove the file"));
+            }
+        }
+        Self { daemon: entry(dir.join("mediaconnect.toml")), flows, complete, readable }
+    }
+}
+
+fn listing(dir: &Path) -> io::Result<BTreeSet<std::ffi::OsString>> {
+    std::fs::read_dir(dir)?.map(|entry| Ok(entry?.file_name())).collect()
+}
+
+/// Does the file count, by its name? Others are of editors and packages.
+fn is_toml(file_name: &OsStr) -> bool {
+    let name = file_name.to_string_lossy();
+    let foreign = name.starts_with('.') || name.contains(".dpkg-") || name.contains(".rpm");
+    name.ends_with(".toml") && !foreign
+}
+
+/// The flow of a file of this name; `None`: the file does not count.
+fn flow_name(file_name: &OsStr) -> Option<Result<FlowName, String>> {
+    let name = file_name.to_string_lossy();
+    let stem = name.strip_suffix(".toml").filter(|_| is_toml(file_name))?;
+    Some(stem.parse().map_err(|e| format!("{stem:?} is no name for a flow: {e}")))
+}
+
+fn whole_file(file: &Path, severity: Level, flow: Option<&FlowName>, message: String, help: &str) -> Diagnostic {
+    let help = (!help.is_empty()).then(|| help.to_owned());
+    let flow = flow.map(FlowName::to_string);
+    Diagnostic { severity, file: file.to_owned(), line: 0, column: 0, flow, message, help }
+}
+
+/// The plan, and what is valid of it where it is refused.
+fn load_daemon(found: &Found, report: &mut Vec<Diagnostic>) -> (Option<DaemonPlan>, DaemonPlan) {
+    let Entry { file, busy, overlay } = &found.daemon;
+    if *busy || !found.readable && !overlay {
+        return (None, DaemonPlan::default());
+    }
+    let text = match read(file) {
+        Ok(text) => text,
+        Err(ReadError::Io(e)) if is_absent(file, &e) && !overlay => Vec::new(),
+        Err(e) => {
+            report.push(whole_file(file, Level::Error, None, e.to_string(), ""));
+            return (None, DaemonPlan::default());
+        }
+    };
+    let (plan, faults) = daemon::compile(file, &text);
+    let refused = faults.iter().any(|d| d.severity == Level::Error);
+    report.extend(faults);
+    ((!refused).then(|| plan.clone()), plan)
+}
+
+/// Not there at all; a link that leads nowhere is there.
+fn is_absent(file: &Path, error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::NotFound && file.symlink_metadata().is_err()
+}
+
+/// `None`: the file is gone since the directory was listed.
+fn load_flow(
+    name: &FlowName,
+    entry: &Entry,
+    site: &Site<'_>,
+    report: &mut Vec<Diagnostic>,
+) -> (Option<FlowFile>, Places) {
+    let file = &entry.file;
+    if entry.busy {
+        return (Some(FlowFile::Busy), Places::new());
+    }
+    let text = match read(file) {
+        Ok(text) => text,
+        Err(ReadError::Io(e)) if is_absent(file, &e) && !entry.overlay => return (None, Places::new()),
+        Err(e) => {
+            report.push(whole_file(file, Level::Error, Some(name), e.to_string(), ""));
+            let flow = if matches!(e, ReadError::Io(_)) { FlowFile::Unreadable } else { FlowFile::Rejected };
+            return (Some(flow), Places::new());
+        }
+    };
+    let Compiled { plan, places, diagnostics } = judge(name, file, &text, site);
+    report.extend(diagnostics);
+    (Some(plan.map_or(FlowFile::Rejected, |plan| FlowFile::Valid { plan, text })), places)
+}
+
+/// Weigh the flows against each other, those that go on running without a valid file included.
+fn refuse_conflicts(
+    found: &Found,
+    context: &Context<'_>,
+    places: &BTreeMap<FlowName, Places>,
+    site: &Site<'_>,
+    flows: &mut BTreeMap<FlowName, FlowFile>,
+    report: &mut Vec<Diagnostic>,
+) {
+    let nowhere = Places::new();
+    let gone = context.previous.keys().filter(|name| !found.complete && !flows.contains_key(name));
+    let names = flows.keys().chain(gone);
+    let contender = |name| {
+        let entry = found.flows.get(name);
+        Contender {
+            name,
+            wanted: match flows.get(name) {
+                Some(FlowFile::Valid { plan, .. }) => Some(plan),
+                _ => None,
+            },
+            running: context.previous.get(name),
+            file: entry.map_or(Path::new("flows.d"), |entry| &entry.file),
+            places: places.get(name).unwrap_or(&nowhere),
+            late: entry.is_some_and(|entry| entry.overlay),
+        }
+    };
+    let contenders: Vec<_> = names.map(contender).collect();
+    let (refused, said) = settle(&contenders, site.daemon.limits.max_flows);
+    report.extend(said);
+    for name in refused {
+        flows.insert(name, FlowFile::Rejected);
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,1 +1,0 @@
-//! The serde model: what is written, with spans; nothing is decided here.
