@@ -12,6 +12,7 @@ use std::fs;
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
@@ -59,21 +60,29 @@ struct Echo {
     path: PathBuf,
     heard: Mutex<u64>,
     more: Condvar,
+    /// Whether it is heard at all: a kernel without it is not waited for each time.
+    works: AtomicBool,
 }
 
 impl Echo {
     fn new() -> Option<Self> {
         let file = fs::File::from(memfd_create("echo", MFdFlags::MFD_CLOEXEC).ok()?);
+        // Writes by the first descriptor raise no notification; by one opened through its path they do.
+        let file = fs::File::options().write(true).open(format!("/proc/self/fd/{}", file.as_raw_fd())).ok()?;
         let path = PathBuf::from(format!("/proc/self/fd/{}", file.as_raw_fd()));
-        Some(Self { file, path, heard: Mutex::default(), more: Condvar::new() })
+        Some(Self { file, path, heard: Mutex::default(), more: Condvar::new(), works: AtomicBool::new(true) })
     }
 
-    /// Wait until all that has happened is noted; gives up where the watcher does not answer.
+    /// Wait until all that has happened is noted.
     fn catch_up(&self) {
         let heard = self.heard.lock().unwrap_or_else(PoisonError::into_inner);
         let before = *heard;
-        if self.file.write_at(b"!", 0).is_ok() {
-            drop(self.more.wait_timeout_while(heard, ECHO, |heard| *heard == before));
+        if !self.works.load(Ordering::Relaxed) || self.file.write_at(b"!", 0).is_err() {
+            return;
+        }
+        let waited = self.more.wait_timeout_while(heard, ECHO, |heard| *heard == before);
+        if before == 0 && waited.is_ok_and(|(_, waited)| waited.timed_out()) {
+            self.works.store(false, Ordering::Relaxed);
         }
     }
 
