@@ -1,1 +1,222 @@
 //! The back door: `mediaconnectctl`.
+
+pub mod args;
+mod changes;
+pub mod check;
+mod client;
+mod explain;
+#[cfg(test)]
+mod sample;
+pub mod schema;
+pub mod sdp;
+mod status;
+mod text;
+
+use std::process::ExitCode;
+use std::time::{Duration, SystemTime};
+
+use clap::{CommandFactory, Parser};
+use serde_json::{Value, json};
+
+use self::args::{Cli, Command, Part};
+use self::client::{Client, flow_path};
+use self::explain::Explained;
+use self::text::{Style, print};
+use crate::observe::http::encode;
+use crate::observe::status::{FlowDoc, FlowsDoc, StatusDoc};
+use crate::supervisor::control::Outcome;
+
+/// What the process ends with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Code {
+    /// Done, valid, healthy.
+    Yes = 0,
+    /// Rejected, refused, not healthy.
+    No = 1,
+    /// Wrong usage, no such flow.
+    Usage = 2,
+    /// The daemon can't be reached.
+    Unreachable = 3,
+}
+
+impl From<Code> for ExitCode {
+    fn from(code: Code) -> Self {
+        Self::from(code as u8)
+    }
+}
+
+/// Why a command was not carried out.
+#[derive(Debug)]
+struct Failure {
+    code: Code,
+    message: String,
+}
+
+impl Failure {
+    fn new(code: Code, message: String) -> Self {
+        Self { code, message }
+    }
+}
+
+/// Runs `mediaconnectctl` by the process's arguments.
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let done = match &cli.command {
+        Command::Check(args) => return check::run(&cli.places.config, args),
+        Command::Schema(args) => return schema::run(args),
+        Command::Completions { shell } => {
+            clap_complete::generate(*shell, &mut Cli::command(), "mediaconnectctl", &mut std::io::stdout());
+            Ok(Code::Yes)
+        }
+        Command::Sdp { flow, output } => print_sdp(&cli, flow, output),
+        command => ask(&Client::new(cli.places.socket()), command),
+    };
+    done.unwrap_or_else(|failure| {
+        eprintln!("mediaconnectctl: {}", text::clean(&failure.message));
+        failure.code
+    })
+    .into()
+}
+
+/// The commands that need the daemon.
+fn ask(client: &Client, command: &Command) -> Result<Code, Failure> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|e| Failure::new(Code::Unreachable, format!("no event loop: {e}")))?;
+    runtime.block_on(async {
+        match command {
+            Command::Plan { json } => outcome(&client.read("/v1/plan").await?, *json, "nothing would change\n"),
+            Command::Reload { json } => outcome(&client.act("/v1/reload").await?, *json, "nothing changed\n"),
+            Command::Thaw { flow } => outcome(&client.act(&of_flow(flow.as_ref(), "thaw")).await?, false, ""),
+            Command::Status { flow, json, watch: false } => {
+                print(&show(client, flow.as_deref(), *json, false).await?);
+                Ok(Code::Yes)
+            }
+            Command::Status { flow, json, watch: true } => watch(client, flow.as_deref(), *json).await,
+            Command::Explain { flow, json } => explain(client, flow, *json).await,
+            Command::Start { flow, clear } => act(client, flow_path(flow, &["start"]), *clear).await,
+            Command::Stop { flow, clear } => act(client, flow_path(flow, &["stop"]), *clear).await,
+            Command::Enable { flow, output, clear } => {
+                act(client, flow_path(flow, &["outputs", output, "enable"]), *clear).await
+            }
+            Command::Disable { flow, output, clear } => {
+                act(client, flow_path(flow, &["outputs", output, "disable"]), *clear).await
+            }
+            Command::Restart { flow, part, name } => {
+                let path = match (part, name) {
+                    (Some(Part::Source), Some(name)) => flow_path(flow, &["sources", name, "restart"]),
+                    (Some(Part::Output), Some(name)) => flow_path(flow, &["outputs", name, "restart"]),
+                    _ => flow_path(flow, &["restart"]),
+                };
+                act(client, path, false).await
+            }
+            Command::Freeze { flow, until } => act(client, freeze_path(flow.as_ref(), *until), false).await,
+            Command::Check(_) | Command::Schema(_) | Command::Completions { .. } | Command::Sdp { .. } => Ok(Code::Yes),
+        }
+    })
+}
+
+fn of_flow(flow: Option<&String>, verb: &str) -> String {
+    flow.map_or_else(|| format!("/v1/{verb}"), |flow| flow_path(flow, &[verb]))
+}
+
+fn freeze_path(flow: Option<&String>, until: Option<SystemTime>) -> String {
+    let path = of_flow(flow, "freeze");
+    match until {
+        Some(until) => format!("{path}?until={}", encode(&humantime::format_rfc3339(until).to_string())),
+        None => path,
+    }
+}
+
+/// Steers, and says what that changed; silence where there is nothing to tell.
+async fn act(client: &Client, path: String, clear: bool) -> Result<Code, Failure> {
+    let path = if clear { format!("{path}?clear=true") } else { path };
+    let outcome: Outcome = client.act(&path).await?;
+    print(&changes::render(&outcome.changes));
+    Ok(Code::Yes)
+}
+
+/// Prints what changes, and on standard error what is wrong with the files.
+fn outcome(document: &Value, json: bool, unchanged: &str) -> Result<Code, Failure> {
+    let outcome: Outcome = understood(document)?;
+    if json {
+        print(&pretty(document));
+    } else {
+        let text = changes::render(&outcome.changes);
+        print(if text.is_empty() { unchanged } else { &text });
+        eprint!("{}", changes::render_diagnostics(&outcome.diagnostics));
+    }
+    Ok(changes::code(&outcome))
+}
+
+async fn explain(client: &Client, flow: &str, json: bool) -> Result<Code, Failure> {
+    let flow: FlowDoc = client.read(&flow_path(flow, &[])).await?;
+    let explained = Explained::of(&flow);
+    if json {
+        print(&pretty(&json!(explained)));
+    } else {
+        print(&explained.render(Style::of_stdout()));
+    }
+    Ok(explained.code())
+}
+
+/// `status`, once: JSON on one line (`compact`) or on many, or a table.
+async fn show(client: &Client, flow: Option<&str>, json: bool, compact: bool) -> Result<String, Failure> {
+    let (document, flows) = match flow {
+        Some(flow) => (client.read::<Value>(&flow_path(flow, &[])).await?, None),
+        None => (client.read("/v1/status").await?, Some(client.read::<Value>("/v1/flows").await?)),
+    };
+    if json {
+        let mut document = document;
+        if let (Some(flows), Some(all)) = (flows, document.as_object_mut()) {
+            all.insert("flow-list".to_owned(), flows["flows"].clone());
+        }
+        return Ok(if compact { format!("{document}\n") } else { pretty(&document) });
+    }
+    let style = Style::of_stdout();
+    match flows {
+        None => Ok(status::detail(&understood::<FlowDoc>(&document)?, style)),
+        Some(flows) => {
+            let flows: FlowsDoc = understood(&flows)?;
+            Ok(status::overview(&understood::<StatusDoc>(&document)?, &flows.flows, style))
+        }
+    }
+}
+
+/// `status --watch`: fails only where the first look does; a daemon that restarts comes back.
+async fn watch(client: &Client, flow: Option<&str>, json: bool) -> Result<Code, Failure> {
+    let on_terminal = std::io::IsTerminal::is_terminal(&std::io::stdout());
+    let mut shown = show(client, flow, json, true).await?;
+    loop {
+        if json {
+            print(&shown);
+        } else if on_terminal {
+            // Home; each line cleared to its end, then what is left of the screen.
+            print(&format!("\x1b[H{}\x1b[J", shown.replace('\n', "\x1b[K\n")));
+        } else {
+            print(&format!("{shown}\n"));
+        }
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        match show(client, flow, json, true).await {
+            Ok(text) => shown = text,
+            Err(failure) if json => return Err(failure),
+            Err(failure) => shown = format!("{}\n", text::clean(&failure.message)),
+        }
+    }
+}
+
+fn understood<T: serde::de::DeserializeOwned>(document: &Value) -> Result<T, Failure> {
+    T::deserialize(document).map_err(|e| {
+        let message = format!("the answer is not understood ({e}); is the daemon of another version?");
+        Failure::new(Code::Unreachable, message)
+    })
+}
+
+fn pretty(document: &Value) -> String {
+    format!("{document:#}\n")
+}
+
+fn print_sdp(_cli: &Cli, flow: &str, _output: &str) -> Result<Code, Failure> {
+    Err(Failure::new(Code::Usage, format!("there is no flow '{flow}'")))
+}

@@ -1,0 +1,175 @@
+//! The command line of `mediaconnectctl`.
+
+use std::path::PathBuf;
+use std::time::SystemTime;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap_complete::Shell;
+
+use super::check::CheckArgs;
+use super::schema::SchemaArgs;
+use crate::observe::http::{UntilError, parse_until};
+
+/// Ask and steer mediaconnectd, the relay for live MPEG-TS.
+#[derive(Debug, Parser)]
+#[command(name = "mediaconnectctl", version, after_help = EXIT_CODES)]
+pub struct Cli {
+    /// Where the daemon's files are.
+    #[command(flatten)]
+    pub places: Places,
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+const EXIT_CODES: &str = "\
+Exit codes: 0 done, valid, healthy; 1 rejected, refused, not healthy; 2 wrong usage, no such flow;
+3 the daemon can't be reached. See mediaconnectctl(1).";
+
+/// The directories that the daemon and its tool share.
+#[derive(Debug, Clone, Args)]
+pub struct Places {
+    /// Configuration
+    #[arg(long, global = true, value_name = "DIR", default_value = "/etc/mediaconnect", help_heading = "Places")]
+    pub config: PathBuf,
+    /// Control socket
+    #[arg(long, global = true, value_name = "DIR", default_value = "/run/mediaconnect", help_heading = "Places")]
+    pub runtime: PathBuf,
+    /// Last good versions and overrides
+    #[arg(long, global = true, value_name = "DIR", default_value = "/var/lib/mediaconnect", help_heading = "Places")]
+    pub state: PathBuf,
+    /// Audit trail
+    #[arg(long, global = true, value_name = "DIR", default_value = "/var/log/mediaconnect", help_heading = "Places")]
+    pub log_dir: PathBuf,
+}
+
+impl Places {
+    /// The control socket.
+    pub fn socket(&self) -> PathBuf {
+        self.runtime.join("control.sock")
+    }
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Check the configuration files; needs no daemon
+    Check(CheckArgs),
+    /// Say what a reload would do
+    Plan {
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Read the configuration again, and wait until it is applied
+    Reload {
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Show all flows, or one in detail
+    Status {
+        /// The flow; without: all
+        flow: Option<String>,
+        /// Print JSON; with --watch one document a line
+        #[arg(long)]
+        json: bool,
+        /// Show it again every second, until Ctrl-C
+        #[arg(long)]
+        watch: bool,
+    },
+    /// Say what is wrong with a flow, and what to do
+    Explain {
+        /// The flow
+        flow: String,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Run a flow whatever its file says
+    Start {
+        /// The flow
+        flow: String,
+        /// Follow the file again: drop an earlier start or stop
+        #[arg(long)]
+        clear: bool,
+    },
+    /// Stop a flow whatever its file says
+    Stop {
+        /// The flow
+        flow: String,
+        /// Follow the file again: drop an earlier start or stop
+        #[arg(long)]
+        clear: bool,
+    },
+    /// Run an output whatever the file says
+    Enable {
+        /// The flow
+        flow: String,
+        /// The output
+        output: String,
+        /// Follow the file again: drop an earlier enable or disable
+        #[arg(long)]
+        clear: bool,
+    },
+    /// Stop an output whatever the file says
+    Disable {
+        /// The flow
+        flow: String,
+        /// The output
+        output: String,
+        /// Follow the file again: drop an earlier enable or disable
+        #[arg(long)]
+        clear: bool,
+    },
+    /// Close and open again a flow, or one source or output of it
+    Restart {
+        /// The flow
+        flow: String,
+        /// Only one part of it
+        #[arg(requires = "name")]
+        part: Option<Part>,
+        /// The part's name
+        name: Option<String>,
+    },
+    /// Hold configuration changes back during an event
+    Freeze {
+        /// The flow; without: all
+        flow: Option<String>,
+        /// Thaw by itself then: an RFC 3339 time or a duration such as 2h
+        #[arg(long, value_name = "TIME", value_parser = until)]
+        until: Option<SystemTime>,
+    },
+    /// Apply what a freeze has held back
+    Thaw {
+        /// The flow; without: all
+        flow: Option<String>,
+    },
+    /// Print the SDP of an RTP output, for receivers; needs no daemon
+    Sdp {
+        /// The flow
+        flow: String,
+        /// The output
+        output: String,
+    },
+    /// Print the JSON Schema of the configuration files
+    Schema(SchemaArgs),
+    /// Print a shell's completions
+    Completions {
+        /// The shell
+        shell: Shell,
+    },
+}
+
+/// A part of a flow.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Part {
+    /// One of its sources
+    Source,
+    /// One of its outputs
+    Output,
+}
+
+fn until(text: &str) -> Result<SystemTime, UntilError> {
+    parse_until(text, SystemTime::now())
+}

@@ -1,0 +1,161 @@
+//! `explain`: what is wrong with a flow and what to do, or that all is well.
+
+use std::fmt::Write;
+
+use serde::Serialize;
+
+use super::Code;
+use super::text::{Paint, Style, clean, word};
+use crate::observe::status::{ConditionDoc, FlowDoc, FlowState, OutputState, Severity, SourceState};
+use crate::observe::text::{count, rate};
+
+/// `explain --json`.
+#[derive(Debug, Serialize)]
+pub(super) struct Explained<'a> {
+    flow: &'a str,
+    healthy: bool,
+    state: FlowState,
+    /// The first sentence.
+    summary: String,
+    conditions: &'a [ConditionDoc],
+}
+
+impl<'a> Explained<'a> {
+    pub(super) fn of(flow: &'a FlowDoc) -> Self {
+        let receiving = flow.sources.values().any(|s| s.state == SourceState::Receiving);
+        let wrong = flow.conditions.iter().any(|c| c.severity != Severity::Info);
+        let healthy = flow.state == FlowState::Active && receiving && !wrong;
+        let summary = if healthy { well(flow) } else { unwell(flow, wrong) };
+        Self { flow: &flow.name, healthy, state: flow.state, summary, conditions: &flow.conditions }
+    }
+
+    pub(super) fn code(&self) -> Code {
+        if self.healthy { Code::Yes } else { Code::No }
+    }
+
+    pub(super) fn render(&self, style: Style) -> String {
+        let paint = if self.healthy { Paint::Good } else { Paint::Bad };
+        let mut out = format!("{}: {}\n", style.paint(paint, self.flow), clean(&self.summary));
+        out.push_str(&conditions(self.conditions, style));
+        out
+    }
+}
+
+/// Each condition with its next step.
+pub(super) fn conditions(conditions: &[ConditionDoc], style: Style) -> String {
+    let mut out = String::new();
+    for c in conditions {
+        let severity = style.paint(Paint::of(c.severity), &word(c.severity));
+        let _ = writeln!(out, "  {severity}, since {}: {}", clean(&c.since), clean(&c.message));
+        if !c.help.is_empty() {
+            let _ = writeln!(out, "    {}", clean(&c.help));
+        }
+    }
+    out
+}
+
+fn well(flow: &FlowDoc) -> String {
+    let received: Vec<String> = flow
+        .sources
+        .iter()
+        .filter(|(_, s)| s.state == SourceState::Receiving)
+        .map(|(name, s)| {
+            let from = s.peers.first().map_or(String::new(), |p| format!(" from {}", p.address));
+            let (packets, lost) = (count(s.packets, "packet"), s.packets_unrecovered);
+            format!("source {name} receives {}{from}, {packets}, {lost} lost", rate(s.bitrate_bps))
+        })
+        .collect();
+    format!("healthy; {}; {}", received.join("; "), outputs(flow))
+}
+
+fn outputs(flow: &FlowDoc) -> String {
+    let sending = flow.outputs.values().filter(|o| o.state == OutputState::Sending).count();
+    format!("{sending} of {} outputs sending", flow.outputs.len())
+}
+
+fn unwell(flow: &FlowDoc, told: bool) -> String {
+    match flow.state {
+        FlowState::Standby => "not running (standby)".to_owned(),
+        FlowState::Starting if !told => "not running yet: its sockets are being opened".to_owned(),
+        FlowState::Error if !told => "can't be opened; it is retried".to_owned(),
+        _ if told => format!("not healthy ({}); {}", word(flow.state), outputs(flow)),
+        _ => {
+            let waits: Vec<String> = flow
+                .sources
+                .iter()
+                .map(|(name, s)| format!("source {name} on {} is {}", s.bind, word(s.state)))
+                .collect();
+            format!("no media yet; {}", waits.join("; "))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::sample;
+
+    const PLAIN: Style = Style { colour: false };
+
+    #[test]
+    fn a_healthy_flow_is_told_in_figures() {
+        let flow = sample::flow("sport");
+        let explained = Explained::of(&flow);
+        assert_eq!(explained.code(), Code::Yes);
+        insta::assert_snapshot!(explained.render(PLAIN), @r#"
+            sport: healthy; source feed receives 40.0 Mbit/s from 10.0.0.5:4000, 9000 packets, 0 lost; 1 of 1 outputs sending
+            "#);
+    }
+
+    #[test]
+    fn an_unhealthy_flow_is_told_with_the_next_steps() {
+        let flow = sample::flow("news");
+        let explained = Explained::of(&flow);
+        assert_eq!(explained.code(), Code::No);
+        insta::assert_snapshot!(explained.render(PLAIN), @r#"
+            news: not healthy (active); 1 of 2 outputs sending
+              major, since 2026-03-01T09:41:07Z: output playout: 239.10.0.1:5000 can't be reached: network is unreachable, 812 packets dropped
+                Try `ip route get 239.10.0.1`; it is retried.
+              major, since 2026-03-01T09:30:00Z: /etc/mediaconnect/flows.d/news.toml:14:1: unknown key 'destinatoin'; the last good version runs
+                Mend the file; `mediaconnectctl check /etc/mediaconnect/flows.d/news.toml` shows all of its faults.
+            "#);
+    }
+
+    #[test]
+    fn a_stopped_flow_is_told_with_who_stopped_it() {
+        let flow = sample::flow("test-card");
+        let explained = Explained::of(&flow);
+        assert_eq!(explained.code(), Code::No);
+        insta::assert_snapshot!(explained.render(PLAIN), @r#"
+            test-card: not running (standby)
+              info, since 2026-03-01T07:00:00Z: stopped by bob since 2026-03-01T07:00:00Z
+                Start it with `mediaconnectctl start test-card`.
+            "#);
+    }
+
+    #[test]
+    fn information_alone_leaves_a_flow_healthy() {
+        let mut flow = sample::flow("sport");
+        flow.conditions = sample::flow("test-card").conditions;
+        assert_eq!(Explained::of(&flow).code(), Code::Yes);
+    }
+
+    #[test]
+    fn a_flow_that_has_received_nothing_yet_is_not_called_healthy() {
+        let mut flow = sample::flow("sport");
+        for source in flow.sources.values_mut() {
+            source.state = SourceState::Idle;
+        }
+        let explained = Explained::of(&flow);
+        assert_eq!(explained.code(), Code::No);
+        assert_eq!(explained.render(PLAIN), "sport: no media yet; source feed on :6000 is idle\n");
+    }
+
+    #[test]
+    fn json_has_the_verdict_and_the_conditions() {
+        let flow = sample::flow("news");
+        let json = serde_json::to_value(Explained::of(&flow)).unwrap();
+        assert_eq!((json["flow"].as_str(), json["healthy"].as_bool()), (Some("news"), Some(false)));
+        assert_eq!(json["conditions"][0]["code"], "output-unreachable");
+    }
+}

@@ -1,0 +1,321 @@
+//! `status`: all flows as a table, or one flow in detail.
+
+use std::fmt::Write;
+use std::time::Duration;
+
+use super::explain::conditions;
+use super::text::{Align, Paint, Style, Table, clean, word};
+use crate::observe::status::{
+    FlowDoc, FlowState, OutputDoc, OutputState, OverrideDoc, SourceDoc, SourceState, StatusDoc,
+};
+use crate::observe::text::{count, rate, span};
+
+/// The appliance, and a line a flow.
+pub(super) fn overview(status: &StatusDoc, flows: &[FlowDoc], style: Style) -> String {
+    let mut out = String::new();
+    let counts = status.flows;
+    let _ = write!(
+        out,
+        "{} {}, up {}; {}",
+        style.paint(Paint::Strong, "mediaconnectd"),
+        clean(&status.version),
+        span(Duration::from_secs(status.uptime_seconds)),
+        count(counts.total as u64, "flow")
+    );
+    for (n, what, paint) in [
+        (counts.active, "active", Paint::Plain),
+        (counts.standby, "standby", Paint::Plain),
+        (counts.starting, "starting", Paint::Warn),
+        (counts.error, "in error", Paint::Bad),
+        (counts.stale, "with a rejected file", Paint::Bad),
+    ] {
+        if n > 0 {
+            let _ = write!(out, ", {}", style.paint(paint, &format!("{n} {what}")));
+        }
+    }
+    let config = &status.config;
+    let verdict = if config.success {
+        "accepted".to_owned()
+    } else {
+        style.paint(Paint::Bad, "not all accepted: see mediaconnectctl check")
+    };
+    let _ = writeln!(
+        out,
+        "\nconfiguration: generation {}, last reload {}, {verdict}",
+        config.generation,
+        clean(&config.last_reload)
+    );
+    out.push_str(&conditions(&status.conditions, style));
+    let mut table = Table::new(&[
+        ("FLOW", Align::Left),
+        ("STATE", Align::Left),
+        ("ON AIR", Align::Left),
+        ("BITRATE", Align::Right),
+        ("PACKETS", Align::Right),
+        ("LOST", Align::Right),
+        ("OUTPUTS", Align::Right),
+        ("WORST CONDITION", Align::Left),
+    ]);
+    for flow in flows {
+        table.row(line(flow));
+    }
+    if !flows.is_empty() {
+        out.push('\n');
+    }
+    out.push_str(&table.render(style, ""));
+    out
+}
+
+fn line(flow: &FlowDoc) -> [(String, Paint); 8] {
+    let plain = |text: String| (text, Paint::Plain);
+    let stale = if flow.stale_config { ", stale" } else { "" };
+    let state_paint = if flow.stale_config { Paint::Bad } else { paint_of_flow(flow.state) };
+    // Of several sources that are on air at once the first stands for all.
+    let on_air = flow.sources.iter().find(|(_, s)| s.on_air).or_else(|| flow.sources.iter().next());
+    let source = on_air.map_or(("-".to_owned(), Paint::Faint), |(name, s)| {
+        (format!("{name} {}", word(s.state)), paint_of_source(s.state))
+    });
+    let sum = |figure: fn(&SourceDoc) -> u64| flow.sources.values().map(figure).sum::<u64>();
+    let lost = sum(|s| s.packets_unrecovered);
+    let sending = flow.outputs.values().filter(|o| o.state == OutputState::Sending).count();
+    let failing = flow.outputs.values().any(|o| o.state == OutputState::Error);
+    let worst = flow.conditions.first().map_or_else(
+        || plain(String::new()),
+        |c| (format!("{}: {}", word(c.severity), c.message), Paint::of(c.severity)),
+    );
+    [
+        plain(flow.name.clone()),
+        (format!("{}{stale}", word(flow.state)), state_paint),
+        source,
+        plain(rate(on_air.map_or(0, |(_, s)| s.bitrate_bps))),
+        plain(sum(|s| s.packets).to_string()),
+        (lost.to_string(), if lost > 0 { Paint::Warn } else { Paint::Plain }),
+        (format!("{sending}/{}", flow.outputs.len()), if failing { Paint::Bad } else { Paint::Plain }),
+        worst,
+    ]
+}
+
+/// One flow with all of its figures.
+pub(super) fn detail(flow: &FlowDoc, style: Style) -> String {
+    let mut out = String::new();
+    let state = style.paint(paint_of_flow(flow.state), &word(flow.state));
+    let _ = writeln!(out, "{}: {state}, gather {}", style.paint(Paint::Strong, &flow.name), clean(&flow.gather));
+    if flow.stale_config {
+        let _ = writeln!(out, "  {}", style.paint(Paint::Bad, "its file is rejected: the last good version runs"));
+    }
+    if !flow.description.is_empty() {
+        let _ = writeln!(out, "  {}", clean(&flow.description));
+    }
+    for (key, value) in &flow.tags {
+        let _ = writeln!(out, "  {} = {}", clean(key), clean(value));
+    }
+    if let Some(by) = &flow.operator_override {
+        let _ = writeln!(out, "  {}", overridden(by));
+    }
+    for (name, source) in &flow.sources {
+        source_detail(&mut out, name, source, style);
+    }
+    let mut table = Table::new(&[
+        ("OUTPUT", Align::Left),
+        ("PROTOCOL", Align::Left),
+        ("DESTINATION", Align::Left),
+        ("STATE", Align::Left),
+        ("BITRATE", Align::Right),
+        ("PACKETS", Align::Right),
+        ("DROPPED", Align::Right),
+        ("NOTES", Align::Left),
+    ]);
+    for (name, output) in &flow.outputs {
+        table.row(output_line(name, output));
+    }
+    if !flow.outputs.is_empty() {
+        out.push('\n');
+    }
+    out.push_str(&table.render(style, ""));
+    if !flow.conditions.is_empty() {
+        let _ = writeln!(out, "\n{}", style.paint(Paint::Strong, "CONDITIONS"));
+        out.push_str(&conditions(&flow.conditions, style));
+    }
+    out
+}
+
+fn source_detail(out: &mut String, name: &str, s: &SourceDoc, style: Style) {
+    let on_air = if s.on_air { ", on air" } else { "" };
+    let state = style.paint(paint_of_source(s.state), &word(s.state));
+    let title = style.paint(Paint::Strong, &format!("source {name}"));
+    let _ = writeln!(out, "\n{title} ({}{on_air}): {state}, {}", clean(&s.protocol), rate(s.bitrate_bps));
+    let mut say = |key: &str, value: &str| {
+        let _ = writeln!(out, "  {key:<9} {}", clean(value));
+    };
+    if !s.description.is_empty() {
+        say("about", &s.description);
+    }
+    say("bind", &s.bind);
+    for peer in &s.peers {
+        say("from", &format!("{} since {}", peer.address, peer.since));
+    }
+    say("packets", &s.packets.to_string());
+    let (lost, back, gone) = (s.packets_lost, s.packets_recovered, s.packets_unrecovered);
+    say("lost", &format!("{lost}, recovered {back}, unrecovered {gone}"));
+    let (twice, moved, late) = (s.packets_duplicate, s.packets_reordered, s.packets_late);
+    say("order", &format!("{twice} duplicate, {moved} reordered, {late} late"));
+    let from =
+        if s.denied_addresses.is_empty() { String::new() } else { format!(" ({})", s.denied_addresses.join(", ")) };
+    let why: Vec<String> = s.invalid.iter().map(|(why, n)| format!("{why} {n}")).collect();
+    let why = if why.is_empty() { String::new() } else { format!(" ({})", why.join(", ")) };
+    say(
+        "dropped",
+        &format!(
+            "{} denied{from}, {} invalid{why}, {} over bitrate, {} by the kernel",
+            s.packets_denied, s.packets_invalid, s.packets_over_bitrate, s.packets_kernel_dropped
+        ),
+    );
+    if s.sync_errors > 0 {
+        say("sync", &count(s.sync_errors, "error"));
+    }
+    if let Some(jitter) = s.jitter_ms {
+        say("jitter", &format!("{jitter:.3} ms"));
+    }
+    if let Some(ssrc) = &s.ssrc {
+        say("stream", &format!("SSRC {ssrc}, {}", count(s.restarts, "restart")));
+    }
+    if s.receive_buffer_bytes > 0 {
+        say("buffer", &format!("{} KiB", s.receive_buffer_bytes / 1024));
+    }
+}
+
+fn output_line(name: &str, o: &OutputDoc) -> [(String, Paint); 8] {
+    let plain = |text: String| (text, Paint::Plain);
+    let paint = match o.state {
+        OutputState::Sending => Paint::Good,
+        OutputState::Error => Paint::Bad,
+        OutputState::Connecting => Paint::Warn,
+        OutputState::Idle => Paint::Faint,
+    };
+    let mut notes: Vec<String> = o.errors.iter().map(|(error, n)| format!("{error} {n}")).collect();
+    notes.extend(o.operator_override.as_ref().map(overridden));
+    notes.extend(o.ssrc.as_ref().map(|ssrc| format!("SSRC {ssrc}")));
+    if !o.description.is_empty() {
+        notes.push(o.description.clone());
+    }
+    [
+        plain(name.to_owned()),
+        plain(o.protocol.clone()),
+        plain(o.destination.clone()),
+        (word(o.state), paint),
+        plain(rate(o.bitrate_bps)),
+        plain(o.packets.to_string()),
+        (o.packets_dropped.to_string(), if o.packets_dropped > 0 { Paint::Warn } else { Paint::Plain }),
+        plain(notes.join("; ")),
+    ]
+}
+
+fn overridden(by: &OverrideDoc) -> String {
+    format!("operator's override: {} by {} since {}", clean(&by.action), clean(&by.by), clean(&by.since))
+}
+
+const fn paint_of_flow(state: FlowState) -> Paint {
+    match state {
+        FlowState::Active => Paint::Good,
+        FlowState::Standby => Paint::Faint,
+        FlowState::Starting => Paint::Warn,
+        FlowState::Error => Paint::Bad,
+    }
+}
+
+const fn paint_of_source(state: SourceState) -> Paint {
+    match state {
+        SourceState::Receiving => Paint::Good,
+        SourceState::Idle | SourceState::Connecting => Paint::Warn,
+        SourceState::Lost => Paint::Bad,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::sample;
+
+    const PLAIN: Style = Style { colour: false };
+
+    #[test]
+    fn the_overview_has_the_appliance_and_a_line_a_flow() {
+        insta::assert_snapshot!(overview(&sample::status(), &sample::flows(), PLAIN), @r#"
+            mediaconnectd 0.1.0, up 3days 4h; 3 flows, 2 active, 1 standby, 1 with a rejected file
+            configuration: generation 12, last reload 2026-03-01T09:30:00Z, not all accepted: see mediaconnectctl check
+              major, since 2026-03-01T09:30:00Z: [http] can't listen on 10.0.0.9:9740: cannot assign requested address
+                See who holds port 9740 with `ss -ltnp`, or change `listen` in [http]; it is retried.
+
+            FLOW       STATE          ON AIR                 BITRATE    PACKETS  LOST  OUTPUTS  WORST CONDITION
+            news       active, stale  venue-a receiving  12.3 Mbit/s  104857600    17      1/2  major: output playout: 239.10.0.1:5000 can't be reached: network is unreachable, 812 packets dropped
+            sport      active         feed receiving     40.0 Mbit/s       9000     0      1/1
+            test-card  standby        -                      0 bit/s          0     0      0/0  info: stopped by bob since 2026-03-01T07:00:00Z
+            "#);
+    }
+
+    #[test]
+    fn an_appliance_without_flows_is_two_lines() {
+        let mut status = sample::status();
+        status.flows = Default::default();
+        status.conditions.clear();
+        status.config.success = true;
+        insta::assert_snapshot!(overview(&status, &[], PLAIN), @r#"
+            mediaconnectd 0.1.0, up 3days 4h; 0 flows
+            configuration: generation 12, last reload 2026-03-01T09:30:00Z, accepted
+            "#);
+    }
+
+    #[test]
+    fn the_detail_has_every_figure_of_a_flow() {
+        insta::assert_snapshot!(detail(&sample::flow("news"), PLAIN), @r#"
+            news: active, gather auto
+              its file is rejected: the last good version runs
+              News contribution, venue A
+              Channel = news-1
+
+            source venue-a (rtp, on air): receiving, 12.3 Mbit/s
+              bind      239.1.1.1:5000
+              from      203.0.113.10:41522 since 2026-02-26T05:24:01Z
+              packets   104857600
+              lost      17, recovered 0, unrecovered 17
+              order     3 duplicate, 21 reordered, 2 late
+              dropped   5 denied (198.51.100.9), 2 invalid (not-rtp 2), 0 over bitrate, 0 by the kernel
+              jitter    0.412 ms
+              stream    SSRC 0x1234abcd, 1 restart
+              buffer    4096 KiB
+
+            OUTPUT   PROTOCOL  DESTINATION        STATE        BITRATE    PACKETS  DROPPED  NOTES
+            encoder  rtp       198.51.100.7:5000  sending  12.3 Mbit/s  104857583        0  SSRC 0x00c0ffee
+            playout  udp       239.10.0.1:5000    error        0 bit/s   52428800      812  ENETUNREACH 812; operator's override: enable by alice since 2026-03-01T08:00:00Z; Hall 2
+
+            CONDITIONS
+              major, since 2026-03-01T09:41:07Z: output playout: 239.10.0.1:5000 can't be reached: network is unreachable, 812 packets dropped
+                Try `ip route get 239.10.0.1`; it is retried.
+              major, since 2026-03-01T09:30:00Z: /etc/mediaconnect/flows.d/news.toml:14:1: unknown key 'destinatoin'; the last good version runs
+                Mend the file; `mediaconnectctl check /etc/mediaconnect/flows.d/news.toml` shows all of its faults.
+            "#);
+    }
+
+    #[test]
+    fn the_detail_of_a_stopped_flow_says_who_stopped_it() {
+        insta::assert_snapshot!(detail(&sample::flow("test-card"), PLAIN), @r#"
+            test-card: standby, gather auto
+              operator's override: stop by bob since 2026-03-01T07:00:00Z
+
+            CONDITIONS
+              info, since 2026-03-01T07:00:00Z: stopped by bob since 2026-03-01T07:00:00Z
+                Start it with `mediaconnectctl start test-card`.
+            "#);
+    }
+
+    #[test]
+    fn colours_mark_states_and_nothing_else_differs() {
+        let colour = overview(&sample::status(), &sample::flows(), Style { colour: true });
+        assert!(colour.contains("\x1b[32mvenue-a receiving\x1b[0m"), "{colour}");
+        let mut stripped = colour;
+        for code in ["\x1b[0m", "\x1b[1m", "\x1b[2m", "\x1b[31m", "\x1b[32m", "\x1b[33m"] {
+            stripped = stripped.replace(code, "");
+        }
+        assert_eq!(stripped, overview(&sample::status(), &sample::flows(), PLAIN));
+    }
+}
