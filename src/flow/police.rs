@@ -11,7 +11,7 @@ const LEAST_BURST: f64 = 65_536.0;
 
 /// A token bucket of bytes.
 #[derive(Debug, Clone)]
-pub struct Police {
+pub(super) struct Police {
     bytes_per_second: f64,
     burst: f64,
     tokens: f64,
@@ -20,7 +20,7 @@ pub struct Police {
 
 impl Police {
     /// A full bucket.
-    pub fn new(rate: Bitrate, now: Instant) -> Self {
+    pub(super) fn new(rate: Bitrate, now: Instant) -> Self {
         #[allow(clippy::cast_precision_loss, reason = "53 bits are enough for a bit rate")]
         let bytes_per_second = rate.bps() as f64 / 8.0;
         let burst = (bytes_per_second * BURST.as_secs_f64()).max(LEAST_BURST);
@@ -28,7 +28,7 @@ impl Police {
     }
 
     /// Whether a datagram of `bytes` may pass now.
-    pub fn admit(&mut self, bytes: usize, now: Instant) -> bool {
+    pub(super) fn admit(&mut self, bytes: usize, now: Instant) -> bool {
         let earned = now.saturating_duration_since(self.filled).as_secs_f64() * self.bytes_per_second;
         self.tokens = (self.tokens + earned).min(self.burst);
         self.filled = now.max(self.filled);
@@ -52,8 +52,7 @@ mod tests {
         let mut police = Police::new(Bitrate::from_bps(8_000_000), start);
         // Twice the rate for ten seconds: half of it passes, give or take the burst.
         let step = Duration::from_micros(500);
-        let passed: usize =
-            (0..20_000).filter(|&n| police.admit(1000, start + step * n)).count() * 1000;
+        let passed: usize = (0..20_000).filter(|&n| police.admit(1000, start + step * n)).count() * 1000;
         let burst = 8_000_000 / 8 / 4;
         assert!((10_000_000..=10_000_000 + burst).contains(&passed), "{passed}");
         // At the rate nothing is dropped.

@@ -5,11 +5,11 @@ use std::time::{Duration, Instant};
 use crate::proto::mpegts::packet::PACKET_LEN;
 
 /// What waits is sent after at most this long.
-pub const LONGEST_WAIT: Duration = Duration::from_millis(20);
+pub(super) const LONGEST_WAIT: Duration = Duration::from_millis(20);
 
 /// Gathers packets until datagrams are full, or their time is up.
 #[derive(Debug)]
-pub struct Repacketiser {
+pub(super) struct Repacketiser {
     datagram: usize,
     pending: Vec<u8>,
     due: Option<Instant>,
@@ -17,17 +17,17 @@ pub struct Repacketiser {
 
 impl Repacketiser {
     /// Datagrams of `packets` transport-stream packets, 1 to 7.
-    pub fn new(packets: u8) -> Self {
+    pub(super) fn new(packets: u8) -> Self {
         Self { datagram: usize::from(packets) * PACKET_LEN, pending: Vec::new(), due: None }
     }
 
     /// Transport-stream packets a datagram.
-    pub fn packets(&self) -> usize {
+    pub(super) fn packets(&self) -> usize {
         self.datagram / PACKET_LEN
     }
 
     /// Take in whole packets.
-    pub fn push(&mut self, payload: &[u8], now: Instant) {
+    pub(super) fn push(&mut self, payload: &[u8], now: Instant) {
         if self.pending.is_empty() {
             self.due = Some(now + LONGEST_WAIT);
         }
@@ -35,17 +35,17 @@ impl Repacketiser {
     }
 
     /// When what waits must be sent.
-    pub fn due(&self) -> Option<Instant> {
+    pub(super) fn due(&self) -> Option<Instant> {
         self.due
     }
 
     /// The datagrams that may leave now: full ones, and at its time what is left.
-    pub fn ready(&self, now: Instant) -> impl Iterator<Item = &[u8]> {
+    pub(super) fn ready(&self, now: Instant) -> impl Iterator<Item = &[u8]> {
         self.pending[..self.ready_len(now)].chunks(self.datagram)
     }
 
     /// What [`Self::ready`] gave at the same `now` has been sent.
-    pub fn sent(&mut self, now: Instant) {
+    pub(super) fn sent(&mut self, now: Instant) {
         let len = self.ready_len(now);
         if len == 0 {
             return;

@@ -7,10 +7,11 @@ use std::time::{Duration, Instant, SystemTime};
 use tokio::sync::{mpsc, oneshot};
 
 use super::resolve::{self, Names, Unresolved};
+use super::sample::{OutputSample, Since, SourceSample};
 use super::shard::Shards;
 use crate::config::diff::{Change, Effect, Kind};
 use crate::config::plan::{FlowPlan, OutputProtocol, RtpHeader, SourcePlan};
-use crate::config::value::FlowName;
+use crate::config::value::{FlowName, Host};
 use crate::flow::egress::{OutputConfig, SenderKey};
 use crate::flow::source::SourceConfig;
 use crate::flow::stats::{OutputStats, SourceStats};
@@ -78,6 +79,7 @@ pub(super) struct SourceEntry {
     /// Of the receive buffer, bytes.
     pub(super) granted: usize,
     pub(super) opened: Instant,
+    pub(super) sample: SourceSample,
 }
 
 /// An output as the supervisor sees it.
@@ -86,6 +88,8 @@ pub(super) struct OutputEntry {
     pub(super) part: Part<OutputConfig>,
     pub(super) stats: Arc<OutputStats>,
     pub(super) ssrc: u32,
+    pub(super) opened: SystemTime,
+    pub(super) sample: OutputSample,
 }
 
 /// A flow's task.
@@ -117,7 +121,7 @@ pub(super) struct Entry {
     pub(super) outputs: BTreeMap<String, OutputEntry>,
     pub(super) panics: u64,
     pub(super) panic_message: String,
-    pub(super) since: SystemTime,
+    pub(super) conditions_since: Since,
     senders: BTreeMap<SenderKey, usize>,
     task: Option<Task>,
     runs: u64,
@@ -140,7 +144,7 @@ impl Entry {
             outputs: BTreeMap::new(),
             panics: 0,
             panic_message: String::new(),
-            since: SystemTime::now(),
+            conditions_since: Since::default(),
             senders: BTreeMap::new(),
             task: None,
             runs: 0,
@@ -278,6 +282,15 @@ impl Entry {
         sources.chain(outputs).collect()
     }
 
+    /// The host names its outputs need.
+    pub(super) fn host_names(&self) -> impl Iterator<Item = &str> {
+        let enabled = self.plan.outputs.values().filter(|o| self.plan.enabled && o.enabled);
+        enabled.filter_map(|o| match &o.destination.host {
+            Host::Name(name) => Some(name.as_str()),
+            Host::Address(_) => None,
+        })
+    }
+
     fn send(&self, command: FlowCommand) {
         if let Some(task) = &self.task {
             // A task that has just panicked is reported by its end.
@@ -315,6 +328,7 @@ impl Entry {
             stats: Arc::default(),
             granted: 0,
             opened: env.now,
+            sample: SourceSample::default(),
         });
         if !wanted || matches!(entry.part, Part::Open(_)) {
             return;
@@ -374,6 +388,8 @@ impl Entry {
             part: Part::Closed,
             stats: Arc::default(),
             ssrc: random(),
+            opened: SystemTime::now(),
+            sample: OutputSample::default(),
         });
         if !wanted || matches!(entry.part, Part::Open(_)) {
             return;
@@ -405,6 +421,7 @@ impl Entry {
             }
         };
         entry.part = Part::Open(config.clone());
+        entry.opened = SystemTime::now();
         let (ssrc, stats) = (entry.ssrc, entry.stats.clone());
         let key = config.sender();
         self.ensure_task(env);

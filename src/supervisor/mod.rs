@@ -1,9 +1,389 @@
 //! The hall: plans become running flows.
 
+mod apply;
+mod args;
+mod command;
 pub mod control;
 mod entry;
+mod http;
 mod resolve;
+mod sample;
 pub mod service;
 mod shard;
+mod state;
 mod store;
+mod view;
 pub mod watch;
+
+use std::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet};
+use std::os::unix::fs::PermissionsExt;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::rc::Rc;
+use std::time::{Duration, Instant, SystemTime};
+
+use nix::fcntl::{Flock, FlockArg};
+use tokio::net::UnixListener;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::mpsc;
+
+use self::args::Args;
+use self::control::{Handle, Request};
+use self::resolve::{Answer, Names};
+use self::shard::{Ended, Shards};
+use self::state::State;
+use self::store::Store;
+use self::view::StateView;
+use self::watch::Watch;
+use crate::config::diff::{Action, Change};
+use crate::config::plan::{DaemonPlan, FlowPlan};
+use crate::config::value::FlowName;
+use crate::config::{self, Context};
+use crate::io::links::{Links, Watcher};
+use crate::observe::event::{Event, emit};
+use crate::observe::http::{View, serve_unix};
+use crate::observe::log;
+
+/// The four places of config.md, and all that is under them.
+#[derive(Debug, Clone)]
+pub struct Dirs {
+    /// `mediaconnect.toml`, `flows.d`, `secrets`.
+    pub config: PathBuf,
+    /// `control.sock`.
+    pub runtime: PathBuf,
+    /// Last good versions, what operators set.
+    pub state: PathBuf,
+    /// The audit trail.
+    pub log: PathBuf,
+}
+
+/// How long a link's settling is waited for: one change of the network is many messages.
+const LINKS_SETTLE: Duration = Duration::from_millis(50);
+/// How often the interfaces are read where the kernel does not tell of changes.
+const LINKS_POLL: Duration = Duration::from_secs(5);
+
+/// Why the daemon does not come up.
+#[derive(Debug, thiserror::Error)]
+enum StartError {
+    #[error("another mediaconnectd runs with the runtime directory {}", .0.display())]
+    Twice(PathBuf),
+    #[error("{what} {}: {source}", path.display())]
+    Place { what: &'static str, path: PathBuf, source: std::io::Error },
+    #[error("{0}")]
+    Io(#[from] std::io::Error),
+}
+
+/// `mediaconnectd`: run until told to stop.
+pub fn main() -> ExitCode {
+    let args = <Args as clap::Parser>::parse();
+    crate::flow::stats::start_clock();
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            eprintln!("mediaconnectd: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
+    let local = tokio::task::LocalSet::new();
+    let result = runtime.block_on(local.run_until(run(args.dirs())));
+    // Look-ups in progress are nobody's any more.
+    runtime.shutdown_background();
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("mediaconnectd: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run(dirs: Dirs) -> Result<(), StartError> {
+    let place = |what, path: &PathBuf| {
+        let path = path.clone();
+        move |source| StartError::Place { what, path, source }
+    };
+    std::fs::create_dir_all(&dirs.runtime).map_err(place("can't make the runtime directory", &dirs.runtime))?;
+    let _lock = lock(&dirs)?;
+    let store = Store::open(&dirs.state).map_err(place("can't use the state directory", &dirs.state))?;
+    let mut signals = Signals::new()?;
+    let mut watch = Watch::start(&dirs.config);
+
+    let kept = config::load(store.dir(), &Context::default()).daemon.unwrap_or_else(DaemonPlan::default);
+    let first = config::load(&dirs.config, &Context { previous_daemon: Some(&kept), ..Context::default() });
+    let daemon = first.daemon.unwrap_or(kept);
+    let logger = log::start(&daemon.log).map_err(|e| std::io::Error::other(e.to_string()))?;
+    install_panic_hook();
+
+    let good = good_plans(&store, &daemon);
+    let (ended_tx, ended) = mpsc::unbounded_channel();
+    let (answers_tx, answers) = mpsc::unbounded_channel();
+    let shards = Shards::start(daemon.limits.workers, &ended_tx)?;
+    let state = Rc::new(RefCell::new(State {
+        started: Instant::now(),
+        ready: false,
+        generation: 0,
+        last_reload: SystemTime::now(),
+        diagnostics: Vec::new(),
+        logged: BTreeSet::new(),
+        workers: daemon.limits.workers,
+        flows: BTreeMap::new(),
+        good,
+        rejected: Vec::new(),
+        unreadable: BTreeMap::new(),
+        held_back: BTreeSet::new(),
+        overrides: store.overrides(),
+        store,
+        links: Links::read().unwrap_or_default(),
+        names: Names::new(answers_tx),
+        shards,
+        listeners: http::Listeners::default(),
+        http_failed: BTreeMap::new(),
+        http_retry_at: Instant::now() + http::RETRY,
+        polling: None,
+        logger: Some(logger),
+        since: sample::Since::default(),
+        daemon,
+        dirs: dirs.clone(),
+    }));
+    let view: Rc<dyn View> = Rc::new(StateView(state.clone()));
+
+    let (handle, requests) = Handle::new();
+    let socket = dirs.runtime.join("control.sock");
+    let listener = bind_control(&socket).map_err(place("can't listen on", &socket))?;
+    let control = tokio::task::spawn_local(serve_unix(listener, view.clone(), handle));
+
+    let prepared = apply::prepare(&state.borrow(), &mut watch);
+    {
+        let mut s = state.borrow_mut();
+        let State { listeners, http_failed, daemon, .. } = &mut *s;
+        listeners.apply(&daemon.http.listen, http_failed, &view);
+    }
+    apply::apply(&state, prepared, &view).await;
+    let mut supervisor = Supervisor { state, view, watch, requests, ended, answers, links: Watcher::new().ok() };
+    supervisor.started();
+    let why = supervisor.reconcile(&mut signals).await;
+    supervisor.drain(why).await;
+    control.abort();
+    // The next daemon makes its own.
+    let _ = std::fs::remove_file(&socket);
+    Ok(())
+}
+
+/// Only one daemon a runtime directory.
+fn lock(dirs: &Dirs) -> Result<Flock<std::fs::File>, StartError> {
+    let path = dirs.runtime.join("mediaconnectd.lock");
+    let file = std::fs::File::options().create(true).truncate(false).write(true).open(&path);
+    let file = file.map_err(|source| StartError::Place { what: "can't open", path, source })?;
+    Flock::lock(file, FlockArg::LockExclusiveNonblock).map_err(|_| StartError::Twice(dirs.runtime.clone()))
+}
+
+/// The control socket: anybody may connect, and is judged by the credentials of its process.
+fn bind_control(path: &PathBuf) -> std::io::Result<UnixListener> {
+    match std::fs::remove_file(path) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    let listener = UnixListener::bind(path)?;
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o666))?;
+    Ok(listener)
+}
+
+fn good_plans(store: &Store, daemon: &DaemonPlan) -> BTreeMap<FlowName, FlowPlan> {
+    let kept = store.flows();
+    let parse = |(name, text): (FlowName, Vec<u8>)| {
+        let plan = config::parse_flow(&name, &store.flow_path(&name), &text, daemon).0?;
+        Some((name, plan))
+    };
+    kept.into_iter().filter_map(parse).collect()
+}
+
+/// Panics go where all lines go. That of a flow's task is told as an event; that of anything else ends the process.
+fn install_panic_hook() {
+    std::panic::set_hook(Box::new(|info| {
+        tracing::error!(target: "mediaconnect::daemon", "panic: {info}");
+    }));
+}
+
+struct Signals {
+    hangup: Signal,
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    fn new() -> std::io::Result<Self> {
+        Ok(Self {
+            hangup: signal(SignalKind::hangup())?,
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+        })
+    }
+}
+
+struct Supervisor {
+    state: Rc<RefCell<State>>,
+    view: Rc<dyn View>,
+    watch: Watch,
+    requests: mpsc::Receiver<Request>,
+    ended: mpsc::UnboundedReceiver<Ended>,
+    answers: mpsc::UnboundedReceiver<Answer>,
+    links: Option<Watcher>,
+}
+
+impl Supervisor {
+    fn started(&self) {
+        let mut s = self.state.borrow_mut();
+        s.ready = true;
+        let took = s.started.elapsed();
+        emit(Event::DaemonStarted { version: env!("CARGO_PKG_VERSION"), flows: s.flows.len(), took });
+        service::ready(&summary(&s));
+    }
+
+    /// Take in triggers, commands, ends and time until told to stop; says by what.
+    async fn reconcile(&mut self, signals: &mut Signals) -> &'static str {
+        let mut tick = tokio::time::interval(sample::INTERVAL);
+        tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut links_read = Instant::now();
+        let mut watchdog = service::Watchdog::new(self.state.borrow().shards.heartbeats());
+        let mut rounds = tokio::time::interval(service::Watchdog::interval());
+        loop {
+            tokio::select! {
+                _ = signals.terminate.recv() => return "SIGTERM",
+                _ = signals.interrupt.recv() => return "SIGINT",
+                _ = signals.hangup.recv() => drop(self.reload().await),
+                () = self.watch.changed() => drop(self.reload().await),
+                Some(request) = self.requests.recv() => self.answer(request).await,
+                Some(Ended { flow, run, panic }) = self.ended.recv() => {
+                    let mut s = self.state.borrow_mut();
+                    if let (Some(entry), Some(message)) = (s.flows.get_mut(&flow), panic) {
+                        entry.panicked(run, message, Instant::now());
+                    }
+                }
+                Some(answer) = self.answers.recv() => {
+                    let changed = self.state.borrow().names.answered(answer, Instant::now());
+                    if changed {
+                        self.settle(true).await;
+                    }
+                }
+                Ok(()) = changed(&mut self.links) => {
+                    tokio::time::sleep(LINKS_SETTLE).await;
+                    self.read_links().await;
+                    links_read = Instant::now();
+                }
+                _ = tick.tick() => {
+                    self.tick().await;
+                    if self.links.is_none() && links_read.elapsed() >= LINKS_POLL {
+                        self.read_links().await;
+                        links_read = Instant::now();
+                    }
+                }
+                _ = rounds.tick() => {
+                    let s = self.state.borrow();
+                    watchdog.round(Instant::now(), || s.shards.ask_beat());
+                }
+            }
+        }
+    }
+
+    async fn reload(&mut self) -> control::Outcome {
+        service::reloading();
+        let prepared = apply::prepare(&self.state.borrow(), &mut self.watch);
+        let outcome = apply::apply(&self.state, prepared, &self.view).await;
+        let mut s = self.state.borrow_mut();
+        s.polling = self.watch.polling().map(str::to_owned);
+        service::ready(&summary(&s));
+        outcome
+    }
+
+    async fn tick(&mut self) {
+        let now = Instant::now();
+        let thawed = {
+            let mut s = self.state.borrow_mut();
+            s.flows.values_mut().for_each(|entry| entry.sample(now));
+            let used: BTreeSet<String> = s.flows.values().flat_map(|e| e.host_names().map(str::to_owned)).collect();
+            s.names.refresh(|name| used.contains(name), now);
+            let retry_http = !s.http_failed.is_empty() && s.http_retry_at <= now;
+            if retry_http {
+                s.http_retry_at = now + http::RETRY;
+                let State { listeners, http_failed, daemon, .. } = &mut *s;
+                listeners.apply(&daemon.http.listen, http_failed, &self.view);
+            }
+            let thawed = s.overrides.expire(SystemTime::now());
+            if thawed {
+                s.keep_overrides();
+                emit(Event::Thawed { flow: None, by: "its time".to_owned() });
+            }
+            thawed
+        };
+        self.settle(false).await;
+        if thawed {
+            self.reload().await;
+        }
+    }
+
+    async fn read_links(&mut self) {
+        let Ok(links) = Links::read() else { return };
+        let changed = {
+            let mut s = self.state.borrow_mut();
+            let changed = s.links != links;
+            s.links = links;
+            changed
+        };
+        if changed {
+            self.settle(true).await;
+        }
+    }
+
+    /// Try again what is due. `all`: the network changed; try everything, and move what is open elsewhere by now.
+    async fn settle(&mut self, all: bool) {
+        let now = Instant::now();
+        let mut moved = Vec::new();
+        {
+            let mut s = self.state.borrow_mut();
+            let (flows, env) = s.split(now);
+            for entry in flows.values_mut() {
+                let touches = if all { entry.moved(&env) } else { Vec::new() };
+                if !touches.is_empty() {
+                    moved.push(Change { flow: entry.name.to_string(), action: Action::Change, touches });
+                }
+                if all || entry.retry_due().is_some_and(|due| due <= now) {
+                    entry.retry(all, &env);
+                }
+            }
+        }
+        for change in moved {
+            apply::reopen(&self.state, &change).await;
+        }
+    }
+
+    /// Close everything, in order and with a bound on the time.
+    async fn drain(self, why: &str) {
+        let closing = {
+            let mut s = self.state.borrow_mut();
+            service::stopping(&summary(&s));
+            emit(Event::DaemonStopping { why: why.to_owned(), flows: s.flows.len() });
+            s.flows.values_mut().flat_map(entry::Entry::close_all).collect()
+        };
+        apply::closed(closing).await;
+        if let Some(logger) = &self.state.borrow().logger {
+            logger.flush(Duration::from_secs(2));
+        }
+    }
+}
+
+async fn changed(watcher: &mut Option<Watcher>) -> std::io::Result<()> {
+    match watcher {
+        Some(watcher) => watcher.changed().await,
+        None => std::future::pending().await,
+    }
+}
+
+/// For `systemctl status`.
+fn summary(s: &State) -> String {
+    use crate::observe::status::FlowState;
+    let count = |state| s.flows.values().filter(|e| e.state() == state).count();
+    let stale = s.flows.values().filter(|e| e.stale.is_some()).count();
+    let (total, active, error) = (s.flows.len(), count(FlowState::Active), count(FlowState::Error));
+    format!("{total} flows: {active} active, {error} in error, {stale} stale")
+}

@@ -2,24 +2,25 @@
 
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread::JoinHandle;
 
 use tokio::sync::mpsc;
 use tokio::task::LocalSet;
 
+use super::service::Heartbeat;
 use crate::config::value::FlowName;
 use crate::flow::{Flow, FlowSeed, ShardContext};
 
 /// How a flow's task ended.
 #[derive(Debug)]
-pub struct Ended {
+pub(super) struct Ended {
     /// Which flow.
-    pub flow: FlowName,
+    pub(super) flow: FlowName,
     /// Which run of it: the number given to [`Shards::spawn`].
-    pub run: u64,
+    pub(super) run: u64,
     /// What the panic said; `None`: it was told to stop.
-    pub panic: Option<String>,
+    pub(super) panic: Option<String>,
 }
 
 enum Order {
@@ -30,12 +31,12 @@ enum Order {
 struct Shard {
     orders: mpsc::UnboundedSender<Order>,
     flows: Arc<AtomicUsize>,
-    beats: Arc<AtomicU64>,
+    heartbeat: Heartbeat,
     thread: Option<JoinHandle<()>>,
 }
 
 /// All data-plane threads. Dropping it ends them.
-pub struct Shards {
+pub(super) struct Shards {
     shards: Vec<Shard>,
 }
 
@@ -44,7 +45,7 @@ impl Shards {
     ///
     /// # Errors
     /// When a thread, its runtime or its reactor can't be had.
-    pub fn start(workers: usize, ended: &mpsc::UnboundedSender<Ended>) -> std::io::Result<Self> {
+    pub(super) fn start(workers: usize, ended: &mpsc::UnboundedSender<Ended>) -> std::io::Result<Self> {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let count = if workers == 0 { cores } else { workers };
         let shards = (0..count).map(|n| Shard::start(n, ended.clone())).collect::<Result<_, _>>()?;
@@ -52,7 +53,7 @@ impl Shards {
     }
 
     /// Run a flow's task on the thread with the fewest flows.
-    pub fn spawn(&self, flow: FlowName, run: u64, seed: FlowSeed) {
+    pub(super) fn spawn(&self, flow: FlowName, run: u64, seed: FlowSeed) {
         let Some(shard) = self.shards.iter().min_by_key(|s| s.flows.load(Ordering::Relaxed)) else { return };
         shard.flows.fetch_add(1, Ordering::Relaxed);
         let order = Order::Spawn { flow, run, seed: Box::new(seed), flows: shard.flows.clone() };
@@ -61,15 +62,15 @@ impl Shards {
     }
 
     /// Ask every thread for a sign of life.
-    pub fn ask_beat(&self) {
+    pub(super) fn ask_beat(&self) {
         for shard in &self.shards {
             let _ = shard.orders.send(Order::Beat);
         }
     }
 
-    /// How often each thread has answered.
-    pub fn beats(&self) -> Vec<u64> {
-        self.shards.iter().map(|s| s.beats.load(Ordering::Relaxed)).collect()
+    /// What each thread answers with.
+    pub(super) fn heartbeats(&self) -> impl Iterator<Item = Heartbeat> {
+        self.shards.iter().map(|s| s.heartbeat.clone())
     }
 }
 
@@ -91,8 +92,8 @@ impl Drop for Shards {
 impl Shard {
     fn start(number: usize, ended: mpsc::UnboundedSender<Ended>) -> std::io::Result<Self> {
         let (orders, inbox) = mpsc::unbounded_channel();
-        let beats = Arc::new(AtomicU64::new(0));
-        let pulse = beats.clone();
+        let heartbeat = Heartbeat::default();
+        let pulse = heartbeat.clone();
         let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build()?;
         let thread = std::thread::Builder::new().name(format!("shard-{number}")).spawn(move || {
             // Without it, timers are tens of microseconds later; all else works.
@@ -100,15 +101,11 @@ impl Shard {
             let local = LocalSet::new();
             runtime.block_on(local.run_until(serve(inbox, pulse, ended)));
         })?;
-        Ok(Self { orders, flows: Arc::default(), beats, thread: Some(thread) })
+        Ok(Self { orders, flows: Arc::default(), heartbeat, thread: Some(thread) })
     }
 }
 
-async fn serve(
-    mut inbox: mpsc::UnboundedReceiver<Order>,
-    pulse: Arc<AtomicU64>,
-    ended: mpsc::UnboundedSender<Ended>,
-) {
+async fn serve(mut inbox: mpsc::UnboundedReceiver<Order>, pulse: Heartbeat, ended: mpsc::UnboundedSender<Ended>) {
     let context = match ShardContext::new() {
         Ok(context) => Rc::new(context),
         Err(error) => {
@@ -119,9 +116,7 @@ async fn serve(
     let driver = tokio::task::spawn_local(context.reactor().clone().drive());
     while let Some(order) = inbox.recv().await {
         match order {
-            Order::Beat => {
-                pulse.fetch_add(1, Ordering::Relaxed);
-            }
+            Order::Beat => pulse.beat(),
             Order::Spawn { flow, run, seed, flows } => {
                 let task = tokio::task::spawn_local(Flow::new(*seed, context.clone()).run());
                 let ended = ended.clone();

@@ -13,67 +13,62 @@ use crate::config::value::FlowName;
 /// An operator's word against a file: run it, or don't.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub struct Override {
+pub(super) struct Override {
     /// What the operator wants.
-    pub enabled: bool,
+    pub(super) enabled: bool,
     /// What the file said then; once it says otherwise, the file counts again.
-    pub file_enabled: bool,
+    pub(super) file_enabled: bool,
     /// Who.
-    pub by: String,
+    pub(super) by: String,
     /// When.
-    pub since: SystemTime,
+    pub(super) since: SystemTime,
 }
 
 /// Changes held back during an event.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub struct Freeze {
+pub(super) struct Freeze {
     /// Who.
-    pub by: String,
+    pub(super) by: String,
     /// When.
-    pub since: SystemTime,
+    pub(super) since: SystemTime,
     /// It ends by itself then; `None`: at `thaw`.
-    pub until: Option<SystemTime>,
+    pub(super) until: Option<SystemTime>,
 }
 
 /// All of it, as kept in `overrides.json`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", default)]
-pub struct Overrides {
+pub(super) struct Overrides {
     /// By flow.
-    pub flows: BTreeMap<String, Override>,
+    pub(super) flows: BTreeMap<String, Override>,
     /// By flow and output.
-    pub outputs: BTreeMap<String, BTreeMap<String, Override>>,
+    pub(super) outputs: BTreeMap<String, BTreeMap<String, Override>>,
     /// Of all flows.
-    pub frozen: Option<Freeze>,
+    pub(super) frozen: Option<Freeze>,
     /// Of single flows.
-    pub frozen_flows: BTreeMap<String, Freeze>,
+    pub(super) frozen_flows: BTreeMap<String, Freeze>,
 }
 
 impl Overrides {
     /// The freeze that holds `flow` now: its own, or that of all.
-    pub fn freeze_of(&self, flow: &FlowName) -> Option<&Freeze> {
+    pub(super) fn freeze_of(&self, flow: &FlowName) -> Option<&Freeze> {
         self.frozen_flows.get(flow.as_str()).or(self.frozen.as_ref())
     }
 
     /// Drop the freezes whose time has come; whether there was one.
-    pub fn expire(&mut self, now: SystemTime) -> bool {
+    pub(super) fn expire(&mut self, now: SystemTime) -> bool {
         let over = |f: &Freeze| f.until.is_some_and(|t| t <= now);
         let before = (self.frozen.is_some(), self.frozen_flows.len());
         self.frozen = self.frozen.take().filter(|f| !over(f));
         self.frozen_flows.retain(|_, f| !over(f));
         before != (self.frozen.is_some(), self.frozen_flows.len())
     }
-
-    /// When the next freeze ends by itself.
-    pub fn next_expiry(&self) -> Option<SystemTime> {
-        self.frozen.iter().chain(self.frozen_flows.values()).filter_map(|f| f.until).min()
-    }
 }
 
 /// The state directory.
 #[derive(Debug)]
-pub struct Store {
+pub(super) struct Store {
     dir: PathBuf,
 }
 
@@ -85,13 +80,13 @@ impl Store {
     ///
     /// # Errors
     /// When it can't be made.
-    pub fn open(dir: &Path) -> io::Result<Self> {
+    pub(super) fn open(dir: &Path) -> io::Result<Self> {
         fs::create_dir_all(dir.join("flows"))?;
         Ok(Self { dir: dir.to_owned() })
     }
 
     /// The last good text of every flow.
-    pub fn flows(&self) -> BTreeMap<FlowName, Vec<u8>> {
+    pub(super) fn flows(&self) -> BTreeMap<FlowName, Vec<u8>> {
         let Ok(entries) = fs::read_dir(self.dir.join("flows")) else { return BTreeMap::new() };
         entries
             .flatten()
@@ -107,7 +102,7 @@ impl Store {
     }
 
     /// Where the last good text of a flow is kept.
-    pub fn flow_path(&self, flow: &FlowName) -> PathBuf {
+    pub(super) fn flow_path(&self, flow: &FlowName) -> PathBuf {
         self.dir.join("flows").join(format!("{flow}.toml"))
     }
 
@@ -115,7 +110,7 @@ impl Store {
     ///
     /// # Errors
     /// When it can't be written; the version before stays.
-    pub fn keep_flow(&self, flow: &FlowName, text: &[u8]) -> io::Result<()> {
+    pub(super) fn keep_flow(&self, flow: &FlowName, text: &[u8]) -> io::Result<()> {
         replace(&self.flow_path(flow), text)
     }
 
@@ -123,7 +118,7 @@ impl Store {
     ///
     /// # Errors
     /// When the kept version can't be deleted.
-    pub fn forget_flow(&self, flow: &FlowName) -> io::Result<()> {
+    pub(super) fn forget_flow(&self, flow: &FlowName) -> io::Result<()> {
         match fs::remove_file(self.flow_path(flow)) {
             Err(e) if e.kind() != io::ErrorKind::NotFound => Err(e),
             _ => Ok(()),
@@ -131,7 +126,7 @@ impl Store {
     }
 
     /// The directory whose `mediaconnect.toml` is the last good one.
-    pub fn dir(&self) -> &Path {
+    pub(super) fn dir(&self) -> &Path {
         &self.dir
     }
 
@@ -139,7 +134,7 @@ impl Store {
     ///
     /// # Errors
     /// When it can't be written.
-    pub fn keep_daemon(&self, text: Option<&[u8]>) -> io::Result<()> {
+    pub(super) fn keep_daemon(&self, text: Option<&[u8]>) -> io::Result<()> {
         let path = self.dir.join(DAEMON_FILE);
         match text {
             Some(text) => replace(&path, text),
@@ -151,7 +146,7 @@ impl Store {
     }
 
     /// What operators set; empty where nothing was set or it can't be read.
-    pub fn overrides(&self) -> Overrides {
+    pub(super) fn overrides(&self) -> Overrides {
         fs::read(self.dir.join(OVERRIDES_FILE))
             .ok()
             .and_then(|text| serde_json::from_slice(&text).ok())
@@ -162,7 +157,7 @@ impl Store {
     ///
     /// # Errors
     /// When it can't be written; what was set holds until the daemon ends.
-    pub fn keep_overrides(&self, overrides: &Overrides) -> io::Result<()> {
+    pub(super) fn keep_overrides(&self, overrides: &Overrides) -> io::Result<()> {
         replace(&self.dir.join(OVERRIDES_FILE), &serde_json::to_vec_pretty(overrides)?)
     }
 }
@@ -220,7 +215,6 @@ mod tests {
             frozen_flows: [("news".to_owned(), freeze(Some(at(10))))].into(),
             ..Overrides::default()
         };
-        assert_eq!(o.next_expiry(), Some(at(10)));
         assert!(!o.expire(at(9)));
         assert!(o.expire(at(10)));
         assert!(o.frozen_flows.is_empty() && o.frozen.is_some());

@@ -1,0 +1,369 @@
+//! What was read becomes what runs: changes in claim order, one flow's failure no other flow's business.
+
+use std::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+use std::rc::Rc;
+use std::time::{Duration, Instant, SystemTime};
+
+use super::control::Outcome;
+use super::entry::{Closing, Entry, Stale};
+use super::state::State;
+use super::watch::Watch;
+use crate::config::diagnostic::{Diagnostic, Level};
+use crate::config::diff::{Action, Change, Effect, diff_daemon, diff_flow};
+use crate::config::plan::{DaemonPlan, FlowPlan};
+use crate::config::value::FlowName;
+use crate::config::{Context, FlowFile, Loaded, load};
+use crate::observe::event::{Event, emit};
+use crate::observe::http::View;
+
+/// Longest wait for a flow's task to close its sockets; a shard that is stuck must not hold up the others.
+const CLOSING: Duration = Duration::from_secs(1);
+
+/// Files read and weighed against what runs; nothing has been changed yet.
+pub(super) struct Prepared {
+    loaded: Loaded,
+    /// What each flow shall run by its file; `None`: nothing, its file is gone. Unchanged ones are not listed.
+    targets: Vec<(FlowName, Option<FlowPlan>)>,
+    daemon: Option<DaemonPlan>,
+    changes: Vec<Change>,
+    held_back: BTreeSet<String>,
+}
+
+/// Read the files: what would a reload do?
+pub(super) fn prepare(state: &State, watch: &mut Watch) -> Prepared {
+    watch.begin();
+    let overlays = BTreeMap::new();
+    let mut busy = watch.busy();
+    let mut tries = 0;
+    let loaded = loop {
+        let context =
+            Context { previous: &state.good, previous_daemon: Some(&state.daemon), busy: &busy, overlays: &overlays };
+        let loaded = load(&state.dirs.config, &context);
+        // A file that is being written now may have been read half.
+        let after = watch.busy();
+        tries += 1;
+        if after.is_subset(&busy) || tries == 3 {
+            break loaded;
+        }
+        busy.extend(after);
+    };
+    weigh(state, loaded)
+}
+
+fn weigh(state: &State, loaded: Loaded) -> Prepared {
+    let mut names: BTreeSet<FlowName> = loaded.flows.keys().chain(state.flows.keys()).cloned().collect();
+    if !loaded.complete {
+        names.extend(state.good.keys().cloned());
+    }
+    let mut changes = Vec::new();
+    let mut targets = Vec::new();
+    let mut held_back = BTreeSet::new();
+    let mut daemon = None;
+    if let Some(plan) = loaded.daemon.as_ref().filter(|plan| **plan != state.daemon) {
+        let touches = diff_daemon(&state.daemon, plan);
+        changes.push(Change { flow: String::new(), action: Action::Change, touches });
+        if state.overrides.frozen.is_some() {
+            held_back.insert(String::new());
+        } else {
+            daemon = Some(plan.clone());
+        }
+    }
+    for name in names {
+        let file = loaded.flows.get(&name);
+        let running = state.flows.get(&name);
+        let good = state.good.get(&name);
+        let mut target = match file {
+            Some(FlowFile::Valid { plan, .. }) => Some(plan),
+            Some(FlowFile::Rejected | FlowFile::Unreadable | FlowFile::Busy) => good,
+            None if loaded.complete => None,
+            None => good,
+        };
+        if state.overrides.freeze_of(&name).is_some() && target != good {
+            held_back.insert(name.to_string());
+            changes.extend(diff(state, running, target));
+            target = good;
+        } else {
+            changes.extend(diff(state, running, target));
+        }
+        if matches!(file, Some(FlowFile::Rejected)) {
+            changes.push(Change { flow: name.to_string(), action: Action::Reject, touches: Vec::new() });
+        }
+        if running.map(|e| &e.file) != target || diff(state, running, target).is_some() {
+            targets.push((name, target.cloned()));
+        }
+    }
+    Prepared { loaded, targets, daemon, changes, held_back }
+}
+
+fn diff(state: &State, running: Option<&Entry>, target: Option<&FlowPlan>) -> Option<Change> {
+    let wanted = target.map(|plan| state.effective(plan));
+    diff_flow(running.map(|e| &e.plan), wanted.as_ref())
+}
+
+impl Prepared {
+    /// As an answer to `plan`.
+    pub(super) fn outcome(&self) -> Outcome {
+        Outcome { changes: self.changes.clone(), diagnostics: self.loaded.diagnostics.clone() }
+    }
+}
+
+/// Carry out what was prepared.
+pub(super) async fn apply(state: &Rc<RefCell<State>>, prepared: Prepared, view: &Rc<dyn View>) -> Outcome {
+    let began = Instant::now();
+    let mut outcome = prepared.outcome();
+    let Prepared { loaded, targets, daemon, held_back, .. } = prepared;
+    {
+        let mut s = state.borrow_mut();
+        s.held_back = held_back;
+        if let Some(plan) = daemon {
+            apply_daemon(&mut s, plan, view);
+        }
+    }
+    let changed = transition(state, targets).await;
+    let mut s = state.borrow_mut();
+    settle_files(&mut s, &loaded);
+    s.prune_overrides();
+    s.last_reload = SystemTime::now();
+    report(&mut s, &loaded.diagnostics);
+    if outcome.changes.iter().any(|c| c.action != Action::Reject) || s.generation == 0 {
+        s.generation += 1;
+        let count = |action| changed.iter().filter(|c| c.action == action).count();
+        emit(Event::ConfigApplied {
+            generation: s.generation,
+            started: count(Action::Start),
+            stopped: count(Action::Stop),
+            changed: count(Action::Change),
+            rejected: outcome.changes.iter().filter(|c| c.action == Action::Reject).count(),
+            took: began.elapsed(),
+        });
+    }
+    s.diagnostics = loaded.diagnostics;
+    outcome.changes.retain(|c| !s.held_back.contains(&c.flow));
+    outcome
+}
+
+/// Make flows run what their files say: first all that closes, then all that opens, so that a port can change hands.
+pub(super) async fn transition(state: &Rc<RefCell<State>>, targets: Vec<(FlowName, Option<FlowPlan>)>) -> Vec<Change> {
+    let mut changes = Vec::new();
+    let mut closing = Closing::new();
+    {
+        let mut s = state.borrow_mut();
+        for (name, target) in targets {
+            let wanted = target.as_ref().map(|plan| s.effective(plan));
+            let change = diff_flow(s.flows.get(&name).map(|e| &e.plan), wanted.as_ref());
+            let (Some(file), Some(plan)) = (target, wanted) else {
+                if let Some(mut entry) = s.flows.remove(&name) {
+                    closing.extend(entry.close_all());
+                }
+                changes.extend(change);
+                continue;
+            };
+            let entry = s.flows.entry(name).or_insert_with(|| Entry::new(file.clone(), plan.clone()));
+            if let Some(change) = &change {
+                closing.extend(entry.close(change));
+            }
+            entry.file = file;
+            entry.plan = plan;
+            changes.extend(change);
+        }
+    }
+    closed(closing).await;
+    let mut s = state.borrow_mut();
+    let (flows, env) = s.split(Instant::now());
+    for change in &changes {
+        if let Some(entry) = entry_of(flows, change) {
+            entry.open(change, &env);
+        }
+    }
+    changes.iter().for_each(|c| announce(&s, c));
+    changes
+}
+
+/// Close and open parts of one flow, its plan unchanged.
+pub(super) async fn reopen(state: &Rc<RefCell<State>>, change: &Change) {
+    let closing = {
+        let mut s = state.borrow_mut();
+        entry_of(&mut s.flows, change).map(|e| e.close(change)).unwrap_or_default()
+    };
+    closed(closing).await;
+    let mut s = state.borrow_mut();
+    let (flows, env) = s.split(Instant::now());
+    if let Some(entry) = entry_of(flows, change) {
+        entry.open(change, &env);
+    }
+}
+
+fn entry_of<'a>(flows: &'a mut BTreeMap<FlowName, Entry>, change: &Change) -> Option<&'a mut Entry> {
+    flows.get_mut(&change.flow.parse::<FlowName>().ok()?)
+}
+
+/// Wait until sockets are closed, so that their ports are free.
+pub(super) async fn closed(closing: Closing) {
+    let all = async {
+        for closed in closing {
+            // A task that is gone has closed everything.
+            let _ = closed.await;
+        }
+    };
+    if tokio::time::timeout(CLOSING, all).await.is_err() {
+        tracing::error!(target: "mediaconnect::flow", "a flow did not close its sockets within {CLOSING:?}");
+    }
+}
+
+fn apply_daemon(s: &mut State, plan: DaemonPlan, view: &Rc<dyn View>) {
+    if plan.log != s.daemon.log
+        && let Some(Err(error)) = s.logger.as_ref().map(|logger| logger.apply(&plan.log))
+    {
+        tracing::error!(target: "mediaconnect::daemon", "[log] can't be changed: {error}");
+    }
+    s.daemon = plan;
+    let State { listeners, http_failed, daemon, .. } = s;
+    listeners.apply(&daemon.http.listen, http_failed, view);
+}
+
+/// Keep the last good versions, and note what is stale or unreadable.
+fn settle_files(s: &mut State, loaded: &Loaded) {
+    let flows_d = s.dirs.config.join("flows.d");
+    let mut unreadable = BTreeMap::new();
+    let mut rejected = Vec::new();
+    if !loaded.complete {
+        unreadable.insert(flows_d.clone(), "it is missing or can't be read".to_owned());
+    }
+    for (name, file) in &loaded.flows {
+        let path = flows_d.join(format!("{name}.toml"));
+        match file {
+            FlowFile::Valid { plan, text } if s.flows.get(name).is_some_and(|e| e.file == *plan) => {
+                keep(s, name, plan, text);
+                if let Some(entry) = s.flows.get_mut(name)
+                    && entry.stale.take().is_some()
+                {
+                    emit(Event::ConfigRecovered { flow: name.clone(), file: path });
+                }
+            }
+            FlowFile::Rejected => {
+                let first = first_error(&loaded.diagnostics, &path);
+                match s.flows.get_mut(name) {
+                    Some(entry) => {
+                        let stale = stale(&path, first);
+                        if entry.stale.as_ref() != Some(&stale) {
+                            emit(Event::ConfigStale { flow: name.clone(), file: path });
+                        }
+                        entry.stale = Some(stale);
+                    }
+                    None => rejected.push(path),
+                }
+            }
+            FlowFile::Unreadable => {
+                let error = first_error(&loaded.diagnostics, &path).map_or_else(String::new, |d| d.message.clone());
+                unreadable.insert(path, error);
+            }
+            FlowFile::Valid { .. } | FlowFile::Busy => {}
+        }
+    }
+    if loaded.complete {
+        let gone: Vec<_> = s.good.keys().filter(|n| !loaded.flows.contains_key(n)).cloned().collect();
+        for name in gone.into_iter().filter(|n| !s.flows.contains_key(n)).collect::<Vec<_>>() {
+            s.good.remove(&name);
+            warn_unkept(s.store.forget_flow(&name));
+        }
+    }
+    if loaded.daemon.is_some() && !s.held_back.contains("") {
+        let text = std::fs::read(s.dirs.config.join("mediaconnect.toml")).ok();
+        warn_unkept(s.store.keep_daemon(text.as_deref()));
+    }
+    for (path, error) in &unreadable {
+        if s.unreadable.get(path) != Some(error) {
+            emit(Event::ConfigUnreadable { path: path.clone(), error: error.clone() });
+        }
+    }
+    for path in s.unreadable.keys().filter(|path| !unreadable.contains_key(*path)) {
+        emit(Event::ConfigReadable { path: path.clone() });
+    }
+    s.unreadable = unreadable;
+    s.rejected = rejected;
+}
+
+fn keep(s: &mut State, name: &FlowName, plan: &FlowPlan, text: &[u8]) {
+    if s.good.get(name) != Some(plan) {
+        s.good.insert(name.clone(), plan.clone());
+    }
+    warn_unkept(s.store.keep_flow(name, text));
+}
+
+fn warn_unkept(kept: std::io::Result<()>) {
+    if let Err(error) = kept {
+        tracing::error!(target: "mediaconnect::daemon", "the last good version can't be kept in the state directory: {error}");
+    }
+}
+
+fn first_error<'a>(diagnostics: &'a [Diagnostic], path: &PathBuf) -> Option<&'a Diagnostic> {
+    diagnostics.iter().find(|d| d.severity == Level::Error && d.file == *path)
+}
+
+fn stale(path: &PathBuf, first: Option<&Diagnostic>) -> Stale {
+    let (line, column) = first.map_or((0, 0), |d| (d.line, d.column));
+    let message = first.map_or_else(|| "it is rejected".to_owned(), |d| d.message.clone());
+    Stale { file: path.clone(), line, column, message }
+}
+
+/// Log each fault once, and again when it comes back.
+fn report(s: &mut State, diagnostics: &[Diagnostic]) {
+    let mut logged = BTreeSet::new();
+    for diagnostic in diagnostics {
+        let line = diagnostic.line();
+        if !s.logged.contains(&line) {
+            emit(Event::ConfigDiagnostic { diagnostic: diagnostic.clone() });
+        }
+        logged.insert(line);
+    }
+    s.logged = logged;
+}
+
+fn announce(s: &State, change: &Change) {
+    let Ok(flow) = change.flow.parse::<FlowName>() else { return };
+    let entry = s.flows.get(&flow);
+    match change.action {
+        Action::Start => {
+            let Some(plan) = entry.map(|e| &e.plan).filter(|p| p.enabled) else { return };
+            let sources = plan.sources.values().filter(|p| p.enabled).count();
+            let outputs = plan.outputs.values().filter(|p| p.enabled).count();
+            emit(Event::FlowStarted { flow, sources, outputs });
+        }
+        Action::Stop => {
+            let why = match entry {
+                None => "its file is gone".to_owned(),
+                Some(e) if e.file.enabled => s
+                    .overrides
+                    .flows
+                    .get(flow.as_str())
+                    .map_or_else(|| "stopped".to_owned(), |o| format!("stopped by {}", o.by)),
+                Some(_) => "enabled = false in its file".to_owned(),
+            };
+            emit(Event::FlowStopped { flow, why });
+        }
+        Action::Change => {
+            let words: Vec<_> = change.touches.iter().map(touch_in_words).collect();
+            emit(Event::FlowChanged { flow, what: words.join(", ") });
+        }
+        Action::Reject => {}
+    }
+}
+
+fn touch_in_words(touch: &crate::config::diff::Touch) -> String {
+    let done = match touch.effect {
+        Effect::Open => "opened",
+        Effect::Close => "closed",
+        Effect::Reopen => "reopened",
+        Effect::InPlace => "changed in place",
+        Effect::Restart => "to be changed at the next restart",
+    };
+    let kind = match touch.kind {
+        crate::config::diff::Kind::Source => "source",
+        crate::config::diff::Kind::Output => "output",
+        crate::config::diff::Kind::Flow => "flow",
+        crate::config::diff::Kind::Daemon => "section",
+    };
+    format!("{kind} {} {done} ({})", touch.name, touch.because.join(", "))
+}

@@ -1,0 +1,33 @@
+//! The command line of `mediaconnectd`.
+
+use std::path::PathBuf;
+
+use super::Dirs;
+
+/// The mediaconnect daemon: relays live MPEG-TS, one file in flows.d a flow.
+#[derive(Debug, clap::Parser)]
+#[command(name = "mediaconnectd", version, about)]
+pub(super) struct Args {
+    /// Where mediaconnect.toml, flows.d and secrets are.
+    #[arg(long, value_name = "DIR", default_value = "/etc/mediaconnect")]
+    config: PathBuf,
+    /// Where the control socket is made.
+    #[arg(long, value_name = "DIR", default_value = "/run/mediaconnect")]
+    runtime: PathBuf,
+    /// Where last good versions and what operators set are kept.
+    #[arg(long, value_name = "DIR", default_value = "/var/lib/mediaconnect")]
+    state: PathBuf,
+    /// Where the audit trail is kept.
+    #[arg(long, value_name = "DIR", default_value = "/var/log/mediaconnect")]
+    log_dir: PathBuf,
+    /// Stay in the foreground. It always does: the service manager does the rest.
+    #[arg(long)]
+    foreground: bool,
+}
+
+impl Args {
+    pub(super) fn dirs(&self) -> Dirs {
+        let Self { config, runtime, state, log_dir, foreground: _ } = self;
+        Dirs { config: config.clone(), runtime: runtime.clone(), state: state.clone(), log: log_dir.clone() }
+    }
+}

@@ -1,0 +1,288 @@
+//! Counters become figures over time: rates, states, conditions and the events of their changes.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant, SystemTime};
+
+use crate::flow::stats::{Figure, Invalid, OutputStats, SourceStats};
+use crate::observe::condition::Condition;
+use crate::observe::status::{ConditionDoc, OutputState, SourceState};
+
+/// How often counters are read.
+pub(super) const INTERVAL: Duration = Duration::from_millis(500);
+/// A source that has been silent for this long is lost.
+const SILENCE: Duration = Duration::from_secs(1);
+/// A fault that happened within this time counts as one that is there.
+const RECENT: Duration = Duration::from_secs(60);
+/// An output whose last fault is this young is in error.
+const FAULT: Duration = Duration::from_secs(3);
+
+/// The rate of a counter of bytes, over the last second.
+#[derive(Debug, Default)]
+struct Rate {
+    samples: [Option<(Instant, u64)>; 3],
+    bps: u64,
+    /// The last rate that was not zero.
+    last_bps: u64,
+}
+
+impl Rate {
+    fn update(&mut self, bytes: u64, now: Instant) {
+        if let Some((at, before)) = self.samples.iter().flatten().next() {
+            let span = now.saturating_duration_since(*at).as_micros().max(1);
+            let bits = u128::from(bytes.wrapping_sub(*before)) * 8;
+            self.bps = u64::try_from(bits * 1_000_000 / span).unwrap_or(u64::MAX);
+        }
+        if self.bps > 0 {
+            self.last_bps = self.bps;
+        }
+        self.samples.rotate_left(1);
+        self.samples[2] = Some((now, bytes));
+    }
+}
+
+/// A counter of faults: how many, and whether lately.
+#[derive(Debug, Default)]
+pub(super) struct Trend {
+    value: u64,
+    changed: Option<Instant>,
+}
+
+impl Trend {
+    fn update(&mut self, value: u64, now: Instant) {
+        if value != self.value {
+            self.changed = Some(now);
+            self.value = value;
+        }
+    }
+
+    /// The count, if it grew lately.
+    pub(super) fn recent(&self, now: Instant) -> Option<u64> {
+        self.changed.filter(|at| now.saturating_duration_since(*at) < RECENT).map(|_| self.value)
+    }
+}
+
+/// What became of a source or output between two samples.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Turn {
+    /// As before.
+    None,
+    /// The first media.
+    First,
+    /// It was well, and is not.
+    Lost,
+    /// It is well again, after this long.
+    Back(Duration),
+}
+
+/// A source over time.
+#[derive(Debug)]
+pub(super) struct SourceSample {
+    rate: Rate,
+    pub(super) state: SourceState,
+    lost_at: Option<Instant>,
+    pub(super) denied: Trend,
+    pub(super) rtp_on_udp: Trend,
+    pub(super) ts_on_rtp: Trend,
+    pub(super) not_ts: Trend,
+    pub(super) over_bitrate: Trend,
+    pub(super) kernel_dropped: Trend,
+    pub(super) sync_errors: Trend,
+    restarts: u64,
+}
+
+impl Default for SourceSample {
+    fn default() -> Self {
+        Self {
+            rate: Rate::default(),
+            state: SourceState::Idle,
+            lost_at: None,
+            denied: Trend::default(),
+            rtp_on_udp: Trend::default(),
+            ts_on_rtp: Trend::default(),
+            not_ts: Trend::default(),
+            over_bitrate: Trend::default(),
+            kernel_dropped: Trend::default(),
+            sync_errors: Trend::default(),
+            restarts: 0,
+        }
+    }
+}
+
+impl SourceSample {
+    /// Read the counters. `open`: its socket is.
+    pub(super) fn update(&mut self, stats: &SourceStats, open: bool, now: Instant) -> (Turn, bool) {
+        let invalid = |kind: Invalid| stats.invalid[kind as usize].value();
+        let mismatch = invalid(Invalid::RtpOnUdp) + invalid(Invalid::TsOnRtp);
+        let all: u64 = stats.invalid.iter().map(Figure::value).sum();
+        self.rate.update(stats.bytes.value(), now);
+        self.denied.update(stats.denied.value(), now);
+        self.rtp_on_udp.update(invalid(Invalid::RtpOnUdp), now);
+        self.ts_on_rtp.update(invalid(Invalid::TsOnRtp), now);
+        self.not_ts.update(all - mismatch, now);
+        self.over_bitrate.update(stats.over_bitrate.value(), now);
+        self.kernel_dropped.update(stats.kernel_dropped.value(), now);
+        self.sync_errors.update(stats.sync_errors.value(), now);
+        let restarts = stats.restarts.value();
+        let restarted = std::mem::replace(&mut self.restarts, restarts) != restarts;
+        let last = stats.last_packet.value();
+        let silent = last.is_none_or(|at| now.saturating_duration_since(at) >= SILENCE);
+        let was = self.state;
+        self.state = match (open, silent, was) {
+            (false, ..) => SourceState::Idle,
+            (true, false, _) => SourceState::Receiving,
+            (true, true, SourceState::Receiving | SourceState::Lost) => SourceState::Lost,
+            (true, true, _) => SourceState::Idle,
+        };
+        let turn = match (was, self.state) {
+            (SourceState::Receiving, SourceState::Lost) => {
+                self.lost_at = last;
+                Turn::Lost
+            }
+            (SourceState::Lost, SourceState::Receiving) => {
+                Turn::Back(self.lost_at.map_or(Duration::ZERO, |at| now.saturating_duration_since(at)))
+            }
+            (SourceState::Idle, SourceState::Receiving) => Turn::First,
+            _ => Turn::None,
+        };
+        (turn, restarted)
+    }
+
+    /// bit/s over the last second.
+    pub(super) fn bps(&self) -> u64 {
+        self.rate.bps
+    }
+
+    /// bit/s before it was lost.
+    pub(super) fn last_bps(&self) -> u64 {
+        self.rate.last_bps
+    }
+}
+
+/// An output over time.
+#[derive(Debug)]
+pub(super) struct OutputSample {
+    rate: Rate,
+    pub(super) state: OutputState,
+    failed_at: Option<Instant>,
+}
+
+impl Default for OutputSample {
+    fn default() -> Self {
+        Self { rate: Rate::default(), state: OutputState::Idle, failed_at: None }
+    }
+}
+
+impl OutputSample {
+    /// Read the counters. `open`: its socket is.
+    pub(super) fn update(&mut self, stats: &OutputStats, open: bool, now: Instant) -> Turn {
+        self.rate.update(stats.bytes.value(), now);
+        let within = |at: Option<Instant>, span| at.is_some_and(|at| now.saturating_duration_since(at) < span);
+        self.state = if !open {
+            OutputState::Idle
+        } else if within(stats.last_fault.value(), FAULT) {
+            OutputState::Error
+        } else if within(stats.last_sent.value(), SILENCE) {
+            OutputState::Sending
+        } else {
+            OutputState::Idle
+        };
+        match (self.failed_at, self.state) {
+            (None, OutputState::Error) => {
+                self.failed_at = Some(now);
+                Turn::Lost
+            }
+            (Some(at), OutputState::Sending) => {
+                self.failed_at = None;
+                Turn::Back(now.saturating_duration_since(at))
+            }
+            (Some(_), OutputState::Idle) if !open => {
+                self.failed_at = None;
+                Turn::None
+            }
+            _ => Turn::None,
+        }
+    }
+
+    /// bit/s over the last second.
+    pub(super) fn bps(&self) -> u64 {
+        self.rate.bps
+    }
+}
+
+/// Since when each condition holds, by its code and the part it is about.
+#[derive(Debug, Default)]
+pub(super) struct Since(BTreeMap<(&'static str, String), SystemTime>);
+
+impl Since {
+    /// The documents of the conditions that hold now, worst first; those that hold no more are forgotten.
+    pub(super) fn stamp(&mut self, conditions: Vec<(String, Condition)>, now: SystemTime) -> Vec<ConditionDoc> {
+        let mut since = BTreeMap::new();
+        let mut docs = Vec::with_capacity(conditions.len());
+        for (part, condition) in conditions {
+            let key = (condition.code(), part);
+            let from = self.0.get(&key).copied().unwrap_or(now);
+            docs.push(condition.doc(from));
+            since.insert(key, from);
+        }
+        self.0 = since;
+        docs.sort_by_key(|doc| doc.severity);
+        docs
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_source_goes_from_idle_to_receiving_to_lost_and_back() {
+        let (stats, mut sample) = (SourceStats::default(), SourceSample::default());
+        crate::flow::stats::start_clock();
+        let start = Instant::now();
+        let at = |ms| start + Duration::from_millis(ms);
+        assert_eq!(sample.update(&stats, true, at(0)).0, Turn::None);
+        assert_eq!(sample.state, SourceState::Idle);
+        for n in 1..=4 {
+            stats.bytes.add(62_500);
+            stats.last_packet.set(at(n * 500));
+            let turn = sample.update(&stats, true, at(n * 500)).0;
+            assert_eq!(turn, if n == 1 { Turn::First } else { Turn::None });
+        }
+        assert_eq!(sample.bps(), 1_000_000);
+        assert_eq!(sample.update(&stats, true, at(2500)).0, Turn::None);
+        assert_eq!(sample.update(&stats, true, at(3000)).0, Turn::Lost);
+        assert_eq!(sample.update(&stats, true, at(3500)).0, Turn::None);
+        assert_eq!((sample.state, sample.bps(), sample.last_bps() > 0), (SourceState::Lost, 0, true));
+        stats.last_packet.set(at(4000));
+        assert_eq!(sample.update(&stats, true, at(4000)).0, Turn::Back(Duration::from_secs(2)));
+        assert_eq!(sample.update(&stats, false, at(4500)).0, Turn::None);
+        assert_eq!(sample.state, SourceState::Idle);
+    }
+
+    #[test]
+    fn an_output_is_in_error_while_faults_are_young() {
+        let (stats, mut sample) = (OutputStats::default(), OutputSample::default());
+        crate::flow::stats::start_clock();
+        let start = Instant::now();
+        let at = |s| start + Duration::from_secs(s);
+        stats.last_sent.set(at(1));
+        stats.fault(crate::io::batch::SendError::ConnectionRefused, 1, at(1));
+        assert_eq!(sample.update(&stats, true, at(1)), Turn::Lost);
+        assert_eq!(sample.update(&stats, true, at(2)), Turn::None);
+        stats.last_sent.set(at(5));
+        assert_eq!(sample.update(&stats, true, at(5)), Turn::Back(Duration::from_secs(4)));
+        assert_eq!(stats.last_fault_name(), "connection-refused");
+    }
+
+    #[test]
+    fn a_condition_keeps_its_time_while_it_holds() {
+        let mut since = Since::default();
+        let at = |s| SystemTime::UNIX_EPOCH + Duration::from_secs(s);
+        let lost = |s| Condition::SourceLost { source: "a".into(), silent_for: Duration::from_secs(s), bitrate_bps: 1 };
+        let one = since.stamp(vec![("a".into(), lost(1))], at(10));
+        let two = since.stamp(vec![("a".into(), lost(6))], at(15));
+        assert_eq!(one[0].since, two[0].since);
+        since.stamp(Vec::new(), at(20));
+        assert_ne!(since.stamp(vec![("a".into(), lost(1))], at(25))[0].since, one[0].since);
+    }
+}

@@ -1,0 +1,104 @@
+//! All that the supervisor knows. Borrowed for short moments only, never over an await.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::{Instant, SystemTime};
+
+use super::Dirs;
+use super::entry::{Entry, Env};
+use super::http::Listeners;
+use super::resolve::Names;
+use super::shard::Shards;
+use super::store::{Overrides, Store};
+use crate::config::diagnostic::Diagnostic;
+use crate::config::plan::{DaemonPlan, FlowPlan};
+use crate::config::value::FlowName;
+use crate::io::links::Links;
+use crate::observe::log::Logger;
+
+/// The supervisor's state.
+pub(super) struct State {
+    pub(super) dirs: Dirs,
+    pub(super) started: Instant,
+    /// The first apply is done.
+    pub(super) ready: bool,
+    /// Counts the applies that changed something.
+    pub(super) generation: u64,
+    pub(super) last_reload: SystemTime,
+    /// Of the last reload.
+    pub(super) diagnostics: Vec<Diagnostic>,
+    /// What was logged already, by its line.
+    pub(super) logged: BTreeSet<String>,
+    pub(super) daemon: DaemonPlan,
+    /// `limits.workers` as it was at start.
+    pub(super) workers: usize,
+    pub(super) flows: BTreeMap<FlowName, Entry>,
+    /// The last good plans of files, as kept in the state directory.
+    pub(super) good: BTreeMap<FlowName, FlowPlan>,
+    /// Files that are rejected and never had a good version.
+    pub(super) rejected: Vec<PathBuf>,
+    /// Directories and files that can't be read.
+    pub(super) unreadable: BTreeMap<PathBuf, String>,
+    /// Changes that a freeze holds back, by flow; empty name: `mediaconnect.toml`.
+    pub(super) held_back: BTreeSet<String>,
+    pub(super) overrides: Overrides,
+    pub(super) store: Store,
+    pub(super) links: Links,
+    pub(super) names: Names,
+    pub(super) shards: Shards,
+    pub(super) listeners: Listeners,
+    pub(super) http_failed: BTreeMap<SocketAddr, String>,
+    pub(super) http_retry_at: Instant,
+    pub(super) polling: Option<String>,
+    /// `None` in tests and in the demo, which log where their process logs.
+    pub(super) logger: Option<Logger>,
+    /// Since when each condition of the appliance holds.
+    pub(super) since: super::sample::Since,
+}
+
+impl State {
+    /// The flows, and what opening their parts needs.
+    pub(super) fn split(&mut self, now: Instant) -> (&mut BTreeMap<FlowName, Entry>, Env<'_>) {
+        let Self { flows, shards, links, names, .. } = self;
+        (flows, Env { shards, links, names, now })
+    }
+
+    /// A file's plan with what operators set against it.
+    pub(super) fn effective(&self, file: &FlowPlan) -> FlowPlan {
+        let mut plan = file.clone();
+        let name = file.name.as_str();
+        if let Some(word) = self.overrides.flows.get(name).filter(|o| o.file_enabled == file.enabled) {
+            plan.enabled = word.enabled;
+        }
+        for (output, word) in self.overrides.outputs.get(name).into_iter().flatten() {
+            if let Some(plan) = plan.outputs.get_mut(output).filter(|p| p.enabled == word.file_enabled) {
+                plan.enabled = word.enabled;
+            }
+        }
+        plan
+    }
+
+    /// Drop what operators set against keys that say something else by now, and against flows and outputs that are gone.
+    pub(super) fn prune_overrides(&mut self) {
+        let flows = &self.flows;
+        let file = |name: &str| flows.values().find(|e| e.name.as_str() == name).map(|e| &e.file);
+        let before = self.overrides.clone();
+        self.overrides.flows.retain(|name, word| file(name).is_some_and(|p| p.enabled == word.file_enabled));
+        self.overrides.outputs.retain(|name, outputs| {
+            let Some(plan) = file(name) else { return false };
+            outputs.retain(|output, word| plan.outputs.get(output).is_some_and(|o| o.enabled == word.file_enabled));
+            !outputs.is_empty()
+        });
+        self.overrides.frozen_flows.retain(|name, _| file(name).is_some());
+        if before != self.overrides {
+            self.keep_overrides();
+        }
+    }
+
+    pub(super) fn keep_overrides(&self) {
+        if let Err(error) = self.store.keep_overrides(&self.overrides) {
+            tracing::error!(target: "mediaconnect::daemon", "what operators set can't be kept over a restart: {error}");
+        }
+    }
+}

@@ -1,0 +1,457 @@
+//! The documents that status, metrics and `explain` are made of.
+
+use std::cell::RefCell;
+use std::net::IpAddr;
+use std::rc::Rc;
+use std::sync::PoisonError;
+use std::time::{Instant, SystemTime};
+
+use super::entry::{Entry, Part, Problem, describe};
+use super::resolve::{RECEIVE_BUFFER, Unresolved};
+use super::sample::Turn;
+use super::state::State;
+use super::store::{Freeze, Override};
+use crate::config::diagnostic::Level;
+use crate::config::plan::{ControlPlan, OutputProtocol, RtpHeader, SourceProtocol};
+use crate::config::value::Gather;
+use crate::flow::stats::Invalid;
+use crate::observe::condition::{Condition, Mismatch};
+use crate::observe::event::{Event, emit};
+use crate::observe::http::View;
+use crate::observe::status::{
+    ConfigDoc, FlowCounts, FlowDoc, FlowState, OutputDoc, OutputState, OverrideDoc, PeerDoc, SourceDoc, SourceState,
+    StatusDoc,
+};
+use crate::observe::text::rfc3339;
+
+/// The state, as documents.
+pub(super) struct StateView(pub(super) Rc<RefCell<State>>);
+
+impl View for StateView {
+    fn ready(&self) -> bool {
+        self.0.borrow().ready
+    }
+
+    fn status(&self) -> StatusDoc {
+        self.0.borrow_mut().status_doc()
+    }
+
+    fn flows(&self) -> Vec<FlowDoc> {
+        let mut state = self.0.borrow_mut();
+        let words: Vec<_> = state.flows.values().map(|entry| state.words(entry)).collect();
+        state.flows.values_mut().zip(&words).map(|(entry, words)| entry.doc(words)).collect()
+    }
+
+    fn flow(&self, name: &str) -> Option<FlowDoc> {
+        let name = name.parse().ok()?;
+        let mut state = self.0.borrow_mut();
+        let words = state.words(state.flows.get(&name)?);
+        Some(state.flows.get_mut(&name)?.doc(&words))
+    }
+
+    fn control(&self) -> ControlPlan {
+        self.0.borrow().daemon.control.clone()
+    }
+}
+
+/// What is said of a flow outside of it.
+struct Words {
+    flow: Option<Override>,
+    outputs: std::collections::BTreeMap<String, Override>,
+    freeze: Option<Freeze>,
+    waits: bool,
+    dir: std::path::PathBuf,
+}
+
+impl State {
+    fn words(&self, entry: &Entry) -> Words {
+        let name = entry.name.as_str();
+        Words {
+            flow: self.overrides.flows.get(name).cloned(),
+            outputs: self.overrides.outputs.get(name).cloned().unwrap_or_default(),
+            freeze: self.overrides.freeze_of(&entry.name).cloned(),
+            waits: self.held_back.contains(name),
+            dir: self.dirs.config.clone(),
+        }
+    }
+
+    fn status_doc(&mut self) -> StatusDoc {
+        let mut flows = FlowCounts { total: self.flows.len(), ..FlowCounts::default() };
+        for entry in self.flows.values() {
+            *match entry.state() {
+                FlowState::Active => &mut flows.active,
+                FlowState::Standby => &mut flows.standby,
+                FlowState::Starting => &mut flows.starting,
+                FlowState::Error => &mut flows.error,
+            } += 1;
+            flows.stale += usize::from(entry.stale.is_some());
+        }
+        let conditions = self.conditions();
+        StatusDoc {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            uptime_seconds: self.started.elapsed().as_secs(),
+            config: ConfigDoc {
+                generation: self.generation,
+                last_reload: rfc3339(self.last_reload),
+                success: self.diagnostics.iter().all(|d| d.severity != Level::Error),
+                diagnostics: self.diagnostics.clone(),
+            },
+            flows,
+            conditions: self.since.stamp(conditions, SystemTime::now()),
+        }
+    }
+
+    fn conditions(&self) -> Vec<(String, Condition)> {
+        let mut all = Vec::new();
+        let flows = self.flows.len();
+        for (path, error) in &self.unreadable {
+            let condition = Condition::ConfigUnreadable { path: path.clone(), error: error.clone(), flows };
+            all.push((path.display().to_string(), condition));
+        }
+        if let Some(first) = self.rejected.first() {
+            let condition = Condition::ConfigRejected { files: self.rejected.len(), first: first.clone() };
+            all.push((String::new(), condition));
+        }
+        for (address, error) in &self.http_failed {
+            let condition = Condition::HttpFailed { address: *address, error: error.clone() };
+            all.push((address.to_string(), condition));
+        }
+        if let Some(freeze) = &self.overrides.frozen {
+            let Freeze { by, until, .. } = freeze.clone();
+            all.push((String::new(), Condition::Frozen { flow: None, by, until, waiting: self.held_back.len() }));
+        }
+        if self.daemon.limits.workers != self.workers {
+            let (running, wanted) = (self.workers.to_string(), self.daemon.limits.workers.to_string());
+            all.push((String::new(), Condition::RestartNeeded { key: "limits.workers".to_owned(), running, wanted }));
+        }
+        if let Some(error) = &self.polling {
+            let condition = Condition::WatchPolling { error: error.clone(), every: std::time::Duration::from_secs(5) };
+            all.push((String::new(), condition));
+        }
+        all
+    }
+}
+
+impl Entry {
+    /// In words.
+    pub(super) fn state(&self) -> FlowState {
+        if !self.plan.enabled {
+            return FlowState::Standby;
+        }
+        let waiting = || {
+            let sources = self.sources.values().filter_map(|s| s.part.waiting());
+            sources.chain(self.outputs.values().filter_map(|o| o.part.waiting()))
+        };
+        let pending = |p: &Problem| matches!(p, Problem::Unresolved(Unresolved::Pending(_)));
+        if self.sources.values().any(|s| s.part.waiting().is_some_and(|w| !pending(&w.problem))) {
+            return FlowState::Error;
+        }
+        let wanted = self.plan.sources.iter().filter(|(_, p)| p.enabled);
+        let closed = wanted.filter(|(name, _)| self.sources.get(*name).is_none_or(|s| matches!(s.part, Part::Closed)));
+        if closed.count() > 0 || waiting().any(|w| pending(&w.problem)) {
+            return FlowState::Starting;
+        }
+        FlowState::Active
+    }
+
+    /// Read the counters, and say what changed.
+    pub(super) fn sample(&mut self, now: Instant) {
+        for (name, source) in &mut self.sources {
+            let open = matches!(source.part, Part::Open(_));
+            let (turn, restarted) = source.sample.update(&source.stats, open, now);
+            let (flow, name) = (|| self.name.clone(), || name.clone());
+            let silent_for =
+                source.stats.last_packet.value().map(|at| now.saturating_duration_since(at)).unwrap_or_default();
+            match turn {
+                Turn::None => {}
+                Turn::First => {
+                    let seen = source.stats.seen.lock().unwrap_or_else(PoisonError::into_inner);
+                    if let Some((from, _)) = seen.peers.first() {
+                        emit(Event::SourceReceiving { flow: flow(), source: name(), from: *from });
+                    }
+                }
+                Turn::Lost => {
+                    let bitrate_bps = source.sample.last_bps();
+                    emit(Event::SourceLost { flow: flow(), source: name(), silent_for, bitrate_bps });
+                }
+                Turn::Back(after) => emit(Event::SourceBack { flow: flow(), source: name(), after }),
+            }
+            if restarted {
+                let why = format!("it is SSRC 0x{:08x} now", source.stats.ssrc.value() & 0xFFFF_FFFF);
+                emit(Event::StreamRestarted { flow: flow(), source: name(), why });
+            }
+        }
+        for (name, output) in &mut self.outputs {
+            let open = matches!(output.part, Part::Open(_));
+            let turn = output.sample.update(&output.stats, open, now);
+            let (flow, output_name) = (self.name.clone(), name.clone());
+            match turn {
+                Turn::None | Turn::First => {}
+                Turn::Lost => {
+                    let destination = self.plan.outputs.get(name).map(|p| p.destination.to_string());
+                    let error = output.stats.last_fault_name().to_owned();
+                    let destination = destination.unwrap_or_default();
+                    emit(Event::OutputFailed { flow, output: output_name, destination, error });
+                }
+                Turn::Back(after) => {
+                    let dropped = output.stats.dropped.value();
+                    emit(Event::OutputBack { flow, output: output_name, after, dropped });
+                }
+            }
+        }
+    }
+
+    fn doc(&mut self, words: &Words) -> FlowDoc {
+        let now = Instant::now();
+        let conditions = self.conditions(words, now);
+        let conditions = self.conditions_since.stamp(conditions, SystemTime::now());
+        FlowDoc {
+            name: self.name.to_string(),
+            state: self.state(),
+            stale_config: self.stale.is_some(),
+            tags: self.plan.tags.clone(),
+            description: self.plan.description.clone(),
+            gather: match self.plan.gather {
+                Gather::Auto => "auto".to_owned(),
+                Gather::For(time) => humantime::format_duration(time).to_string(),
+            },
+            operator_override: words.flow.as_ref().map(|o| override_doc(o, ["start", "stop"])),
+            sources: self.plan.sources.keys().filter_map(|n| Some((n.clone(), self.source_doc(n)?))).collect(),
+            outputs: self.plan.outputs.keys().filter_map(|n| Some((n.clone(), self.output_doc(n, words)?))).collect(),
+            conditions,
+        }
+    }
+
+    fn source_doc(&self, name: &str) -> Option<SourceDoc> {
+        let plan = self.plan.sources.get(name)?;
+        let blank = Default::default();
+        let entry = self.sources.get(name);
+        let stats = entry.map_or(&blank, |e| &*e.stats);
+        let seen = stats.seen.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let rtp = matches!(plan.protocol, SourceProtocol::Rtp { .. });
+        let invalid: std::collections::BTreeMap<_, _> = Invalid::ALL
+            .iter()
+            .map(|kind| (kind.name().to_owned(), stats.invalid[*kind as usize].value()))
+            .filter(|(_, count)| *count > 0)
+            .collect();
+        let open = entry.is_some_and(|e| matches!(e.part, Part::Open(_)));
+        let waiting = entry.is_some_and(|e| e.part.waiting().is_some());
+        let lost = stats.lost.value();
+        #[allow(clippy::cast_precision_loss, reason = "a jitter in ns fits 53 bits")]
+        let jitter_ms = rtp.then(|| (stats.jitter_ns.value() as f64 / 1e3).round() / 1e3);
+        let ssrc = stats.ssrc.value();
+        Some(SourceDoc {
+            protocol: plan.protocol.name().to_owned(),
+            state: if waiting { SourceState::Connecting } else { entry.map_or(SourceState::Idle, |e| e.sample.state) },
+            on_air: open,
+            description: plan.description.clone(),
+            bind: plan.bind.to_string(),
+            peers: seen
+                .peers
+                .iter()
+                .map(|(address, since)| PeerDoc { address: address.to_string(), since: rfc3339(*since) })
+                .collect(),
+            bitrate_bps: entry.map_or(0, |e| e.sample.bps()),
+            packets: stats.packets.value(),
+            bytes: stats.bytes.value(),
+            packets_lost: lost,
+            packets_recovered: 0,
+            packets_unrecovered: lost,
+            packets_duplicate: stats.duplicate.value(),
+            packets_reordered: stats.reordered.value(),
+            packets_late: stats.late.value(),
+            packets_denied: stats.denied.value(),
+            denied_addresses: seen.denied.iter().map(IpAddr::to_string).collect(),
+            packets_invalid: invalid.values().sum(),
+            invalid,
+            packets_over_bitrate: stats.over_bitrate.value(),
+            packets_kernel_dropped: stats.kernel_dropped.value(),
+            sync_errors: stats.sync_errors.value(),
+            jitter_ms,
+            ssrc: (ssrc != 0).then(|| format!("0x{:08x}", ssrc & 0xFFFF_FFFF)),
+            restarts: stats.restarts.value(),
+            receive_buffer_bytes: if open { entry.map_or(0, |e| e.granted as u64) } else { 0 },
+        })
+    }
+
+    fn output_doc(&self, name: &str, words: &Words) -> Option<OutputDoc> {
+        let plan = self.plan.outputs.get(name)?;
+        let blank = Default::default();
+        let entry = self.outputs.get(name);
+        let stats = entry.map_or(&blank, |e| &*e.stats);
+        let state = match entry {
+            None => OutputState::Idle,
+            Some(e) => match &e.part {
+                Part::Waiting(w) if matches!(w.problem, Problem::Unresolved(Unresolved::Pending(_))) => {
+                    OutputState::Connecting
+                }
+                Part::Waiting(_) => OutputState::Error,
+                Part::Open(_) | Part::Closed => e.sample.state,
+            },
+        };
+        let peers = entry.and_then(|e| match &e.part {
+            Part::Open(config) => Some(PeerDoc { address: config.address.to_string(), since: rfc3339(e.opened) }),
+            _ => None,
+        });
+        let own_header = matches!(plan.protocol, OutputProtocol::Rtp(RtpHeader::Regenerate { .. }));
+        Some(OutputDoc {
+            protocol: plan.protocol.name().to_owned(),
+            state,
+            description: plan.description.clone(),
+            destination: plan.destination.to_string(),
+            operator_override: words.outputs.get(name).map(|o| override_doc(o, ["enable", "disable"])),
+            peers: peers.into_iter().collect(),
+            bitrate_bps: entry.map_or(0, |e| e.sample.bps()),
+            packets: stats.packets.value(),
+            bytes: stats.bytes.value(),
+            packets_dropped: stats.dropped.value(),
+            packets_retransmitted: 0,
+            errors: stats.faults().map(|(name, count)| (name.to_owned(), count)).collect(),
+            ssrc: entry.filter(|_| own_header).map(|e| format!("0x{:08x}", e.ssrc)),
+        })
+    }
+
+    fn conditions(&self, words: &Words, now: Instant) -> Vec<(String, Condition)> {
+        let mut all = Vec::new();
+        let mut add = |part: &str, condition| all.push((part.to_owned(), condition));
+        let file = words.dir.join("flows.d").join(format!("{}.toml", self.name));
+        let flow = || self.name.clone();
+        match &words.flow {
+            Some(Override { enabled: false, by, since, .. }) => {
+                add("", Condition::Stopped { flow: flow(), by: by.clone(), since: *since });
+            }
+            Some(Override { enabled: true, by, since, .. }) => {
+                add("", Condition::Started { flow: flow(), by: by.clone(), since: *since });
+            }
+            None if !self.file.enabled => {
+                let (sources, outputs) = (self.plan.sources.len(), self.plan.outputs.len());
+                add("", Condition::Disabled { file: file.clone(), sources, outputs });
+            }
+            None => {}
+        }
+        if let Some(stale) = self.stale.clone() {
+            let (line, column) = (stale.line, stale.column);
+            add("", Condition::StaleConfig { file: stale.file, line, column, message: stale.message });
+        }
+        if let Some(Freeze { by, until, .. }) = words.freeze.clone() {
+            let waiting = usize::from(words.waits);
+            add("", Condition::Frozen { flow: Some(flow()), by, until, waiting });
+        }
+        if self.panics > 0 {
+            let (message, times) = (self.panic_message.clone(), self.panics);
+            add("", Condition::FlowPanicked { flow: flow(), message, times });
+        }
+        if self.plan.outputs.is_empty() {
+            add("", Condition::NoOutputs { file });
+        }
+        for (name, word) in words.outputs.iter().filter(|(name, _)| self.plan.outputs.contains_key(*name)) {
+            let Override { enabled, by, since, .. } = word.clone();
+            add(name, Condition::OutputOverride { flow: flow(), output: name.clone(), enabled, by, since });
+        }
+        for name in self.plan.sources.keys() {
+            self.source_conditions(name, now, &mut |condition| add(name, condition));
+        }
+        for name in self.plan.outputs.keys() {
+            self.output_conditions(name, now, &mut |condition| add(name, condition));
+        }
+        all
+    }
+
+    fn source_conditions(&self, name: &str, now: Instant, add: &mut dyn FnMut(Condition)) {
+        let (Some(entry), Some(plan)) = (self.sources.get(name), self.plan.sources.get(name)) else { return };
+        let source = || name.to_owned();
+        let bind = || plan.bind.to_string();
+        match &entry.part {
+            Part::Closed => return,
+            Part::Waiting(waiting) => {
+                let waited = now.saturating_duration_since(waiting.since);
+                return add(match &waiting.problem {
+                    Problem::Unresolved(Unresolved::Interface(interface)) => Condition::InterfaceMissing {
+                        part: format!("source {name}"),
+                        interface: interface.clone(),
+                        waited,
+                    },
+                    problem => Condition::SourceFailed { source: source(), bind: bind(), error: describe(problem) },
+                });
+            }
+            Part::Open(spec) if entry.granted < spec.receive_buffer => {
+                let (asked, granted) = (RECEIVE_BUFFER as u64, entry.granted as u64);
+                add(Condition::ReceiveBufferSmall { source: source(), asked, granted });
+            }
+            Part::Open(_) => {}
+        }
+        let (sample, stats) = (&entry.sample, &*entry.stats);
+        let last = stats.last_packet.value();
+        let silent_for = now.saturating_duration_since(last.unwrap_or(entry.opened).max(entry.opened));
+        match sample.state {
+            SourceState::Lost => {
+                add(Condition::SourceLost { source: source(), silent_for, bitrate_bps: sample.last_bps() });
+            }
+            SourceState::Idle if last.is_none_or(|at| at < entry.opened) => {
+                add(Condition::SourceSilent { source: source(), bind: bind(), silent_for });
+            }
+            _ => {}
+        }
+        if let Some(packets) = sample.denied.recent(now) {
+            let seen = stats.seen.lock().unwrap_or_else(PoisonError::into_inner);
+            let addresses = seen.denied.iter().map(IpAddr::to_string).collect();
+            add(Condition::SourceDenied { source: source(), packets, addresses });
+        }
+        if let Some(packets) = sample.rtp_on_udp.recent(now) {
+            add(Condition::SourceProtocolMismatch { source: source(), found: Mismatch::RtpOnUdp, packets });
+        }
+        if let Some(packets) = sample.ts_on_rtp.recent(now) {
+            add(Condition::SourceProtocolMismatch { source: source(), found: Mismatch::PlainOnRtp, packets });
+        }
+        if let Some(packets) = sample.not_ts.recent(now) {
+            add(Condition::SourceNotTs { source: source(), packets });
+        }
+        if let Some(errors) = sample.sync_errors.recent(now) {
+            add(Condition::SourceSyncErrors { source: source(), errors });
+        }
+        if let (Some(packets), Some(max)) = (sample.over_bitrate.recent(now), plan.max_bitrate) {
+            add(Condition::SourceOverBitrate { source: source(), packets, max_bps: max.bps() });
+        }
+        if let Some(packets) = sample.kernel_dropped.recent(now) {
+            add(Condition::SourceKernelDrops { source: source(), packets, buffer: entry.granted as u64 });
+        }
+    }
+
+    fn output_conditions(&self, name: &str, now: Instant, add: &mut dyn FnMut(Condition)) {
+        let (Some(entry), Some(plan)) = (self.outputs.get(name), self.plan.outputs.get(name)) else { return };
+        let output = || name.to_owned();
+        let destination = || plan.destination.to_string();
+        match &entry.part {
+            Part::Closed => {}
+            Part::Waiting(waiting) => add(match &waiting.problem {
+                Problem::Unresolved(Unresolved::Interface(interface)) => Condition::InterfaceMissing {
+                    part: format!("output {name}"),
+                    interface: interface.clone(),
+                    waited: now.saturating_duration_since(waiting.since),
+                },
+                Problem::Unresolved(Unresolved::Name { name: host, error }) => Condition::DestinationUnresolved {
+                    output: output(),
+                    host: host.clone(),
+                    error: error.clone(),
+                    tries: waiting.tries,
+                },
+                Problem::Unresolved(Unresolved::Pending(_)) => return,
+                Problem::Open(error) => {
+                    Condition::OutputFailed { output: output(), destination: destination(), error: error.clone() }
+                }
+            }),
+            Part::Open(_) if entry.sample.state == OutputState::Error => add(Condition::OutputUnreachable {
+                output: output(),
+                destination: destination(),
+                error: entry.stats.last_fault_name().to_owned(),
+                packets: entry.stats.faults().map(|(_, count)| count).sum(),
+            }),
+            Part::Open(_) => {}
+        }
+    }
+}
+
+fn override_doc(word: &Override, [yes, no]: [&str; 2]) -> OverrideDoc {
+    let action = if word.enabled { yes } else { no }.to_owned();
+    OverrideDoc { action, by: word.by.clone(), since: rfc3339(word.since) }
+}
