@@ -107,12 +107,11 @@ pub enum LogError {
 pub fn parse_level(text: &str) -> Result<Targets, LogError> {
     let wrong = || LogError::Level(text.to_owned());
     for part in text.split(',') {
-        let level = match part.split_once('=') {
-            Some((target, _)) if target.trim().is_empty() => return Err(wrong()),
-            Some((_, level)) => level,
-            None => part,
-        };
-        level.trim().parse::<LevelFilter>().map_err(|_| wrong())?;
+        let (target, level) = part.split_once('=').unwrap_or(("all", part));
+        let known = !level.trim().is_empty() && level.trim().parse::<LevelFilter>().is_ok();
+        if target.trim().is_empty() || !known {
+            return Err(wrong());
+        }
     }
     let tidy: String = text.chars().filter(|c| !c.is_whitespace()).collect();
     tidy.parse().map_err(|_| wrong())

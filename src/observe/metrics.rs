@@ -1,18 +1,286 @@
-//! The status documents as Prometheus text.
+//! The status documents as text for Prometheus: format 0.0.4, or OpenMetrics 1.0. Names are the contract's; what has no
+//! value now has no series.
 
-use super::status::{FlowDoc, StatusDoc};
+use std::fmt::{self, Display, Write as _};
 
-/// The form of the text.
+use super::log;
+use super::status::{
+    ConditionDoc, FlowDoc, FlowState, OutputDoc, OutputState, Severity, SourceDoc, SourceState, StatusDoc,
+};
+
+/// Which text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Format {
-    /// Prometheus text exposition format 0.0.4.
+    /// Prometheus text 0.0.4.
     Prometheus,
     /// OpenMetrics 1.0.
     OpenMetrics,
 }
 
-/// The text (the other branch's version of this file replaces this one).
-pub fn render(status: &StatusDoc, _flows: &[FlowDoc], format: Format) -> String {
-    let end = if format == Format::OpenMetrics { "# EOF\n" } else { "" };
-    format!("mediaconnect_build_info{{version=\"{}\"}} 1\n{end}", status.version)
+impl Format {
+    /// The one that an `Accept` header asks for; Prometheus text where it asks for neither.
+    pub fn for_accept(accept: &str) -> Self {
+        let refused = |part: &str| part.split(';').any(|p| matches!(p.trim(), "q=0" | "q=0.0"));
+        let asks = |part: &str| part.trim_start().starts_with("application/openmetrics-text") && !refused(part);
+        if accept.split(',').any(asks) { Self::OpenMetrics } else { Self::Prometheus }
+    }
+
+    /// For the `Content-Type` header.
+    pub const fn content_type(self) -> &'static str {
+        match self {
+            Self::Prometheus => "text/plain; version=0.0.4; charset=utf-8",
+            Self::OpenMetrics => "application/openmetrics-text; version=1.0.0; charset=utf-8",
+        }
+    }
 }
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Counter,
+    Gauge,
+    /// OpenMetrics' own; a gauge of 1 for Prometheus.
+    Info,
+}
+
+/// One metric: its name without `_total` or `_info`, and what it says of a `T`.
+struct Family<T: 'static> {
+    name: &'static str,
+    kind: Kind,
+    help: &'static str,
+    value: fn(&T) -> Option<f64>,
+}
+
+const fn counter<T>(name: &'static str, help: &'static str, value: fn(&T) -> Option<f64>) -> Family<T> {
+    Family { name, kind: Kind::Counter, help, value }
+}
+
+const fn gauge<T>(name: &'static str, help: &'static str, value: fn(&T) -> Option<f64>) -> Family<T> {
+    Family { name, kind: Kind::Gauge, help, value }
+}
+
+/// Exact up to 2^53, which is a year of bytes at 2 Gbit/s; readers take it for a float in any case.
+#[expect(clippy::unnecessary_wraps, reason = "the shape of Family::value")]
+fn n(value: u64) -> Option<f64> {
+    Some(value as f64)
+}
+
+const SOURCE: &[Family<SourceDoc>] = &[
+    gauge("mediaconnect_source_bitrate_bits_per_second", "Media received, over the last second.", |s| n(s.bitrate_bps)),
+    counter("mediaconnect_source_bytes", "Bytes of transport stream accepted.", |s| n(s.bytes)),
+    gauge("mediaconnect_source_connected", "1 while media arrives.", |s| n((s.state == SourceState::Receiving).into())),
+    gauge("mediaconnect_source_jitter_seconds", "Interarrival jitter by RFC 3550.", |s| s.jitter_ms.map(|ms| ms / 1e3)),
+    counter("mediaconnect_source_overflow_packets", "Lost by the kernel: the receive buffer was full.", |s| {
+        n(s.packets_kernel_dropped)
+    }),
+    counter("mediaconnect_source_packets", "Media datagrams accepted.", |s| n(s.packets)),
+    counter("mediaconnect_source_packets_denied", "From addresses that allow does not list.", |s| n(s.packets_denied)),
+    counter("mediaconnect_source_packets_duplicate", "Came twice and were dropped once.", |s| n(s.packets_duplicate)),
+    counter("mediaconnect_source_packets_invalid", "Not what the protocol says; dropped.", |s| n(s.packets_invalid)),
+    counter("mediaconnect_source_packets_late", "Came after their place was given up; dropped.", |s| n(s.packets_late)),
+    counter("mediaconnect_source_packets_lost", "Missing before any recovery.", |s| n(s.packets_lost)),
+    counter("mediaconnect_source_packets_over_bitrate", "Dropped above max-bitrate.", |s| n(s.packets_over_bitrate)),
+    counter("mediaconnect_source_packets_recovered", "Missing, then brought back.", |s| n(s.packets_recovered)),
+    counter("mediaconnect_source_packets_reordered", "Came out of order and were put in order.", |s| {
+        n(s.packets_reordered)
+    }),
+    counter("mediaconnect_source_packets_unrecovered", "Gone for good.", |s| n(s.packets_unrecovered)),
+    gauge("mediaconnect_source_receive_buffer_bytes", "Receive buffer that the kernel granted.", |s| {
+        n(s.receive_buffer_bytes).filter(|_| s.receive_buffer_bytes > 0)
+    }),
+    counter("mediaconnect_source_restarts", "Times the stream began anew.", |s| n(s.restarts)),
+    gauge("mediaconnect_source_selected", "1 while the flow takes its packets from this source.", |s| {
+        n(s.on_air.into())
+    }),
+    counter("mediaconnect_source_sync_errors", "Transport-stream packets without 0x47 in place.", |s| n(s.sync_errors)),
+];
+
+const OUTPUT: &[Family<OutputDoc>] = &[
+    gauge("mediaconnect_output_bitrate_bits_per_second", "Media sent, over the last second.", |o| n(o.bitrate_bps)),
+    counter("mediaconnect_output_bytes", "Bytes of transport stream sent.", |o| n(o.bytes)),
+    gauge("mediaconnect_output_connected", "1 while packets leave.", |o| n((o.state == OutputState::Sending).into())),
+    counter("mediaconnect_output_packets", "Datagrams sent.", |o| n(o.packets)),
+    counter("mediaconnect_output_packets_dropped", "Could not be sent.", |o| n(o.packets_dropped)),
+    counter("mediaconnect_output_packets_retransmitted", "Sent again on request.", |o| n(o.packets_retransmitted)),
+];
+
+const FLOW: &[Family<FlowDoc>] = &[
+    gauge("mediaconnect_flow_active", "1 while the flow's sockets are open.", |f| {
+        n((f.state == FlowState::Active).into())
+    }),
+    gauge("mediaconnect_flow_connected_outputs", "Outputs that send.", |f| {
+        n(f.outputs.values().filter(|o| o.state == OutputState::Sending).count() as u64)
+    }),
+    gauge("mediaconnect_flow_stale_config", "1 while a newer file is rejected and the last good one runs.", |f| {
+        n(f.stale_config.into())
+    }),
+];
+
+/// All metrics of the appliance and of these flows.
+pub fn render(status: &StatusDoc, flows: &[FlowDoc], format: Format) -> String {
+    let flows: Vec<_> = flows.iter().map(|flow| (label("flow", &flow.name), flow)).collect();
+    let sources: Vec<_> = flows
+        .iter()
+        .flat_map(|(of, flow)| {
+            flow.sources.iter().map(move |(name, doc)| (format!("{of},{}", label("source", name)), doc))
+        })
+        .collect();
+    let outputs: Vec<_> = flows
+        .iter()
+        .flat_map(|(of, flow)| {
+            flow.outputs.iter().map(move |(name, doc)| (format!("{of},{}", label("output", name)), doc))
+        })
+        .collect();
+    let series = SOURCE.len() * sources.len() + OUTPUT.len() * outputs.len() + FLOW.len() * flows.len();
+    let mut to = Text { out: String::with_capacity(8192 + series * 96), format };
+    appliance(&mut to, status);
+    to.families(FLOW, &flows);
+    let conditions = flows.iter().flat_map(|(of, flow)| flow.conditions.iter().map(move |c| (of.as_str(), c)));
+    to.conditions("mediaconnect_flow_condition", "1 for each condition of a flow.", conditions);
+    to.families(SOURCE, &sources);
+    to.families(OUTPUT, &outputs);
+    if outputs.iter().any(|(_, output)| !output.errors.is_empty()) {
+        to.head("mediaconnect_output_errors", Kind::Counter, "Datagrams that could not be sent, by error.");
+    }
+    for (labels, output) in &outputs {
+        for (error, count) in &output.errors {
+            to.sample(
+                "mediaconnect_output_errors",
+                Kind::Counter,
+                format_args!("{labels},{}", label("error", error)),
+                *count as f64,
+            );
+        }
+    }
+    if format == Format::OpenMetrics {
+        to.out.push_str("# EOF\n");
+    }
+    to.out
+}
+
+fn appliance(to: &mut Text, status: &StatusDoc) {
+    to.single("mediaconnect_build", Kind::Info, "The version that runs.", &label("version", &status.version), 1.0);
+    let conditions = status.conditions.iter().map(|c| ("", c));
+    to.conditions("mediaconnect_condition", "1 for each condition of the appliance.", conditions);
+    let config = &status.config;
+    let name = "mediaconnect_config_generation";
+    to.single(name, Kind::Gauge, "Reloads that changed something, from 1 at start.", "", config.generation as f64);
+    let name = "mediaconnect_config_last_reload_success";
+    to.single(name, Kind::Gauge, "1 if the last reload accepted every file.", "", f64::from(u8::from(config.success)));
+    let moment = humantime::parse_rfc3339(&config.last_reload).ok();
+    if let Some(since) = moment.and_then(|at| at.duration_since(std::time::UNIX_EPOCH).ok()) {
+        let name = "mediaconnect_config_last_reload_timestamp_seconds";
+        to.single(name, Kind::Gauge, "When files were last read and applied.", "", since.as_secs() as f64);
+    }
+    let name = "mediaconnect_config_stale_flows";
+    to.single(name, Kind::Gauge, "Flows whose newer file is rejected.", "", status.flows.stale as f64);
+    to.head("mediaconnect_flows", Kind::Gauge, "Flows by state.");
+    let f = status.flows;
+    for (state, count) in [("active", f.active), ("error", f.error), ("standby", f.standby), ("starting", f.starting)] {
+        to.sample("mediaconnect_flows", Kind::Gauge, label("state", state), count as f64);
+    }
+    let name = "mediaconnect_log_lines_dropped";
+    to.single(
+        name,
+        Kind::Counter,
+        "Log lines that came faster than they could be written.",
+        "",
+        log::lines_dropped() as f64,
+    );
+    let name = "mediaconnect_uptime_seconds";
+    to.single(name, Kind::Gauge, "Since the daemon started.", "", status.uptime_seconds as f64);
+}
+
+/// The text as it grows.
+struct Text {
+    out: String,
+    format: Format,
+}
+
+impl Text {
+    /// Metadata of a family. OpenMetrics names the family, Prometheus the series.
+    fn head(&mut self, name: &str, kind: Kind, help: &str) {
+        let (suffix, word) = match (self.format, kind) {
+            (Format::OpenMetrics, Kind::Counter) => ("", "counter"),
+            (Format::OpenMetrics, Kind::Info) => ("", "info"),
+            (Format::Prometheus, Kind::Counter) => ("_total", "counter"),
+            (Format::Prometheus, Kind::Info) => ("_info", "gauge"),
+            (_, Kind::Gauge) => ("", "gauge"),
+        };
+        self.put(format_args!("# HELP {name}{suffix} {help}\n# TYPE {name}{suffix} {word}\n"));
+        let unit = ["bits_per_second", "seconds", "bytes"].into_iter().find(|unit| name.ends_with(unit));
+        if let (Format::OpenMetrics, Some(unit)) = (self.format, unit) {
+            self.put(format_args!("# UNIT {name} {unit}\n"));
+        }
+    }
+
+    fn sample(&mut self, name: &str, kind: Kind, labels: impl Display, value: f64) {
+        let suffix = match kind {
+            Kind::Counter => "_total",
+            Kind::Info => "_info",
+            Kind::Gauge => "",
+        };
+        self.put(format_args!("{name}{suffix}{{{labels}}} {value}\n"));
+    }
+
+    /// A family of one series.
+    fn single(&mut self, name: &str, kind: Kind, help: &str, labels: &str, value: f64) {
+        self.head(name, kind, help);
+        if labels.is_empty() {
+            let suffix = if kind == Kind::Counter { "_total" } else { "" };
+            self.put(format_args!("{name}{suffix} {value}\n"));
+        } else {
+            self.sample(name, kind, labels, value);
+        }
+    }
+
+    fn families<T>(&mut self, families: &[Family<T>], of: &[(String, &T)]) {
+        for family in families {
+            let mut values = of.iter().filter_map(|(labels, doc)| Some((labels, (family.value)(doc)?))).peekable();
+            if values.peek().is_some() {
+                self.head(family.name, family.kind, family.help);
+            }
+            for (labels, value) in values {
+                self.sample(family.name, family.kind, labels, value);
+            }
+        }
+    }
+
+    /// Sources and outputs of a flow may be in the same condition: one series tells of both.
+    fn conditions<'a>(&mut self, name: &str, help: &str, of: impl Iterator<Item = (&'a str, &'a ConditionDoc)>) {
+        let mut all: Vec<_> = of.map(|(flow, c)| (flow, c.code.as_str(), severity(c.severity))).collect();
+        all.sort_unstable();
+        all.dedup_by_key(|(flow, code, _)| (*flow, *code));
+        if !all.is_empty() {
+            self.head(name, Kind::Gauge, help);
+        }
+        for (flow, code, severity) in all {
+            let comma = if flow.is_empty() { "" } else { "," };
+            let labels =
+                format_args!("{flow}{comma}{},{}", label("code", code), label("severity", severity)).to_string();
+            self.sample(name, Kind::Gauge, labels, 1.0);
+        }
+    }
+
+    fn put(&mut self, text: fmt::Arguments<'_>) {
+        // Writing to a String cannot fail.
+        let _ = self.out.write_fmt(text);
+    }
+}
+
+const fn severity(severity: Severity) -> &'static str {
+    match severity {
+        Severity::Critical => "critical",
+        Severity::Major => "major",
+        Severity::Minor => "minor",
+        Severity::Info => "info",
+    }
+}
+
+/// `name="value"`, the value escaped.
+fn label(name: &str, value: &str) -> String {
+    let escaped = value.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n");
+    format!("{name}=\"{escaped}\"")
+}
+
+#[cfg(test)]
+mod tests;

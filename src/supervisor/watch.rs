@@ -29,6 +29,9 @@ use crate::observe::event::{Event, emit};
 const TICK: Duration = Duration::from_secs(60);
 /// How often where the kernel gives no notifications.
 const POLL: Duration = Duration::from_secs(5);
+/// A file written so shortly before is not trusted: the kernel notifies only after it has changed the file, and a writer
+/// may have been put to sleep in between.
+const DOUBT: Duration = Duration::from_millis(50);
 /// How long the watcher may take to tell what it knows.
 const ECHO: Duration = Duration::from_millis(500);
 
@@ -185,17 +188,24 @@ impl Watch {
     }
 
     /// Files that are not to be taken: open for writing (until they are closed, or quiet for 2 s), or written since
-    /// `begin`; `changed` returns again for each of them. Paths begin with the `config_dir` given.
+    /// `begin` or in the 50 ms before; `changed` returns again for each of them. Paths begin with the `config_dir` given.
     ///
     /// Ask *after* reading the files, and treat those named as unchanged: a file that was being written while it was
     /// read is always among them.
     pub fn busy(&mut self) -> BTreeSet<PathBuf> {
-        if self.watcher.is_none() {
-            return self.recently_written(&self.config.join("flows.d"));
-        }
         self.catch_up();
+        let doubt = if self.watcher.is_some() { DOUBT } else { STALLED };
+        let mut pending = self.shared.pending();
+        let mut busy: BTreeSet<PathBuf> = pending.busy().cloned().collect();
+        for dir in &self.shared.watched[..2] {
+            busy.extend(recent(dir, doubt).map(|(path, _)| path));
+        }
+        if !busy.is_empty() {
+            pending.dirty(Instant::now(), doubt);
+        }
+        drop(pending);
         let here = |path: &PathBuf| path.strip_prefix(&self.shared.config).map(|rest| self.config.join(rest)).ok();
-        self.shared.pending().busy().filter_map(here).collect()
+        busy.iter().filter_map(here).collect()
     }
 
     fn catch_up(&self) {
@@ -270,30 +280,25 @@ impl Watch {
         }
         Ok(())
     }
-
-    /// Without notifications: what was written in the last 2 s may still be open.
-    fn recently_written(&self, flows: &Path) -> BTreeSet<PathBuf> {
-        recent(flows).chain(recent(&self.config)).map(|(path, _)| path).collect()
-    }
 }
 
 /// Takes files written in the last 2 s for open.
 fn hold_recent(dir: &Path, pending: &mut Pending) {
     let now = Instant::now();
-    for (path, age) in recent(dir) {
+    for (path, age) in recent(dir, STALLED) {
         pending.wrote(&path, now.checked_sub(age).unwrap_or(now));
     }
     pending.dirty(now, Duration::ZERO);
 }
 
-/// Files of a directory that were written less than 2 s ago, and how long ago.
-fn recent(dir: &Path) -> impl Iterator<Item = (PathBuf, Duration)> {
-    let now = SystemTime::now();
+/// Files of a directory that were written less than `most` ago, and how long ago.
+fn recent(dir: &Path, most: Duration) -> impl Iterator<Item = (PathBuf, Duration)> {
     let entries = fs::read_dir(dir).into_iter().flatten().flatten().map(|entry| entry.path());
     entries.filter(|path| is_ours(path)).filter_map(move |path| {
-        // A time in the future is a wrong clock's, not a writer's.
-        let age = now.duration_since(fs::metadata(&path).ok()?.modified().ok()?).ok()?;
-        (age < STALLED).then_some((path, age))
+        let written = fs::metadata(&path).ok()?.modified().ok()?;
+        // Asked after the file: a time in the future is a wrong clock's, not a writer's.
+        let age = SystemTime::now().duration_since(written).ok()?;
+        (age < most).then_some((path, age))
     })
 }
 

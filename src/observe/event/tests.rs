@@ -1,1 +1,102 @@
+use std::collections::BTreeSet;
 
+use super::*;
+
+const TEN: Duration = Duration::from_secs(10);
+
+fn flow() -> FlowName {
+    "news".parse().unwrap()
+}
+
+fn s(text: &str) -> String {
+    text.to_owned()
+}
+
+fn diagnostic(severity: diagnostic::Level) -> Diagnostic {
+    Diagnostic {
+        severity,
+        file: "flows.d/news.toml".into(),
+        line: 3,
+        column: 7,
+        flow: Some(s("news")),
+        message: s("unknown key `latncy`"),
+        help: Some(s("did you mean `latency`?")),
+    }
+}
+
+/// One of every kind.
+pub(in crate::observe) fn every() -> Vec<Event> {
+    use Event as E;
+    let (address, path) = ("127.0.0.1:9740".parse().unwrap(), || PathBuf::from("flows.d/news.toml"));
+    let (source, output, error, by) = (|| s("venue"), || s("playout"), || s("permission denied"), || s("alice"));
+    let all = vec![
+        E::DaemonStarted { version: "0.1.0", flows: 12, took: TEN },
+        E::DaemonStopping { why: s("SIGTERM"), flows: 12 },
+        E::FlowStarted { flow: flow(), sources: 1, outputs: 10 },
+        E::FlowStopped { flow: flow(), why: s("its file is gone") },
+        E::FlowChanged { flow: flow(), what: s("output playout reopened (destination)") },
+        E::FlowPanicked { flow: flow(), message: s("index out of bounds"), count: 1, retry_in: TEN },
+        E::SourceReceiving { flow: flow(), source: source(), from: address },
+        E::SourceLost { flow: flow(), source: source(), silent_for: TEN, bitrate_bps: 8_000_000 },
+        E::SourceBack { flow: flow(), source: source(), after: TEN },
+        E::SourceFailed { flow: flow(), source: source(), error: error(), retry_in: TEN },
+        E::SourceOpened { flow: flow(), source: source(), after: TEN },
+        E::StreamRestarted { flow: flow(), source: source(), why: s("SSRC 0x1 became 0x2") },
+        E::ReceiveBufferSmall { flow: flow(), source: source(), asked: 8_388_608, granted: 425_984 },
+        E::OutputFailed { flow: flow(), output: output(), destination: s("198.51.100.7:5000"), error: error() },
+        E::OutputBack { flow: flow(), output: output(), after: TEN, dropped: 1 },
+        E::ConfigApplied { generation: 2, started: 1, stopped: 0, changed: 3, rejected: 1, took: TEN },
+        E::ConfigDiagnostic { diagnostic: diagnostic(diagnostic::Level::Error) },
+        E::ConfigDiagnostic { diagnostic: diagnostic(diagnostic::Level::Warning) },
+        E::ConfigStale { flow: flow(), file: path() },
+        E::ConfigRecovered { flow: flow(), file: path() },
+        E::ConfigUnreadable { path: path(), error: error() },
+        E::ConfigReadable { path: path() },
+        E::WatchPolling { error: error(), every: TEN },
+        E::WatchBack,
+        E::HttpFailed { address, error: error(), retry_in: TEN },
+        E::HttpListening { address },
+        E::OperatorCommand { by: by(), uid: 1000, command: s("stop news"), flow: Some(flow()), error: None },
+        E::Frozen { flow: None, by: by(), until: Some(SystemTime::UNIX_EPOCH) },
+        E::Thawed { flow: Some(flow()), by: by() },
+        E::ShardStuck { shard: 1, silent_for: TEN },
+        E::NotifyFailed { error: error() },
+    ];
+    let arms = include_str!("../event.rs").matches("kind(\"").count();
+    assert_eq!(all.iter().map(|event| event.kind().name).collect::<BTreeSet<_>>().len(), arms);
+    all
+}
+
+#[test]
+fn every_kind_has_an_id_and_a_name_of_its_own() {
+    let (mut ids, mut names) = (BTreeSet::new(), BTreeSet::new());
+    for event in every() {
+        let kind = event.kind();
+        assert!(ids.insert(kind.message_id) && names.insert(kind.name), "{}", kind.name);
+        assert!(kind.message_id.len() == 32 && u128::from_str_radix(kind.message_id, 16).is_ok(), "{}", kind.name);
+        // RFC 5424 has 32 characters for the MSGID.
+        assert!(
+            kind.name.len() <= 32 && kind.name.chars().all(|c| c.is_ascii_lowercase() || c == '-'),
+            "{}",
+            kind.name
+        );
+        assert!(kind.target.starts_with("mediaconnect::"));
+    }
+}
+
+#[test]
+fn every_line_is_a_sentence_on_one_line_and_names_its_flow() {
+    for event in every() {
+        let text = event.to_string();
+        assert!(text.len() > 10 && !text.contains('\n') && !text.contains("  "), "{text:?}");
+        assert!(event.flow().is_none_or(|flow| text.contains(flow)), "{text}");
+        let part = event.source().or(event.output());
+        assert!(part.is_none_or(|part| text.starts_with(&format!("news/{part} "))), "{text}");
+    }
+}
+
+#[test]
+fn a_rejected_file_is_named_with_line_and_column() {
+    let event = Event::ConfigDiagnostic { diagnostic: diagnostic(diagnostic::Level::Error) };
+    assert_eq!(event.to_string(), "flows.d/news.toml:3:7: error: unknown key `latncy`; did you mean `latency`?");
+}

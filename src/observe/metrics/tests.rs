@@ -1,0 +1,179 @@
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::*;
+use crate::observe::status::{ConfigDoc, FlowCounts};
+
+fn status() -> StatusDoc {
+    StatusDoc {
+        version: "0.1.0".into(),
+        uptime_seconds: 3600,
+        config: ConfigDoc {
+            generation: 3,
+            last_reload: "2026-11-22T18:00:00Z".into(),
+            success: false,
+            diagnostics: Vec::new(),
+        },
+        flows: FlowCounts { total: 2, active: 1, standby: 1, starting: 0, error: 0, stale: 1 },
+        conditions: Vec::new(),
+    }
+}
+
+fn flow(name: &str) -> FlowDoc {
+    let source = serde_json::json!({
+        "protocol": "rtp", "state": "receiving", "on-air": true, "description": "", "bind": ":5000", "peers": [],
+        "bitrate-bps": 8_000_000, "packets": 1000, "bytes": 1_316_000, "packets-lost": 4, "packets-recovered": 1,
+        "packets-unrecovered": 3, "packets-duplicate": 2, "packets-reordered": 5, "packets-late": 6,
+        "packets-denied": 7, "denied-addresses": [], "packets-invalid": 8, "invalid": {}, "packets-over-bitrate": 9,
+        "packets-kernel-dropped": 10, "sync-errors": 11, "jitter-ms": 1.5, "restarts": 12,
+        "receive-buffer-bytes": 425_984
+    });
+    let output = serde_json::json!({
+        "protocol": "udp", "state": "sending", "description": "", "destination": "127.0.0.1:1", "peers": [],
+        "bitrate-bps": 8_000_000, "packets": 900, "bytes": 1_184_400, "packets-dropped": 13,
+        "packets-retransmitted": 0, "errors": { "ENETUNREACH": 13 }
+    });
+    serde_json::from_value(serde_json::json!({
+        "name": name, "state": "active", "stale-config": true, "tags": {}, "description": "", "gather": "auto",
+        "sources": { "a": source }, "outputs": { "x": output },
+        "conditions": [{ "code": "stale-config", "severity": "major", "since": "", "message": "", "help": "" }]
+    }))
+    .unwrap()
+}
+
+/// Series to value, by a strict reader of either format: metadata before samples, no family twice, no series twice,
+/// names and labels well-formed, suffixes as the type wants them.
+fn read(text: &str, format: Format) -> BTreeMap<String, f64> {
+    let (mut series, mut seen, mut family, mut kind) = (BTreeMap::new(), BTreeSet::new(), String::new(), String::new());
+    let body = match format {
+        Format::OpenMetrics => text.strip_suffix("# EOF\n").expect("ends in # EOF"),
+        Format::Prometheus => text,
+    };
+    for line in body.lines() {
+        if let Some(meta) = line.strip_prefix("# ") {
+            let [word, name, rest] = meta.splitn(3, ' ').collect::<Vec<_>>().try_into().expect("three words");
+            match word {
+                "HELP" => {
+                    assert!(seen.insert(name.to_owned()), "{name} twice");
+                    name.clone_into(&mut family);
+                    assert!(rest.ends_with('.'), "{line}");
+                }
+                "TYPE" => rest.clone_into(&mut kind),
+                "UNIT" => assert!(format == Format::OpenMetrics && name.ends_with(&format!("_{rest}")), "{line}"),
+                _ => panic!("{line}"),
+            }
+            assert_eq!(name, family, "{line}");
+            continue;
+        }
+        let (key, value) = line.rsplit_once(' ').expect("a value");
+        let (name, labels) =
+            key.split_once('{').map_or((key, ""), |(name, rest)| (name, rest.strip_suffix('}').unwrap()));
+        let suffix = match (format, kind.as_str()) {
+            (Format::OpenMetrics, "counter") => "_total",
+            (Format::OpenMetrics, "info") => "_info",
+            _ => "",
+        };
+        assert_eq!(name, format!("{family}{suffix}"), "{line}");
+        assert!(kind != "counter" || name.ends_with("_total"), "{line}");
+        assert!(name.bytes().all(|b| b.is_ascii_lowercase() || b == b'_'), "{line}");
+        labels_are_well_formed(labels);
+        assert!(series.insert(key.to_owned(), value.parse().unwrap()).is_none(), "{line} twice");
+    }
+    series
+}
+
+fn labels_are_well_formed(labels: &str) {
+    let mut rest = labels;
+    while !rest.is_empty() {
+        let (name, tail) = rest.split_once("=\"").expect("name=\"");
+        assert!(!name.is_empty() && name.bytes().all(|b| b.is_ascii_lowercase() || b == b'_'), "{labels}");
+        let mut escaped = false;
+        let end = tail.find(|c| {
+            let end = c == '"' && !escaped;
+            escaped = c == '\\' && !escaped;
+            end
+        });
+        rest = &tail[end.expect("a closing quote") + 1..];
+        rest = rest.strip_prefix(',').unwrap_or(rest);
+    }
+}
+
+const BOTH: [Format; 2] = [Format::Prometheus, Format::OpenMetrics];
+
+#[test]
+fn the_names_of_the_contract_carry_the_values_of_the_documents() {
+    for format in BOTH {
+        let series = read(&render(&status(), &[flow("news")], format), format);
+        let source = |name: &str| series[&format!("mediaconnect_source_{name}{{flow=\"news\",source=\"a\"}}")];
+        let output = |name: &str| series[&format!("mediaconnect_output_{name}{{flow=\"news\",output=\"x\"}}")];
+        assert_eq!(source("bitrate_bits_per_second"), 8e6);
+        assert_eq!(source("packets_total"), 1000.0);
+        assert_eq!(source("packets_lost_total"), 4.0);
+        assert_eq!(source("packets_recovered_total"), 1.0);
+        assert_eq!(source("packets_unrecovered_total"), 3.0);
+        assert_eq!(source("packets_denied_total"), 7.0);
+        assert_eq!(source("connected"), 1.0);
+        assert_eq!(source("selected"), 1.0);
+        assert_eq!(source("jitter_seconds"), 0.0015);
+        assert_eq!(output("bitrate_bits_per_second"), 8e6);
+        assert_eq!(output("packets_total"), 900.0);
+        assert_eq!(output("packets_dropped_total"), 13.0);
+        assert_eq!(output("packets_retransmitted_total"), 0.0);
+        assert_eq!(output("connected"), 1.0);
+        assert_eq!(series["mediaconnect_config_last_reload_success"], 0.0);
+        assert_eq!(series["mediaconnect_config_last_reload_timestamp_seconds"], 1_795_370_400.0);
+        assert_eq!(series["mediaconnect_config_stale_flows"], 1.0);
+        assert_eq!(series["mediaconnect_build_info{version=\"0.1.0\"}"], 1.0);
+        assert_eq!(series["mediaconnect_output_errors_total{flow=\"news\",output=\"x\",error=\"ENETUNREACH\"}"], 13.0);
+        let condition = "mediaconnect_flow_condition{flow=\"news\",code=\"stale-config\",severity=\"major\"}";
+        assert_eq!(series[condition], 1.0);
+    }
+}
+
+#[test]
+fn what_has_no_value_has_no_series_and_no_metadata() {
+    let mut flow = flow("news");
+    for source in flow.sources.values_mut() {
+        (source.jitter_ms, source.receive_buffer_bytes) = (None, 0);
+    }
+    flow.conditions.clear();
+    flow.outputs.clear();
+    for format in BOTH {
+        let text = render(&status(), std::slice::from_ref(&flow), format);
+        read(&text, format);
+        for name in ["jitter", "receive_buffer", "_condition", "mediaconnect_output_"] {
+            assert!(!text.contains(name), "{name}");
+        }
+    }
+}
+
+#[test]
+fn label_values_are_escaped() {
+    let text = render(&status(), &[flow("a\"b\\c\nd")], Format::Prometheus);
+    assert!(text.contains(r#"flow="a\"b\\c\nd""#));
+    read(&text, Format::Prometheus);
+}
+
+#[test]
+fn two_parts_in_one_condition_are_one_series() {
+    let mut flow = flow("news");
+    flow.conditions.push(flow.conditions[0].clone());
+    read(&render(&status(), &[flow], Format::OpenMetrics), Format::OpenMetrics);
+}
+
+#[test]
+fn families_are_in_the_order_of_their_names() {
+    fn sorted<T>(families: &[Family<T>]) -> bool {
+        families.is_sorted_by_key(|family| family.name)
+    }
+    assert!(sorted(SOURCE) && sorted(OUTPUT) && sorted(FLOW));
+}
+
+#[test]
+fn the_format_is_the_one_asked_for() {
+    let prometheus = "application/openmetrics-text;version=1.0.0;q=0.5,text/plain;version=0.0.4;q=0.3,*/*;q=0.1";
+    let cases = [(prometheus, Format::OpenMetrics), ("", Format::Prometheus), ("*/*", Format::Prometheus)];
+    for (accept, format) in cases {
+        assert_eq!(Format::for_accept(accept), format, "{accept}");
+    }
+    assert_eq!(Format::for_accept("application/openmetrics-text;q=0"), Format::Prometheus);
+}
