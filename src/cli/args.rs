@@ -7,7 +7,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 
 use super::check::CheckArgs;
-use super::schema::SchemaArgs;
+use super::schema::Kind;
 use crate::observe::http::{UntilError, parse_until};
 
 /// Ask and steer mediaconnectd, the relay for live MPEG-TS.
@@ -153,7 +153,11 @@ pub enum Command {
         output: String,
     },
     /// Print the JSON Schema of the configuration files
-    Schema(SchemaArgs),
+    Schema {
+        /// Of which file
+        #[arg(value_name = "FILE", default_value = "flow")]
+        of: Kind,
+    },
     /// Print a shell's completions
     Completions {
         /// The shell

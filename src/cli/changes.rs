@@ -43,21 +43,9 @@ pub(super) fn render(changes: &[Change]) -> String {
     out
 }
 
-/// `FILE:LINE:COLUMN: error: MESSAGE`, and the help under it.
+/// `FILE:LINE:COLUMN: error: MESSAGE`, a line each.
 pub(super) fn render_diagnostics(diagnostics: &[Diagnostic]) -> String {
-    let mut out = String::new();
-    for d in diagnostics {
-        let place = if d.line == 0 { String::new() } else { format!(":{}:{}", d.line, d.column) };
-        let level = match d.severity {
-            Level::Error => "error",
-            Level::Warning => "warning",
-        };
-        let _ = writeln!(out, "{}{place}: {level}: {}", clean(&d.file.to_string_lossy()), clean(&d.message));
-        if let Some(help) = &d.help {
-            let _ = writeln!(out, "  help: {}", clean(help));
-        }
-    }
-    out
+    diagnostics.iter().map(|d| d.line() + "\n").collect()
 }
 
 /// 1 where a file is rejected.
@@ -125,11 +113,10 @@ mod tests {
     }
 
     #[test]
-    fn a_diagnostic_is_one_line_and_its_help() {
+    fn a_diagnostic_is_one_line() {
         let lines = render_diagnostics(&[error(14, Some("did you mean 'destination'?")), error(0, None)]);
         insta::assert_snapshot!(lines, @r#"
-            /etc/mediaconnect/flows.d/news.toml:14:1: error: unknown key 'destinatoin'
-              help: did you mean 'destination'?
+            /etc/mediaconnect/flows.d/news.toml:14:1: error: unknown key 'destinatoin'; did you mean 'destination'?
             /etc/mediaconnect/flows.d/news.toml: error: unknown key 'destinatoin'
             "#);
     }

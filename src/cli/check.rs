@@ -8,6 +8,6 @@ use std::process::ExitCode;
 pub struct CheckArgs {}
 
 /// Runs it.
-pub fn run(_config_dir: &Path, _args: &CheckArgs) -> ExitCode {
+pub fn run(_args: &CheckArgs, _dir: &Path) -> ExitCode {
     ExitCode::SUCCESS
 }

@@ -12,6 +12,8 @@ pub mod sdp;
 mod status;
 mod text;
 
+use std::net::ToSocketAddrs;
+use std::path::Path;
 use std::process::ExitCode;
 use std::time::{Duration, SystemTime};
 
@@ -21,7 +23,10 @@ use serde_json::{Value, json};
 use self::args::{Cli, Command, Part};
 use self::client::{Client, flow_path};
 use self::explain::Explained;
-use self::text::{Style, print};
+use self::text::{Style, print, print_error};
+use crate::config::plan::FlowPlan;
+use crate::config::value::{Destination, FlowName, Host};
+use crate::config::{Context, FlowFile, load};
 use crate::observe::http::encode;
 use crate::observe::status::{FlowDoc, FlowsDoc, StatusDoc};
 use crate::supervisor::control::Outcome;
@@ -62,20 +67,64 @@ impl Failure {
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
     let done = match &cli.command {
-        Command::Check(args) => return check::run(&cli.places.config, args),
-        Command::Schema(args) => return schema::run(args),
+        Command::Check(args) => return check::run(args, &cli.places.config),
+        Command::Schema { of } => return schema::run(*of),
         Command::Completions { shell } => {
-            clap_complete::generate(*shell, &mut Cli::command(), "mediaconnectctl", &mut std::io::stdout());
+            let mut script = Vec::new();
+            clap_complete::generate(*shell, &mut Cli::command(), "mediaconnectctl", &mut script);
+            print(&String::from_utf8_lossy(&script));
             Ok(Code::Yes)
         }
-        Command::Sdp { flow, output } => print_sdp(&cli, flow, output),
+        Command::Sdp { flow, output } => print_sdp(&cli.places.config, flow, output),
         command => ask(&Client::new(cli.places.socket()), command),
     };
     done.unwrap_or_else(|failure| {
-        eprintln!("mediaconnectctl: {}", text::clean(&failure.message));
+        print_error(&format!("mediaconnectctl: {}\n", text::clean(&failure.message)));
         failure.code
     })
     .into()
+}
+
+fn print_sdp(config_dir: &Path, flow: &str, output: &str) -> Result<Code, Failure> {
+    let usage = |e: String| Failure::new(Code::Usage, e);
+    let mut plan = load_flow(config_dir, flow)?;
+    if let Some(out) = plan.outputs.get_mut(output) {
+        resolve(&mut out.destination);
+    }
+    print(&sdp::sdp(&plan, output).map_err(|e| usage(e.to_string()))?);
+    Ok(Code::Yes)
+}
+
+/// RFC 8866 allows a name as connection address, but ffmpeg does not read one.
+fn resolve(destination: &mut Destination) {
+    if let Host::Name(name) = &destination.host {
+        match (name.as_str(), destination.port).to_socket_addrs().map(|mut found| found.next()) {
+            Ok(Some(address)) => destination.host = Host::Address(address.ip()),
+            Ok(None) | Err(_) => {
+                print_error(&format!(
+                    "mediaconnectctl: warning: {name} can't be resolved; its name stands in the SDP\n"
+                ));
+            }
+        }
+    }
+}
+
+/// The flow as its file has it now, whatever the daemon runs.
+fn load_flow(config_dir: &Path, name: &str) -> Result<FlowPlan, Failure> {
+    let loaded = load(config_dir, &Context::default());
+    let flows_dir = config_dir.join("flows.d");
+    let flow = name.parse::<FlowName>().ok().and_then(|name| loaded.flows.get(&name));
+    let what = match flow {
+        Some(FlowFile::Valid { plan, .. }) => return Ok(plan.clone()),
+        Some(FlowFile::Unreadable) => format!("the file of flow '{name}' in {} can't be read", flows_dir.display()),
+        Some(FlowFile::Rejected | FlowFile::Busy) => {
+            let errors = loaded.diagnostics.iter().filter(|d| d.flow.as_deref() == Some(name));
+            print_error(&changes::render_diagnostics(&errors.cloned().collect::<Vec<_>>()));
+            return Err(Failure::new(Code::No, format!("the file of flow '{name}' has errors")));
+        }
+        None => format!("there is no flow '{name}' in {}", flows_dir.display()),
+    };
+    Err(Failure::new(Code::Usage, what))
 }
 
 /// The commands that need the daemon.
@@ -86,9 +135,13 @@ fn ask(client: &Client, command: &Command) -> Result<Code, Failure> {
         .map_err(|e| Failure::new(Code::Unreachable, format!("no event loop: {e}")))?;
     runtime.block_on(async {
         match command {
-            Command::Plan { json } => outcome(&client.read("/v1/plan").await?, *json, "nothing would change\n"),
-            Command::Reload { json } => outcome(&client.act("/v1/reload").await?, *json, "nothing changed\n"),
-            Command::Thaw { flow } => outcome(&client.act(&of_flow(flow.as_ref(), "thaw")).await?, false, ""),
+            Command::Plan { json } => outcome(&client.read("/v1/plan").await?, *json, "nothing would change\n", print),
+            Command::Reload { json } => {
+                outcome(&client.act("/v1/reload").await?, *json, "nothing changed\n", print_error)
+            }
+            Command::Thaw { flow } => {
+                outcome(&client.act(&of_flow(flow.as_ref(), "thaw")).await?, false, "", print_error)
+            }
             Command::Status { flow, json, watch: false } => {
                 print(&show(client, flow.as_deref(), *json, false).await?);
                 Ok(Code::Yes)
@@ -112,7 +165,9 @@ fn ask(client: &Client, command: &Command) -> Result<Code, Failure> {
                 act(client, path, false).await
             }
             Command::Freeze { flow, until } => act(client, freeze_path(flow.as_ref(), *until), false).await,
-            Command::Check(_) | Command::Schema(_) | Command::Completions { .. } | Command::Sdp { .. } => Ok(Code::Yes),
+            Command::Check(_) | Command::Schema { .. } | Command::Completions { .. } | Command::Sdp { .. } => {
+                Ok(Code::Yes)
+            }
         }
     })
 }
@@ -137,15 +192,15 @@ async fn act(client: &Client, path: String, clear: bool) -> Result<Code, Failure
     Ok(Code::Yes)
 }
 
-/// Prints what changes, and on standard error what is wrong with the files.
-fn outcome(document: &Value, json: bool, unchanged: &str) -> Result<Code, Failure> {
+/// Prints what changes, and to `faults` what is wrong with the files.
+fn outcome(document: &Value, json: bool, unchanged: &str, faults: fn(&str)) -> Result<Code, Failure> {
     let outcome: Outcome = understood(document)?;
     if json {
         print(&pretty(document));
     } else {
         let text = changes::render(&outcome.changes);
         print(if text.is_empty() { unchanged } else { &text });
-        eprint!("{}", changes::render_diagnostics(&outcome.diagnostics));
+        faults(&changes::render_diagnostics(&outcome.diagnostics));
     }
     Ok(changes::code(&outcome))
 }
@@ -215,8 +270,4 @@ fn understood<T: serde::de::DeserializeOwned>(document: &Value) -> Result<T, Fai
 
 fn pretty(document: &Value) -> String {
     format!("{document:#}\n")
-}
-
-fn print_sdp(_cli: &Cli, flow: &str, _output: &str) -> Result<Code, Failure> {
-    Err(Failure::new(Code::Usage, format!("there is no flow '{flow}'")))
 }

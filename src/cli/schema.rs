@@ -2,11 +2,19 @@
 
 use std::process::ExitCode;
 
-/// The command line of `schema`.
-#[derive(Debug, clap::Args)]
-pub struct SchemaArgs {}
+use clap::ValueEnum;
 
-/// Runs it.
-pub fn run(_args: &SchemaArgs) -> ExitCode {
+/// Of which file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
+pub enum Kind {
+    /// A flow: flows.d/NAME.toml
+    #[default]
+    Flow,
+    /// The appliance: mediaconnect.toml
+    Daemon,
+}
+
+/// Print the schema.
+pub fn run(_kind: Kind) -> ExitCode {
     ExitCode::SUCCESS
 }
