@@ -10,4 +10,6 @@ pub mod multicast;
 pub mod open;
 pub mod reactor;
 mod sys;
+#[cfg(test)]
+mod testing;
 mod timers;

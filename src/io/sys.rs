@@ -19,6 +19,8 @@ use tokio::io::unix::AsyncFd;
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+pub(super) use tests::own_network;
 
 /// The bytes of `sockaddr_in6`, the larger of the two we know.
 const NAME_BYTES: usize = size_of::<libc::sockaddr_in6>();
