@@ -107,7 +107,6 @@ fn what_is_not_flushed_is_not_sent() {
     session.push(&[], &lost);
     let trains = session.finish();
     session.message(&target(address), trains, 0);
-    std::mem::forget(session);
     drop(lost);
     batch.session().flush(&sender, |r| panic!("{r:?}"));
     let sent = [numbered(2, 100)];
