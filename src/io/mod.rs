@@ -11,4 +11,6 @@ pub mod open;
 pub mod peer;
 pub mod reactor;
 mod sys;
+#[cfg(test)]
+mod testing;
 mod timers;

@@ -9,7 +9,7 @@
 use std::io;
 use std::marker::PhantomData;
 use std::mem::size_of;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
+use std::net::{IpAddr, SocketAddr};
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::ptr;
 
@@ -17,14 +17,15 @@ use libc::{c_int, c_uint};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
+mod encoding;
 #[cfg(test)]
 mod tests;
 
-/// The bytes of `sockaddr_in6`, the larger of the two we know.
-const NAME_BYTES: usize = size_of::<libc::sockaddr_in6>();
-/// Room for control data of one message, either way. Out: TTL 24, TOS 24, PKTINFO 40, UDP_SEGMENT 24.
-/// In: time stamp 32, overflow 24, GRO size 24.
-const CONTROL_BYTES: usize = 120;
+use encoding::{CONTROL_BYTES, NAME_BYTES, Notes, array, control_messages};
+pub(super) use encoding::{Control, Name};
+#[cfg(test)]
+pub(super) use tests::own_network;
+
 /// One received message: the largest datagram, or what GRO makes of many. The odd lines above 64 KiB keep the slots from
 /// falling into the same sets of the processor's caches.
 const SLOT_BYTES: usize = 65_536 + 22 * 64;
@@ -34,188 +35,6 @@ const CHUNK_BYTES: usize = 65_536;
 const CHUNKS_KEPT: usize = 16;
 /// Most messages in one system call.
 const SEND_BATCH: usize = 64;
-
-/// A socket address as the kernel writes it.
-#[derive(Clone, Copy)]
-#[repr(C, align(8))]
-pub(super) struct Name {
-    bytes: [u8; NAME_BYTES],
-    len: u32,
-}
-
-impl Name {
-    const EMPTY: Self = Self { bytes: [0; NAME_BYTES], len: 0 };
-
-    pub(super) fn new(address: SocketAddr) -> Self {
-        let mut name = Self::EMPTY;
-        let b = &mut name.bytes;
-        match address {
-            SocketAddr::V4(a) => {
-                b[..2].copy_from_slice(&(libc::AF_INET as libc::sa_family_t).to_ne_bytes());
-                b[2..4].copy_from_slice(&a.port().to_be_bytes());
-                b[4..8].copy_from_slice(&a.ip().octets());
-                name.len = size_of::<libc::sockaddr_in>() as u32;
-            }
-            SocketAddr::V6(a) => {
-                b[..2].copy_from_slice(&(libc::AF_INET6 as libc::sa_family_t).to_ne_bytes());
-                b[2..4].copy_from_slice(&a.port().to_be_bytes());
-                b[4..8].copy_from_slice(&a.flowinfo().to_ne_bytes());
-                b[8..24].copy_from_slice(&a.ip().octets());
-                b[24..28].copy_from_slice(&a.scope_id().to_ne_bytes());
-                name.len = NAME_BYTES as u32;
-            }
-        }
-        name
-    }
-
-    /// The address in the first `len` bytes; a v4-mapped one as the IPv4 address it is.
-    fn address(&self, len: usize) -> Option<SocketAddr> {
-        let b = self.bytes.get(..len)?;
-        let port = u16::from_be_bytes(array(b, 2)?);
-        match c_int::from(libc::sa_family_t::from_ne_bytes(array(b, 0)?)) {
-            libc::AF_INET => Some(SocketAddrV4::new(Ipv4Addr::from(array::<4>(b, 4)?), port).into()),
-            libc::AF_INET6 => {
-                let ip = Ipv6Addr::from(array::<16>(b, 8)?);
-                Some(match ip.to_ipv4_mapped() {
-                    Some(v4) => SocketAddrV4::new(v4, port).into(),
-                    None => SocketAddrV6::new(ip, port, 0, u32::from_ne_bytes(array(b, 24)?)).into(),
-                })
-            }
-            _ => None,
-        }
-    }
-
-    fn storage(&self) -> libc::sockaddr_storage {
-        // SAFETY: sockaddr_storage is plain data for which all zeroes are valid.
-        let mut storage: libc::sockaddr_storage = unsafe { std::mem::zeroed() };
-        // SAFETY: both are plain bytes, and the storage (128) is larger than a name (28).
-        unsafe { ptr::copy_nonoverlapping(self.bytes.as_ptr(), (&raw mut storage).cast::<u8>(), NAME_BYTES) };
-        storage
-    }
-}
-
-fn array<const N: usize>(bytes: &[u8], at: usize) -> Option<[u8; N]> {
-    bytes.get(at..at + N)?.try_into().ok()
-}
-
-/// Control data of one message: a row of `cmsghdr`, each with its data, aligned as the kernel wants.
-#[derive(Clone, Copy)]
-#[repr(C, align(8))]
-pub(super) struct Control {
-    bytes: [u8; CONTROL_BYTES],
-    len: usize,
-}
-
-impl Control {
-    const HEADER: usize = size_of::<libc::cmsghdr>();
-    pub(super) const EMPTY: Self = Self { bytes: [0; CONTROL_BYTES], len: 0 };
-
-    /// Adds one control message. There is room for all that we send.
-    fn push(&mut self, level: c_int, kind: c_int, data: &[u8]) {
-        let len = Self::HEADER + data.len();
-        let space = len.next_multiple_of(size_of::<usize>());
-        let Some(b) = self.bytes.get_mut(self.len..self.len + space) else {
-            debug_assert!(false, "control data does not fit");
-            return;
-        };
-        const WORD: usize = size_of::<usize>();
-        b[..WORD].copy_from_slice(&len.to_ne_bytes());
-        b[WORD..WORD + 4].copy_from_slice(&level.to_ne_bytes());
-        b[WORD + 4..WORD + 8].copy_from_slice(&kind.to_ne_bytes());
-        b[Self::HEADER..len].copy_from_slice(data);
-        self.len += space;
-    }
-
-    /// IP_TTL or IPV6_HOPLIMIT, 1 to 255.
-    pub(super) fn push_ttl(&mut self, v6: bool, ttl: u8) {
-        let (level, kind) =
-            if v6 { (libc::IPPROTO_IPV6, libc::IPV6_HOPLIMIT) } else { (libc::IPPROTO_IP, libc::IP_TTL) };
-        self.push(level, kind, &c_int::from(ttl).to_ne_bytes());
-    }
-
-    /// IP_TOS or IPV6_TCLASS, the whole octet.
-    pub(super) fn push_tos(&mut self, v6: bool, tos: u8) {
-        let (level, kind) = if v6 { (libc::IPPROTO_IPV6, libc::IPV6_TCLASS) } else { (libc::IPPROTO_IP, libc::IP_TOS) };
-        self.push(level, kind, &c_int::from(tos).to_ne_bytes());
-    }
-
-    /// IP_PKTINFO or IPV6_PKTINFO: the interface to leave by; the source address stays the route's.
-    pub(super) fn push_interface(&mut self, v6: bool, index: u32) {
-        if v6 {
-            let mut info = [0; size_of::<libc::in6_pktinfo>()];
-            info[16..].copy_from_slice(&index.to_ne_bytes());
-            self.push(libc::IPPROTO_IPV6, libc::IPV6_PKTINFO, &info);
-        } else {
-            let mut info = [0; size_of::<libc::in_pktinfo>()];
-            info[..4].copy_from_slice(&index.to_ne_bytes());
-            self.push(libc::IPPROTO_IP, libc::IP_PKTINFO, &info);
-        }
-    }
-
-    /// UDP_SEGMENT: the kernel cuts the message into datagrams of `size` bytes.
-    pub(super) fn push_segment(&mut self, size: u16) {
-        self.push(libc::SOL_UDP, libc::UDP_SEGMENT, &size.to_ne_bytes());
-    }
-
-    /// Takes back what [`push_segment`](Self::push_segment) added last.
-    pub(super) fn pop_segment(&mut self) {
-        self.len = self.len.saturating_sub((Self::HEADER + size_of::<u16>()).next_multiple_of(size_of::<usize>()));
-    }
-}
-
-/// One control message that was received.
-struct ControlMessage<'a> {
-    level: c_int,
-    kind: c_int,
-    data: &'a [u8],
-}
-
-/// The control messages in `bytes`; ends at the first that is malformed.
-fn control_messages(mut bytes: &[u8]) -> impl Iterator<Item = ControlMessage<'_>> {
-    const WORD: usize = size_of::<usize>();
-    std::iter::from_fn(move || {
-        let len = usize::from_ne_bytes(array(bytes, 0)?);
-        let level = c_int::from_ne_bytes(array(bytes, WORD)?);
-        let kind = c_int::from_ne_bytes(array(bytes, WORD + 4)?);
-        let data = bytes.get(Control::HEADER..len)?;
-        bytes = bytes.get(len.next_multiple_of(WORD)..).unwrap_or_default();
-        Some(ControlMessage { level, kind, data })
-    })
-}
-
-/// What the kernel says of a received message beside its bytes.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(super) struct Notes {
-    /// Length of the datagrams that GRO made one of; 0: it is one.
-    pub(super) stride: usize,
-    /// SO_TIMESTAMPNS: nanoseconds of realtime since 1970.
-    pub(super) stamp: Option<u64>,
-    /// SO_RXQ_OVFL: datagrams dropped since the socket was made, wrapping; not there before the first.
-    pub(super) overflow: Option<u32>,
-}
-
-impl Notes {
-    fn read(control: &[u8]) -> Self {
-        let mut notes = Self::default();
-        for m in control_messages(control) {
-            match (m.level, m.kind) {
-                (libc::SOL_UDP, libc::UDP_GRO) => {
-                    notes.stride =
-                        array(m.data, 0).map_or(0, |b| usize::try_from(c_int::from_ne_bytes(b)).unwrap_or(0));
-                }
-                (libc::SOL_SOCKET, libc::SO_TIMESTAMPNS) => {
-                    let s = array(m.data, 0).map(libc::time_t::from_ne_bytes);
-                    let ns = array(m.data, size_of::<libc::time_t>()).map(libc::c_long::from_ne_bytes);
-                    notes.stamp =
-                        s.zip(ns).map(|(s, ns)| (s as u64).wrapping_mul(1_000_000_000).wrapping_add(ns as u64));
-                }
-                (libc::SOL_SOCKET, libc::SO_RXQ_OVFL) => notes.overflow = array(m.data, 0).map(u32::from_ne_bytes),
-                _ => {}
-            }
-        }
-        notes
-    }
-}
 
 /// Buffers and headers of one recvmmsg. They stay where they are on the heap for the ring's life.
 pub(super) struct ReceiveRing {
@@ -545,6 +364,15 @@ pub(super) fn take_error(fd: BorrowedFd<'_>) -> io::Result<Option<QueuedError>> 
     }))
 }
 
+fn storage(ip: IpAddr) -> libc::sockaddr_storage {
+    // SAFETY: sockaddr_storage is plain data for which all zeroes are valid.
+    let mut storage: libc::sockaddr_storage = unsafe { std::mem::zeroed() };
+    let name = Name::new(SocketAddr::new(ip, 0));
+    // SAFETY: both are plain bytes, and the storage (128) is larger than a name (28).
+    unsafe { ptr::copy_nonoverlapping(name.bytes.as_ptr(), (&raw mut storage).cast::<u8>(), NAME_BYTES) };
+    storage
+}
+
 /// Joins or leaves a group on the interface of that index (0: the route's), from one sender or from any.
 pub(super) fn membership(
     fd: BorrowedFd<'_>,
@@ -554,7 +382,6 @@ pub(super) fn membership(
     interface: u32,
 ) -> io::Result<()> {
     let level = if group.is_ipv4() { libc::IPPROTO_IP } else { libc::IPPROTO_IPV6 };
-    let storage = |ip| Name::new(SocketAddr::new(ip, 0)).storage();
     match source {
         None => {
             let request = libc::group_req { gr_interface: interface, gr_group: storage(group) };

@@ -382,3 +382,23 @@ impl Lists {
         start..start + count
     }
 }
+
+#[cfg(test)]
+impl Session<'_, '_> {
+    /// The bytes of each datagram of `trains`, after a look at each train's limits.
+    pub(super) fn datagrams_of(&mut self, trains: Trains, limit: usize) -> Vec<Vec<u8>> {
+        let mut all = Vec::new();
+        for index in trains.start..trains.end {
+            let train = self.lists.trains[index as usize];
+            let count = usize::from(train.datagrams);
+            assert!(count >= 1 && count <= limit.min(64) && (count == 1 || train.bytes <= TRAIN_BYTES));
+            assert!(self.lent.pieces(train.row) <= 1024);
+            assert_eq!(train.bytes.div_ceil(train.segment.max(1)).max(1), count);
+            for single in self.lists.singles(&mut self.lent, index) {
+                all.push(self.lent.bytes(self.lists.singles[single]));
+            }
+            assert_eq!(self.lent.bytes(train.row), all[all.len() - count..].concat());
+        }
+        all
+    }
+}
