@@ -1,1 +1,4 @@
 //! The back door: `mediaconnectctl`.
+
+pub mod check;
+pub mod schema;
