@@ -1,8 +1,11 @@
-//! `schema` (the other branch's version of this file replaces this one).
+//! `mediaconnectctl schema`: JSON Schema of the files, for editors and for those who generate files.
 
+use std::io::{self, Write};
 use std::process::ExitCode;
 
 use clap::ValueEnum;
+
+use crate::config::schema;
 
 /// Of which file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
@@ -15,6 +18,13 @@ pub enum Kind {
 }
 
 /// Print the schema.
-pub fn run(_kind: Kind) -> ExitCode {
-    ExitCode::SUCCESS
+pub fn run(kind: Kind) -> ExitCode {
+    let schema = match kind {
+        Kind::Flow => schema::flow(),
+        Kind::Daemon => schema::daemon(),
+    };
+    match writeln!(io::stdout(), "{schema:#}") {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(_) => ExitCode::FAILURE,
+    }
 }

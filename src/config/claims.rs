@@ -67,7 +67,7 @@ impl Claim {
             format!("{} of flow \"{}\" ({})", other.part, other.flow, other.written)
         };
         let taken = || (format!("port {} is already taken by {owner}", self.port), "give one of them another port");
-        let another = "a source of this appliance cannot be the destination of one of its outputs: change one of them";
+        let another = "an output must not feed a source of the same appliance: change one of them";
         match (&self.what, &other.what) {
             (
                 Use::Receive { ip, interface, senders },
@@ -89,12 +89,12 @@ impl Claim {
             (Use::SendTo { ip, interface }, Use::Receive { ip: bound, interface: on, .. })
                 if loops(*ip, interface.as_ref(), *bound, on.as_ref()) =>
             {
-                Some((format!("loop: this is where {owner} receives"), another))
+                Some((format!("loop: {owner} receives here"), another))
             }
             (Use::Receive { ip: bound, interface: on, .. }, Use::SendTo { ip, interface })
                 if loops(*ip, interface.as_ref(), *bound, on.as_ref()) =>
             {
-                Some((format!("loop: this is where {owner} sends to"), another))
+                Some((format!("loop: {owner} sends here"), another))
             }
             (Use::SendFrom, Use::Receive { .. }) | (Use::Receive { .. }, Use::SendFrom) => Some(taken()),
             (Use::SendFrom, Use::SendFrom) if self.flow != other.flow => Some(taken()),

@@ -74,7 +74,8 @@ impl<'t> Flow<'_, 't> {
 
     fn sources(&mut self, root: &Section<'_, 't>) -> Vec<(String, Option<SourcePlan>)> {
         let sections = root.named("sources");
-        if sections.is_empty() && root.key_span("sources").is_none_or(|_| !self.source.has_errors()) {
+        // Tables that are there but no sources have been reported already.
+        if sections.is_empty() && !(root.has("sources") && self.source.has_errors()) {
             let help = "add [sources.NAME] with `protocol` and `bind`".to_owned();
             self.source.missing(&root.key_span("sources").unwrap_or(0..0), "a flow needs a source", Some(help));
         }
@@ -89,7 +90,6 @@ impl<'t> Flow<'_, 't> {
 
     fn source_plan(&mut self, s: &Section<'_, 't>) -> Option<SourcePlan> {
         let protocol = self.protocol(s, SOURCE_PROTOCOLS)?;
-        s.refuse_unknown(Some(protocol));
         let bind = self.bind(s);
         let interface = self.interface(s);
         let multicast_sources = self.multicast_sources(s, bind.as_ref());
@@ -97,10 +97,13 @@ impl<'t> Flow<'_, 't> {
         if let Some(At { value: Bind { ip: Some(ip), .. }, span }) = &bind {
             self.link_local(s, *ip, span);
         }
+        let max_bitrate = s.bitrate("max-bitrate");
+        let description = s.text("description").map(|d| d.value).unwrap_or_default();
+        let enabled = s.flag("enabled").unwrap_or(true);
         let reorder_window = s.duration("reorder-window").unwrap_or(Duration::from_millis(50));
         let plan = SourcePlan {
-            description: s.text("description").map(|d| d.value).unwrap_or_default(),
-            enabled: s.flag("enabled").unwrap_or(true),
+            description,
+            enabled,
             protocol: match protocol {
                 "rtp" => SourceProtocol::Rtp { reorder_window },
                 _ => SourceProtocol::Udp,
@@ -109,23 +112,27 @@ impl<'t> Flow<'_, 't> {
             interface,
             multicast_sources,
             allow,
-            max_bitrate: s.bitrate("max-bitrate"),
+            max_bitrate,
         };
         Some(plan)
     }
 
-    /// The protocol, if this version has it; else nothing more is said about its table but misspelt keys.
+    /// The protocol, or which one is likely meant; empty: it is not written. `None`: this version does not have it, and
+    /// nothing more is to be said about its table. Keys without a meaning for it are reported.
     fn protocol(&self, s: &Section<'_, 't>, known: &[(&'static str, Standing)]) -> Option<&'static str> {
         if !s.has("protocol") {
             s.missing("protocol", "write protocol = \"rtp\" or \"udp\"");
         }
         let Some(At { value: word, span }) = s.text("protocol") else {
             s.refuse_unheard_of();
-            return None;
+            return Some("");
         };
         let found = known.iter().chain(FOREIGN_PROTOCOLS).find(|(name, _)| *name == word);
         match found {
-            Some((name, Standing::Available)) => return Some(name),
+            Some((name, Standing::Available)) => {
+                s.refuse_unknown(Some(name));
+                return Some(name);
+            }
             Some((name, Standing::Later)) => {
                 self.source.error(&span, format!("protocol {name:?} is not available in this version"), None);
                 s.refuse_unheard_of();
@@ -143,6 +150,10 @@ impl<'t> Flow<'_, 't> {
                     None => format!("this version has {}", super::keys::quoted(&all)),
                 };
                 self.source.error(&span, format!("unknown protocol {}", shown(&word)), Some(help));
+                if let Some(near) = near.filter(|near| all.contains(near)) {
+                    s.refuse_unknown(Some(near));
+                    return Some(near);
+                }
                 s.refuse_unheard_of();
             }
         }
@@ -188,18 +199,16 @@ impl<'t> Flow<'_, 't> {
         };
         for At { value: sender, span } in senders.iter().flatten() {
             if sender.is_ipv4() != group.is_ipv4() {
-                let family = if group.is_ipv4() { "IPv4" } else { "IPv6" };
                 self.source.error(
                     span,
-                    format!("`multicast-sources`: {sender} is no {family} address as the group {group} is"),
+                    format!("`multicast-sources`: {sender} is not of the same family as the group {group}"),
                     None,
                 );
             } else if sender.is_multicast() || sender.is_unspecified() {
                 self.source.error(span, format!("`multicast-sources`: {sender} cannot be a sender"), None);
             }
         }
-        let none = senders.as_ref().is_none_or(Vec::is_empty);
-        if at.is_none_or(|_| senders.is_some()) && none && is_source_specific(group) {
+        if (at.is_none() || s.is_empty_list("multicast-sources")) && is_source_specific(group) {
             let help = "add multicast-sources = [\"ADDRESS OF THE SENDER\"]".to_owned();
             self.source.warning(
                 span,
@@ -223,7 +232,7 @@ impl<'t> Flow<'_, 't> {
             return None;
         }
         let nets = s.networks("allow")?;
-        if let (true, Some(at)) = (nets.is_empty(), s.key_span("allow")) {
+        if let (true, Some(at)) = (s.is_empty_list("allow"), s.key_span("allow")) {
             let help = "list the senders, or [\"0.0.0.0/0\", \"::/0\"] for everybody".to_owned();
             self.source.error(&at, "`allow` is empty, so nobody could send", Some(help));
         }
@@ -247,7 +256,7 @@ impl<'t> Flow<'_, 't> {
             return Some(interface.clone());
         }
         let (problem, help) = match nearest(&name, networks.keys().map(String::as_str)) {
-            _ if self.site.daemon_refused => ("cannot be looked up", Some("mend mediaconnect.toml first".to_owned())),
+            _ if self.site.daemon_refused => ("cannot be looked up", Some("fix mediaconnect.toml first".to_owned())),
             Some(near) => ("is not defined in mediaconnect.toml", Some(format!("did you mean {near:?}?"))),
             None => (
                 "is not defined in mediaconnect.toml",
@@ -277,7 +286,7 @@ impl<'t> Flow<'_, 't> {
                 Some("raise it in [limits] of mediaconnect.toml, or split the flow".into()),
             );
         }
-        if sections.is_empty() && !root.has("outputs") {
+        if sections.is_empty() && !root.has("outputs") && !self.source.is_torn() {
             self.source.warning(&(0..0), "the flow has no outputs: it is received and watched, but sent nowhere", None);
         }
         let mut seen: Vec<(&str, Destination, String)> = Vec::new();
@@ -304,7 +313,6 @@ impl<'t> Flow<'_, 't> {
 
     fn output_plan(&mut self, s: &Section<'_, 't>, only_rtp: bool) -> Option<(OutputPlan, Span)> {
         let protocol = self.protocol(s, OUTPUT_PROTOCOLS)?;
-        s.refuse_unknown(Some(protocol));
         let destination = self.destination(s);
         let interface = self.interface(s);
         let source_port = s.whole("source-port");

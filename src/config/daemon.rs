@@ -64,8 +64,9 @@ fn log(source: &Source<'_>, s: &Section<'_, '_>, default: LogPlan) -> LogPlan {
 fn syslog(source: &Source<'_>, s: &Section<'_, '_>, default: SyslogPlan) -> SyslogPlan {
     let server = s.text("server").and_then(|At { value, span }| {
         let network = |rest: &str| {
+            let help = || Some("write \"udp://10.0.0.9:514\" or \"tcp://10.0.0.9:601\"".to_owned());
             rest.parse::<Destination>()
-                .map_err(|e| source.error(&span, format!("`server`: {} {}", shown(&value), e.problem), e.help))
+                .map_err(|e| source.error(&span, format!("`server`: {} {}", shown(&value), e.problem), help()))
                 .ok()
         };
         if let Some(rest) = value.strip_prefix("udp://") {
@@ -118,7 +119,7 @@ fn control(source: &Source<'_>, s: &Section<'_, '_>, default: ControlPlan) -> Co
         let odd = |c: char| c.is_whitespace() || c.is_control() || matches!(c, ':' | ',' | '/');
         if value.is_empty() || value.contains(odd) {
             let help = "`getent group` lists the groups".to_owned();
-            source.error(&span, format!("`{key}`: {} is no name of a group", shown(&value)), Some(help));
+            source.error(&span, format!("`{key}`: {} is not a group name", shown(&value)), Some(help));
             return None;
         }
         Some(value)

@@ -25,6 +25,8 @@ pub(super) struct Key {
 pub(super) enum Form {
     /// Any text.
     Text,
+    /// One of these protocols.
+    Protocol(&'static [(&'static str, Standing)]),
     /// `true` or `false`.
     Flag,
     /// A whole number within bounds.
@@ -66,6 +68,7 @@ impl Form {
     pub(super) fn expected(self) -> String {
         match self {
             Self::Text | Self::Later => "text in quotes".into(),
+            Self::Protocol(_) => "text such as \"rtp\"".into(),
             Self::Flag => "true or false".into(),
             Self::Whole(least, most) => format!("a whole number from {least} to {most}"),
             Self::Duration(..) => "a duration such as \"200ms\"".into(),
@@ -213,7 +216,7 @@ pub(super) const FLOW: &[Key] = &[
 
 /// `[sources.NAME]`.
 pub(super) const SOURCE: &[Key] = &[
-    Key::new("protocol", Form::Text, "What arrives").required(),
+    Key::new("protocol", Form::Protocol(SOURCE_PROTOCOLS), "What arrives").required(),
     Key::new("bind", Form::Bind, "Where it is received; a multicast group is joined; \":PORT\": all addresses")
         .on(&["udp", "rtp", "rtp-fec", "rist", "srt-listener", "srt-caller", "srt-rendezvous", "entitlement"])
         .required(),
@@ -253,7 +256,7 @@ pub(super) const SOURCE: &[Key] = &[
 
 /// `[outputs.NAME]`.
 pub(super) const OUTPUT: &[Key] = &[
-    Key::new("protocol", Form::Text, "What is sent").required(),
+    Key::new("protocol", Form::Protocol(OUTPUT_PROTOCOLS), "What is sent").required(),
     Key::new("destination", Form::Destination, "To whom, by address or DNS name; a multicast group is an address too")
         .on(&["udp", "rtp", "rtp-fec", "rist", "srt-caller", "rtmp-push"])
         .required(),

@@ -11,7 +11,7 @@ use super::daemon;
 use super::diagnostic::{Diagnostic, Level};
 use super::plan::{DaemonPlan, FlowPlan};
 use super::ports::LocalPorts;
-use super::source::{ReadError, read};
+use super::source::{ReadError, read, reason};
 use super::value::FlowName;
 
 /// What is known besides the files: what runs already. The default is nothing.
@@ -94,6 +94,14 @@ pub fn parse_flow(
     (plan, diagnostics)
 }
 
+/// The bytes of a configuration file, as [`load`] reads it: a regular file of at most 1 MiB.
+///
+/// # Errors
+/// What is to be said when it can't be read.
+pub fn read_file(file: &Path) -> Result<Vec<u8>, Diagnostic> {
+    read(file).map_err(|e| whole_file(file, Level::Error, None, e.to_string(), ""))
+}
+
 /// [`load`] on a host that hands out `local_ports` by itself.
 fn load_on(dir: &Path, context: &Context<'_>, local_ports: &LocalPorts) -> Loaded {
     let mut report = Vec::new();
@@ -161,7 +169,7 @@ impl Found {
             // Execute permission alone is enough to open the files.
             Err(e) if e.kind() == io::ErrorKind::PermissionDenied => true,
             Err(e) => {
-                let message = format!("the configuration directory cannot be read: {e}");
+                let message = format!("the configuration directory cannot be read: {}", reason(&e));
                 report.push(whole_file(dir, Level::Error, None, message, "name it with --config DIR"));
                 false
             }
@@ -182,7 +190,7 @@ impl Found {
             Ok(names) => (names, true),
             Err(e) => {
                 if readable {
-                    let message = format!("the directory cannot be read: {e}; flows that run go on");
+                    let message = format!("the directory cannot be read: {}; flows that run go on", reason(&e));
                     report.push(whole_file(
                         &flows_dir,
                         Level::Warning,
@@ -235,7 +243,7 @@ fn is_toml(file_name: &OsStr) -> bool {
 fn flow_name(file_name: &OsStr) -> Option<Result<FlowName, String>> {
     let name = file_name.to_string_lossy();
     let stem = name.strip_suffix(".toml").filter(|_| is_toml(file_name))?;
-    Some(stem.parse().map_err(|e| format!("{stem:?} is no name for a flow: {e}")))
+    Some(stem.parse().map_err(|e| format!("{stem:?} is not a valid flow name: {e}")))
 }
 
 fn whole_file(file: &Path, severity: Level, flow: Option<&FlowName>, message: String, help: &str) -> Diagnostic {

@@ -18,4 +18,4 @@ mod section;
 mod source;
 pub mod value;
 
-pub use load::{Context, FlowFile, Loaded, load, parse_flow};
+pub use load::{Context, FlowFile, Loaded, load, parse_flow, read_file};

@@ -1,1 +1,110 @@
-//! JSON Schema of the files.
+//! JSON Schema (draft 2020-12) of the files, from the table of keys: for editors, and for those who generate files.
+//!
+//! What the schema refuses is refused by the parser too. The parser knows more: what keys have to do with each other
+//! and with other files.
+
+use serde_json::{Map, Value, json};
+
+use super::keys::{DAEMON, FLOW, Form, Key, Standing};
+
+/// Of a file of `flows.d`.
+pub fn flow() -> Value {
+    document("A flow of mediaconnect: flows.d/NAME.toml", FLOW)
+}
+
+/// Of `mediaconnect.toml`.
+pub fn daemon() -> Value {
+    document("mediaconnect.toml", DAEMON)
+}
+
+fn document(title: &str, keys: &[Key]) -> Value {
+    let mut schema = Map::from_iter([
+        ("$schema".to_owned(), json!("https://json-schema.org/draft/2020-12/schema")),
+        ("title".to_owned(), json!(title)),
+    ]);
+    schema.extend(table(keys));
+    Value::Object(schema)
+}
+
+/// A table: its keys, and for each protocol those that have no meaning.
+fn table(keys: &[Key]) -> Map<String, Value> {
+    let mut properties = Map::new();
+    for key in keys.iter().filter(|key| !matches!(key.form, Form::Later)) {
+        properties.insert(key.name.to_owned(), property(key));
+    }
+    let mut schema = Map::from_iter([
+        ("type".to_owned(), json!("object")),
+        ("additionalProperties".to_owned(), json!(false)),
+        ("properties".to_owned(), Value::Object(properties)),
+    ]);
+    let required: Vec<_> = keys.iter().filter(|key| key.required).map(|key| key.name).collect();
+    if !required.is_empty() {
+        schema.insert("required".into(), json!(required));
+    }
+    let rules: Vec<_> = protocols(keys).iter().filter_map(|protocol| rule(protocol, keys)).collect();
+    if !rules.is_empty() {
+        schema.insert("allOf".into(), json!(rules));
+    }
+    schema
+}
+
+/// The protocols that have their keys in this table.
+fn protocols(keys: &[Key]) -> Vec<&'static str> {
+    let known = keys.iter().find_map(|key| if let Form::Protocol(known) = key.form { Some(known) } else { None });
+    available(known.unwrap_or_default())
+}
+
+fn available(known: &[(&'static str, Standing)]) -> Vec<&'static str> {
+    known.iter().filter(|(_, standing)| *standing == Standing::Available).map(|(name, _)| *name).collect()
+}
+
+/// The keys that have no meaning for `protocol`.
+fn rule(protocol: &str, keys: &[Key]) -> Option<Value> {
+    let without: Map<_, _> = keys
+        .iter()
+        .filter(|key| !matches!(key.form, Form::Later) && !key.on.is_empty() && !key.on.contains(&protocol))
+        .map(|key| (key.name.to_owned(), json!(false)))
+        .collect();
+    let of = json!({ "properties": { "protocol": { "const": protocol } }, "required": ["protocol"] });
+    (!without.is_empty()).then(|| json!({ "if": of, "then": { "properties": without } }))
+}
+
+fn property(key: &Key) -> Value {
+    let mut schema = form(key.form);
+    if let Some(schema) = schema.as_object_mut() {
+        schema.insert("description".into(), json!(key.doc));
+        let default = toml::from_str::<toml::Table>(&format!("default = {}", key.default)).ok();
+        schema.extend(
+            default.and_then(|table| serde_json::to_value(table).ok()?.as_object().cloned()).into_iter().flatten(),
+        );
+    }
+    schema
+}
+
+fn form(form: Form) -> Value {
+    let number = json!({ "type": "integer", "minimum": 1 });
+    match form {
+        Form::Text | Form::Duration(..) | Form::Gather(_) | Form::Interface | Form::Network | Form::Address => {
+            json!({ "type": "string" })
+        }
+        Form::Bind | Form::Destination => json!({ "type": "string", "pattern": ":[0-9]{1,5}$" }),
+        Form::Protocol(known) => json!({ "enum": available(known) }),
+        Form::Flag => json!({ "type": "boolean" }),
+        Form::Whole(least, most) => json!({ "type": "integer", "minimum": least, "maximum": most }),
+        Form::Bitrate => json!({ "anyOf": [number, { "type": "string", "pattern": "^[0-9]+(\\.[0-9]+)?[kKMG]?$" }] }),
+        Form::Dscp => json!({ "anyOf": [{ "type": "integer", "minimum": 0, "maximum": 63 }, { "type": "string" }] }),
+        Form::Choice(words) => json!({ "enum": words }),
+        Form::List(inner) => json!({ "type": "array", "items": self::form(*inner) }),
+        Form::Texts => json!({ "type": "object", "additionalProperties": { "type": "string" } }),
+        Form::Table(keys) => Value::Object(table(keys)),
+        Form::Named(keys) => json!({
+            "type": "object",
+            "propertyNames": { "pattern": "^[A-Za-z0-9][A-Za-z0-9_.-]{0,62}$" },
+            "additionalProperties": table(keys),
+        }),
+        Form::Later => json!(false),
+    }
+}
+
+#[cfg(test)]
+mod tests;

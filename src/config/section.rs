@@ -8,7 +8,7 @@ use std::time::Duration;
 use ipnet::IpNet;
 use toml::de::{DeTable, DeValue};
 
-use super::keys::{Form, Key};
+use super::keys::{FLOW, Form, Key, quoted};
 use super::source::{Source, shown};
 use super::value::{Bitrate, Dscp, Gather, ValueError, parse_duration, parse_network};
 
@@ -60,8 +60,8 @@ impl<'s, 't> Section<'s, 't> {
             if !is_part_name(text) {
                 outer.source.error(
                     &at,
-                    format!("{} is no name for one of [{key}]", shown(text)),
-                    Some("1 to 63 letters, digits, '_', '.' and '-', the first a letter or digit".into()),
+                    format!("{} is not a valid name under [{key}]", shown(text)),
+                    Some("use 1 to 63 letters, digits, '_', '.' and '-', the first a letter or digit".into()),
                 );
             } else if let DeValue::Table(table) = value.get_ref() {
                 let path = format!("{key}.{text}");
@@ -127,7 +127,12 @@ impl<'s, 't> Section<'s, 't> {
         let fits = |k: &&Key| protocol.is_none_or(|p| k.on.is_empty() || k.on.contains(&p));
         let near = nearest(name, self.keys.iter().filter(fits).map(|k| k.name));
         let place = if self.path.is_empty() { String::new() } else { format!(" in [{}]", self.path) };
-        let help = near.map(|near| format!("did you mean `{near}`?"));
+        let of_flow = !self.path.is_empty() && FLOW.iter().any(|k| k.name == name);
+        let help = match near {
+            Some(near) => Some(format!("did you mean `{near}`?")),
+            // In TOML a key belongs to the last header above it.
+            None => of_flow.then(|| format!("write `{name}` of the flow above the first [table]")),
+        };
         self.source.error(at, format!("unknown key {}{place}", shown_key(name)), help);
     }
 
@@ -138,6 +143,11 @@ impl<'s, 't> Section<'s, 't> {
     /// Is the key written, whatever stands behind it?
     pub(super) fn has(&self, key: &str) -> bool {
         self.table.contains_key(key)
+    }
+
+    /// Is an empty list written?
+    pub(super) fn is_empty_list(&self, key: &str) -> bool {
+        self.table.get(key).and_then(|v| v.get_ref().as_array()).is_some_and(|list| list.is_empty())
     }
 
     /// Where the key is written.
@@ -221,9 +231,10 @@ impl<'s, 't> Section<'s, 't> {
     /// `"auto"` or a duration.
     pub(super) fn gather(&self, key: &str) -> Option<Gather> {
         let Form::Gather(most) = self.form(key) else { return None };
+        let help = |fault| ValueError { help: Some("write \"auto\", or a duration such as \"2ms\"".into()), ..fault };
         self.value(key, |value| match value.as_str().ok_or(None)? {
             "auto" => Ok(Gather::Auto),
-            text => Ok(Gather::For(within(parse_duration(text)?, Duration::ZERO, most)?)),
+            text => Ok(Gather::For(within(parse_duration(text).map_err(help)?, Duration::ZERO, most)?)),
         })
         .map(|v| v.value)
     }
@@ -283,8 +294,10 @@ impl<'s, 't> Section<'s, 't> {
     /// A list of addresses.
     pub(super) fn addresses(&self, key: &str) -> Option<Vec<At<IpAddr>>> {
         self.list(key, |value| {
-            let fault =
-                ValueError { problem: "is no address".into(), help: Some("write one such as \"203.0.113.7\"".into()) };
+            let fault = ValueError {
+                problem: "is not an address".into(),
+                help: Some("write one such as \"203.0.113.7\"".into()),
+            };
             value.as_str().ok_or(None)?.parse::<IpAddr>().map(|ip| ip.to_canonical()).map_err(|_| Some(fault))
         })
     }
@@ -294,7 +307,7 @@ impl<'s, 't> Section<'s, 't> {
         self.list(key, |value| Ok(value.as_str().ok_or(None)?.parse()?))
     }
 
-    /// `None` if any element is refused; all of them are looked at.
+    /// The elements that are not refused; all of them are looked at.
     fn list<T>(&self, key: &str, read: impl Fn(&DeValue<'t>) -> Result<T, Option<ValueError>>) -> Option<Vec<At<T>>> {
         let value = self.table.get(key)?;
         let form = self.form(key);
@@ -305,8 +318,7 @@ impl<'s, 't> Section<'s, 't> {
             return None;
         };
         let form = if let Form::List(inner) = form { *inner } else { form };
-        let all: Vec<_> = array.iter().map(|v| self.element(key, v.get_ref(), v.span(), form, &read)).collect();
-        all.into_iter().collect()
+        Some(array.iter().filter_map(|v| self.element(key, v.get_ref(), v.span(), form, &read)).collect())
     }
 
     /// A table of texts.
@@ -342,8 +354,13 @@ fn one_of(value: &DeValue<'_>, words: &[&str]) -> Result<usize, Option<ValueErro
 
 /// `text` is none of `words`: what there is, and which of it is meant.
 pub(super) fn no_such(text: &str, words: &[&str]) -> ValueError {
-    let help = nearest(text, words.iter().copied()).map(|near| format!("did you mean {near:?}?"));
-    ValueError { problem: format!("is not {}", super::keys::quoted(words)), help }
+    let near = nearest(text, words.iter().copied()).map(|near| format!("did you mean {near:?}?"));
+    let all = quoted(words);
+    // So long a list helps only those who have no idea.
+    match words.len() {
+        0..10 => ValueError { problem: format!("is not {all}"), help: near },
+        _ => ValueError { problem: "is unknown".into(), help: near.or(Some(format!("write {all}"))) },
+    }
 }
 
 fn kind(value: &DeValue<'_>) -> &'static str {

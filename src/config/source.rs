@@ -18,7 +18,7 @@ const LARGEST: u64 = 1024 * 1024;
 #[derive(Debug, thiserror::Error)]
 pub(super) enum ReadError {
     /// It may be readable at the next try.
-    #[error("cannot be read: {0}")]
+    #[error("cannot be read: {}", reason(.0))]
     Io(#[from] io::Error),
     /// It will not get better by itself.
     #[error("is {0}, not a file")]
@@ -26,6 +26,13 @@ pub(super) enum ReadError {
     /// More than [`LARGEST`].
     #[error("is larger than 1 MiB, which no configuration needs")]
     TooLarge,
+}
+
+/// The system's words without the number: `permission denied`.
+pub(super) fn reason(error: &io::Error) -> String {
+    let text = error.to_string();
+    let words = text.split(" (os error").next().unwrap_or_default();
+    words.get(..1).unwrap_or_default().to_lowercase() + words.get(1..).unwrap_or_default()
 }
 
 /// The bytes of a regular file, at most 1 MiB; never blocks on a pipe or device. Symbolic links are followed.
@@ -121,17 +128,19 @@ impl<'t> Source<'t> {
         if message == "duplicate key" {
             return (format!("{found} is written twice"), help("keep one of them"));
         }
+        if message.starts_with("string values must be quoted") && span.is_empty() {
+            return ("the value is missing".into(), help("write KEY = VALUE; text goes in double quotes"));
+        }
+        if message.starts_with("invalid boolean") || matches!(found.trim_matches('"'), "yes" | "no" | "on" | "off") {
+            return (format!("{found} is neither true nor false"), help("write true or false, in lower case"));
+        }
         if message.starts_with("string values must be quoted") {
-            return match span.is_empty() {
-                true => ("the value is missing".into(), help("text goes in double quotes")),
-                false => (format!("the value {found} is not quoted"), help("text goes in double quotes")),
-            };
+            return (format!("the value {found} is not in quotes"), help("text goes in double quotes"));
         }
         let help = match message {
-            m if m.starts_with("invalid basic string") => help("a closing double quote is missing"),
+            "invalid basic string, expected `\"`" => help("a closing double quote is missing"),
             m if m.starts_with("key with no value") => help("write KEY = VALUE"),
             m if m.starts_with("unclosed table") => help("a closing bracket is missing"),
-            m if m.starts_with("invalid boolean") => help("write true or false"),
             m if m.starts_with("unexpected key or value") => help("one key a line"),
             _ => None,
         };
@@ -148,9 +157,14 @@ impl<'t> Source<'t> {
         self.at_span(Level::Warning, at, message.into(), help);
     }
 
+    /// Did the text hold syntax errors, so that what is missing may only be hidden by them?
+    pub(super) fn is_torn(&self) -> bool {
+        !self.torn.borrow().is_empty()
+    }
+
     /// An error about something that is not there: in a file with syntax errors it may only be hidden by them.
     pub(super) fn missing(&self, at: &Range<usize>, message: impl Into<String>, help: Option<String>) {
-        if self.torn.borrow().is_empty() {
+        if !self.is_torn() {
             self.error(at, message, help);
         }
     }

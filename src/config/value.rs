@@ -64,7 +64,7 @@ impl ValueError {
 /// Text that is no duration.
 pub fn parse_duration(s: &str) -> Result<Duration, ValueError> {
     humantime::parse_duration(s)
-        .map_err(|_| ValueError::new("is no duration", "write a number and a unit, such as \"200ms\" or \"2s\""))
+        .map_err(|_| ValueError::new("is not a duration", "write a number and a unit, such as \"200ms\" or \"2s\""))
 }
 
 /// A bit rate in bit/s. Written as an integer or as `"800k"`, `"20M"`, `"1.5G"` (decimal multiples).
@@ -87,7 +87,7 @@ impl FromStr for Bitrate {
     type Err = ValueError;
 
     fn from_str(s: &str) -> Result<Self, ValueError> {
-        let fault = || ValueError::new("is no bit rate", "write bit/s as a number, or \"800k\", \"20M\", \"1.5G\"");
+        let fault = || ValueError::new("is not a bit rate", "write bit/s as a number, or \"800k\", \"20M\", \"1.5G\"");
         let (number, scale) = match s.as_bytes().last() {
             Some(b'k' | b'K') => (&s[..s.len() - 1], 1_000u128),
             Some(b'M') => (&s[..s.len() - 1], 1_000_000),
@@ -102,7 +102,7 @@ impl FromStr for Bitrate {
         let parse = |part: &str| part.parse::<u128>().map_err(|_| fault());
         let bps = parse(whole)? * scale + parse(fraction)? * scale / 10u128.pow(fraction.len() as u32);
         match u64::try_from(bps) {
-            Ok(0) => Err(ValueError::new("is no bit rate", "leave the key out for no limit")),
+            Ok(0) => Err(ValueError::new("is not a bit rate", "leave the key out for no limit")),
             Ok(bps) => Ok(Self(bps)),
             Err(_) => Err(fault()),
         }
@@ -160,7 +160,7 @@ impl FromStr for Dscp {
         };
         point.map(Self).ok_or_else(|| {
             ValueError::new(
-                "is no DSCP",
+                "is not a DSCP value",
                 "write a number from 0 to 63, or cs0 to cs7, af11 to af43, ef, va, le or default",
             )
         })
@@ -305,7 +305,7 @@ pub fn parse_network(s: &str) -> Result<(IpNet, bool), ValueError> {
     let net = match s.parse::<IpAddr>() {
         Ok(ip) => IpNet::from(ip.to_canonical()),
         Err(_) => s.parse::<IpNet>().map_err(|_| {
-            ValueError::new("is no network", "write \"203.0.113.0/24\", \"2001:db8::/48\" or one address")
+            ValueError::new("is not a network", "write \"203.0.113.0/24\", \"2001:db8::/48\" or one address")
         })?,
     };
     let mapped = match net {
@@ -366,7 +366,7 @@ impl FromStr for Interface {
         }
         let odd = |c: char| c.is_whitespace() || c.is_control() || matches!(c, '/' | ':');
         if s.is_empty() || s.len() > 15 || s == "." || s == ".." || s.contains(odd) {
-            return Err(ValueError::new("is no name of an interface", "`ip -brief link` lists them"));
+            return Err(ValueError::new("is not an interface name", "`ip -brief link` lists them"));
         }
         Ok(Self::Name(s.to_owned()))
     }
