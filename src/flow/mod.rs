@@ -281,7 +281,9 @@ impl Flow {
             FlowCommand::OpenSource { name, config, receiver, stats } => {
                 match Source::new(name, config, receiver, stats, &self.shard.reactor) {
                     Ok(source) => self.sources.push(source),
-                    Err(error) => tracing::error!(target: "mediaconnect::flow", "a source's socket can't be watched: {error}"),
+                    Err(error) => {
+                        tracing::error!(target: "mediaconnect::flow", "a source's socket can't be watched: {error}")
+                    }
                 }
             }
             FlowCommand::RetuneSource(name, config) => {

@@ -52,8 +52,7 @@ mod tests {
         let mut police = Police::new(Bitrate::from_bps(8_000_000), start);
         // Twice the rate for ten seconds: half of it passes, give or take the burst.
         let step = Duration::from_micros(500);
-        let passed: usize =
-            (0..20_000).filter(|&n| police.admit(1000, start + step * n)).count() * 1000;
+        let passed: usize = (0..20_000).filter(|&n| police.admit(1000, start + step * n)).count() * 1000;
         let burst = 8_000_000 / 8 / 4;
         assert!((10_000_000..=10_000_000 + burst).contains(&passed), "{passed}");
         // At the rate nothing is dropped.

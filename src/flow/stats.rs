@@ -83,7 +83,19 @@ pub enum Invalid {
 
 impl Invalid {
     /// All of them, in the order of their numbers.
-    pub const ALL: [Self; 11] = [Self::RtpOnUdp, Self::TsOnRtp, Self::RtpNotTs, Self::PayloadType, Self::Rtcp, Self::Ts204, Self::CutTs, Self::Empty, Self::NotTs, Self::StrayRtp, Self::Truncated];
+    pub const ALL: [Self; 11] = [
+        Self::RtpOnUdp,
+        Self::TsOnRtp,
+        Self::RtpNotTs,
+        Self::PayloadType,
+        Self::Rtcp,
+        Self::Ts204,
+        Self::CutTs,
+        Self::Empty,
+        Self::NotTs,
+        Self::StrayRtp,
+        Self::Truncated,
+    ];
 
     /// The name in status.
     pub const fn name(self) -> &'static str {

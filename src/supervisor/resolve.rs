@@ -130,9 +130,7 @@ impl Names {
 }
 
 fn interface(wanted: Option<&Interface>, links: &Links) -> Result<Option<InterfaceRef>, Unresolved> {
-    wanted
-        .map(|w| links.find(w).ok_or_else(|| Unresolved::Interface(w.to_string())))
-        .transpose()
+    wanted.map(|w| links.find(w).ok_or_else(|| Unresolved::Interface(w.to_string()))).transpose()
 }
 
 /// What to open for a source.
@@ -155,7 +153,12 @@ pub(super) fn source(plan: &SourcePlan, flow: &FlowPlan, links: &Links) -> Resul
 }
 
 /// What to send with for an output.
-pub(super) fn output(plan: &OutputPlan, links: &Links, names: &Names, now: Instant) -> Result<OutputConfig, Unresolved> {
+pub(super) fn output(
+    plan: &OutputPlan,
+    links: &Links,
+    names: &Names,
+    now: Instant,
+) -> Result<OutputConfig, Unresolved> {
     let ip = match &plan.destination.host {
         Host::Address(ip) => *ip,
         Host::Name(name) => names.address(name, now)?,

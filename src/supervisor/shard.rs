@@ -104,11 +104,7 @@ impl Shard {
     }
 }
 
-async fn serve(
-    mut inbox: mpsc::UnboundedReceiver<Order>,
-    pulse: Arc<AtomicU64>,
-    ended: mpsc::UnboundedSender<Ended>,
-) {
+async fn serve(mut inbox: mpsc::UnboundedReceiver<Order>, pulse: Arc<AtomicU64>, ended: mpsc::UnboundedSender<Ended>) {
     let context = match ShardContext::new() {
         Ok(context) => Rc::new(context),
         Err(error) => {
