@@ -1,0 +1,272 @@
+//! The real daemon in a directory of its own, and what an operator does with it.
+
+use std::fs::{self, File};
+use std::io::{Read, Write};
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+use super::netns::Namespace;
+use super::{PATIENCE, wait_for};
+
+/// Settings of every test: nothing listens on TCP.
+const SETTINGS: &str = "[http]\nlisten = []\n";
+
+/// A running daemon. It is killed when dropped, and its log is shown if the test failed.
+pub struct Daemon {
+    root: TempDir,
+    child: Child,
+}
+
+/// A daemon to be started.
+pub struct Setup<'a> {
+    root: TempDir,
+    namespace: Option<&'a Namespace>,
+}
+
+impl<'a> Setup<'a> {
+    /// Without flows.
+    pub fn new() -> Self {
+        let root = TempDir::with_prefix("mediaconnect-test-").expect("a temporary directory");
+        fs::create_dir_all(root.path().join("etc/flows.d")).expect("flows.d");
+        fs::write(root.path().join("etc/mediaconnect.toml"), SETTINGS).expect("mediaconnect.toml");
+        Self { root, namespace: None }
+    }
+
+    /// With one flow more.
+    pub fn flow(self, name: &str, text: &str) -> Self {
+        write_atomically(&self.root.path().join("etc/flows.d").join(format!("{name}.toml")), text);
+        self
+    }
+
+    /// With these lines at the end of `mediaconnect.toml`.
+    pub fn settings(self, text: &str) -> Self {
+        fs::write(self.root.path().join("etc/mediaconnect.toml"), format!("{SETTINGS}{text}")).expect("settings");
+        self
+    }
+
+    /// In another network.
+    pub fn in_namespace(self, namespace: &'a Namespace) -> Self {
+        Self { namespace: Some(namespace), ..self }
+    }
+
+    /// Start it, and wait until it is ready.
+    #[track_caller]
+    pub fn start(self) -> Daemon {
+        let mut daemon = Daemon { child: spawn(self.root.path(), self.namespace), root: self.root };
+        daemon.wait_until_ready();
+        daemon
+    }
+}
+
+fn spawn(root: &Path, namespace: Option<&Namespace>) -> Child {
+    let log = File::options().create(true).append(true).open(root.join("stderr")).expect("a file for stderr");
+    let program = env!("CARGO_BIN_EXE_mediaconnectd");
+    let mut command = namespace.map_or_else(|| Command::new(program), |namespace| namespace.command(program));
+    command
+        .args(places(root))
+        .arg("--log-dir")
+        .arg(root.join("log"))
+        .arg("--foreground")
+        .env_remove("NOTIFY_SOCKET")
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(log);
+    command.spawn().expect("mediaconnectd starts")
+}
+
+/// The options that move all places under one root.
+fn places(root: &Path) -> [PathBuf; 6] {
+    ["--config".into(), root.join("etc"), "--runtime".into(), root.join("run"), "--state".into(), root.join("state")]
+}
+
+impl Daemon {
+    /// One flow, named `flow`.
+    #[track_caller]
+    pub fn with_flow(text: &str) -> Self {
+        Setup::new().flow("flow", text).start()
+    }
+
+    /// The process.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Everything of this daemon lies below it: `etc`, `run`, `state`, `log`.
+    pub fn root(&self) -> &Path {
+        self.root.path()
+    }
+
+    /// The file of a flow.
+    pub fn flow_path(&self, name: &str) -> PathBuf {
+        self.root().join("etc/flows.d").join(format!("{name}.toml"))
+    }
+
+    /// Create or replace a flow's file, by an atomic rename.
+    pub fn write_flow(&self, name: &str, text: &str) {
+        write_atomically(&self.flow_path(name), text);
+    }
+
+    /// Delete a flow's file.
+    pub fn remove_flow(&self, name: &str) {
+        fs::remove_file(self.flow_path(name)).expect("the flow has a file");
+    }
+
+    /// What it has written on standard error.
+    pub fn log(&self) -> String {
+        fs::read_to_string(self.root().join("stderr")).unwrap_or_default()
+    }
+
+    /// Run `mediaconnectctl`.
+    pub fn ctl(&self, arguments: &[&str]) -> Output {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_mediaconnectctl"));
+        command.args(places(self.root())).args(arguments).stdin(Stdio::null());
+        command.output().expect("mediaconnectctl starts")
+    }
+
+    /// Run `mediaconnectctl`, which must exit 0; its standard output.
+    #[track_caller]
+    pub fn ctl_ok(&self, arguments: &[&str]) -> String {
+        let output = self.ctl(arguments);
+        let [out, err] = [&output.stdout, &output.stderr].map(|text| String::from_utf8_lossy(text).into_owned());
+        assert!(output.status.success(), "mediaconnectctl {arguments:?}: {}\n{out}{err}", output.status);
+        out
+    }
+
+    /// Ask the control socket; status code and body.
+    ///
+    /// # Errors
+    /// Nobody listens.
+    pub fn ask(&self, method: &str, path: &str) -> std::io::Result<(u16, String)> {
+        let mut stream = UnixStream::connect(self.root().join("run/control.sock"))?;
+        stream.set_read_timeout(Some(PATIENCE))?;
+        write!(
+            stream,
+            "{method} {path} HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+        )?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer)?;
+        let (head, body) = answer.split_once("\r\n\r\n").unwrap_or((&answer, ""));
+        let code = head.split(' ').nth(1).and_then(|code| code.parse().ok()).unwrap_or(0);
+        let chunked = head.to_ascii_lowercase().contains("transfer-encoding: chunked");
+        Ok((code, if chunked { unchunk(body) } else { body.to_owned() }))
+    }
+
+    /// The JSON behind a path.
+    #[track_caller]
+    pub fn json(&self, path: &str) -> Value {
+        let (code, body) = self.ask("GET", path).expect("the control socket answers");
+        assert_eq!(code, 200, "GET {path}: {body}");
+        serde_json::from_str(&body).expect("JSON")
+    }
+
+    /// `/v1/status`.
+    #[track_caller]
+    pub fn status(&self) -> Value {
+        self.json("/v1/status")
+    }
+
+    /// `/v1/flows/NAME`.
+    #[track_caller]
+    pub fn flow(&self, name: &str) -> Value {
+        self.json(&format!("/v1/flows/{name}"))
+    }
+
+    /// Wait until a flow's document is as it should be, and give it.
+    #[track_caller]
+    pub fn wait_for_flow(&self, name: &str, what: &str, mut ready: impl FnMut(&Value) -> bool) -> Value {
+        let start = Instant::now();
+        loop {
+            let flow = self.flow(name);
+            if ready(&flow) {
+                return flow;
+            }
+            assert!(start.elapsed() < PATIENCE, "waited {PATIENCE:?} in vain: {what}; instead: {flow:#}");
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+
+    /// Wait until a flow has a condition of this code, and give the condition.
+    #[track_caller]
+    pub fn wait_for_condition(&self, name: &str, code: &str) -> Value {
+        let flow = self.wait_for_flow(name, code, |flow| condition(flow, code).is_some());
+        condition(&flow, code).cloned().unwrap_or_default()
+    }
+
+    /// Whether the process still runs.
+    pub fn is_alive(&mut self) -> bool {
+        matches!(self.child.try_wait(), Ok(None))
+    }
+
+    /// Send it a signal.
+    pub fn signal(&self, signal: nix::sys::signal::Signal) {
+        let pid = nix::unistd::Pid::from_raw(self.child.id().cast_signed());
+        nix::sys::signal::kill(pid, signal).expect("the daemon runs");
+    }
+
+    /// Wait until it ends by itself; whether with exit code 0.
+    #[track_caller]
+    pub fn wait_for_end(&mut self) -> bool {
+        wait_for("the daemon ends", || self.child.try_wait().ok().flatten()).success()
+    }
+
+    /// Kill it (SIGKILL), and start it again on the same files. Returns when it is ready.
+    #[track_caller]
+    pub fn kill_and_restart(&mut self) {
+        self.child.kill().expect("the daemon runs");
+        self.child.wait().expect("the daemon ends");
+        self.child = spawn(self.root.path(), None);
+        self.wait_until_ready();
+    }
+
+    #[track_caller]
+    fn wait_until_ready(&mut self) {
+        wait_for("the daemon is ready", || {
+            let ended = self.child.try_wait().expect("the daemon's state");
+            assert!(ended.is_none(), "the daemon ended while starting: {ended:?}");
+            matches!(self.ask("GET", "/readyz"), Ok((200, _))).then_some(())
+        });
+        wait_for("no flow is starting", || (self.status()["flows"]["starting"] == 0).then_some(()));
+    }
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        let killed = self.child.kill().and_then(|()| self.child.wait());
+        if std::thread::panicking() {
+            eprintln!("--- the daemon's log (ended: {killed:?})\n{}---", self.log());
+        }
+    }
+}
+
+/// A flow's condition of a code.
+pub fn condition<'a>(flow: &'a Value, code: &str) -> Option<&'a Value> {
+    flow["conditions"].as_array()?.iter().find(|condition| condition["code"] == code)
+}
+
+/// A counter in a document, by its path: `"sources/main/packets-lost"`.
+#[track_caller]
+pub fn count(flow: &Value, path: &str) -> u64 {
+    let value = flow.pointer(&format!("/{path}")).and_then(Value::as_u64);
+    value.unwrap_or_else(|| panic!("no counter {path} in {flow:#}"))
+}
+
+fn write_atomically(path: &Path, text: &str) {
+    let new = path.with_extension("new");
+    fs::write(&new, text).and_then(|()| fs::rename(&new, path)).expect("a file is written");
+}
+
+fn unchunk(mut body: &str) -> String {
+    let mut whole = String::new();
+    while let Some((size, rest)) = body.split_once("\r\n") {
+        let size = usize::from_str_radix(size.trim(), 16).unwrap_or(0);
+        let Some(chunk) = rest.get(..size).filter(|chunk| !chunk.is_empty()) else { break };
+        whole.push_str(chunk);
+        body = rest.get(size + 2..).unwrap_or("");
+    }
+    whole
+}

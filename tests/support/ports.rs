@@ -1,0 +1,36 @@
+//! Free ports, also between tests of several processes at once.
+
+use std::fs::{self, File};
+use std::net::{Ipv4Addr, UdpSocket};
+use std::sync::Mutex;
+
+/// Below the ephemeral range, so that no socket of the system's choice takes one away.
+const RANGE: std::ops::Range<u16> = 20_000..32_000;
+/// Ports of one reservation: room for an RTP port and what belongs to it.
+const BLOCK: u16 = 10;
+
+/// Locks are held until the process ends.
+static HELD: Mutex<Vec<File>> = Mutex::new(Vec::new());
+
+/// An even port that no other test has, together with the nine that follow it.
+pub fn free_port() -> u16 {
+    let dir = std::env::temp_dir().join(format!("mediaconnect-test-ports-{}", nix::unistd::getuid()));
+    fs::create_dir_all(&dir).expect("a directory for port locks");
+    let blocks = (RANGE.end - RANGE.start) / BLOCK;
+    // Where the search begins is no secret and need not be random: it only keeps processes apart.
+    let first = (std::process::id() * 37 % u32::from(blocks)) as u16;
+    for n in 0..blocks {
+        let port = RANGE.start + (first + n) % blocks * BLOCK;
+        let lock = File::create(dir.join(port.to_string())).expect("a port's lock file");
+        if lock.try_lock().is_err() || !(port..port + BLOCK).all(is_free) {
+            continue;
+        }
+        HELD.lock().expect("no test panics in here").push(lock);
+        return port;
+    }
+    panic!("no free port in {RANGE:?}: is another test run hanging?");
+}
+
+fn is_free(port: u16) -> bool {
+    UdpSocket::bind((Ipv4Addr::UNSPECIFIED, port)).is_ok()
+}
