@@ -8,7 +8,7 @@ use std::process::Command;
 use clap::CommandFactory;
 use mediaconnect::cli::args::Cli;
 use mediaconnect::config::diagnostic::Diagnostic;
-use mediaconnect::config::{Context, load};
+use mediaconnect::config::{Context, load, schema};
 
 const PAGES: &[&str] = &["mediaconnectctl.1", "mediaconnectd.8", "mediaconnect.toml.5", "mediaconnect-flow.5"];
 
@@ -88,4 +88,32 @@ fn the_example_settings_are_valid() {
     assert_eq!(settings.len(), 1);
     let faults = diagnostics(&[("mediaconnect.toml", &settings[0])]);
     assert!(faults.is_empty(), "{faults:?}");
+}
+
+/// The names of all properties in a JSON Schema, at every depth.
+fn keys(schema: &serde_json::Value, found: &mut std::collections::BTreeSet<String>) {
+    if let Some(properties) = schema["properties"].as_object() {
+        found.extend(properties.keys().cloned());
+    }
+    let children = schema.as_object().map(|o| o.values().collect::<Vec<_>>());
+    for child in children.or_else(|| schema.as_array().map(|a| a.iter().collect())).unwrap_or_default() {
+        keys(child, found);
+    }
+}
+
+#[test]
+fn every_key_is_in_the_manual() {
+    for (name, schema) in [("mediaconnect-flow.5", schema::flow()), ("mediaconnect.toml.5", schema::daemon())] {
+        let page = page(name);
+        let mut found = std::collections::BTreeSet::new();
+        keys(&schema, &mut found);
+        assert!(found.contains("interface"), "{found:?}");
+        for key in found {
+            let named = page.lines().any(|line| {
+                let item = line.strip_prefix(".It Cm ").is_some_and(|l| l.split(" , ").any(|k| k == key));
+                item || line.starts_with(&format!(".Ss [{key}")) || line.starts_with(&format!(".Ss [log.{key}]"))
+            });
+            assert!(named, "{name}: {key}");
+        }
+    }
 }
