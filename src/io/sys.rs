@@ -34,7 +34,7 @@ const CHUNK_BYTES: usize = 65_536;
 /// Chunks kept from one session to the next.
 const CHUNKS_KEPT: usize = 16;
 /// Most messages in one system call.
-const SEND_BATCH: usize = 64;
+pub(super) const SEND_BATCH: usize = 64;
 
 /// Buffers and headers of one recvmmsg. They stay where they are on the heap for the ring's life.
 pub(super) struct ReceiveRing {

@@ -27,7 +27,11 @@ impl Supervisor {
 
     async fn obey(&mut self, command: Command, actor: &Actor) -> Result<Outcome, Refusal> {
         match command {
-            Command::Reload => Ok(self.reload().await),
+            Command::Reload => {
+                let mut outcome = self.reload().await;
+                self.take_in_busy_files(&mut outcome).await;
+                Ok(outcome)
+            }
             Command::Plan => Ok(apply::prepare(&self.state.borrow(), &mut self.watch).outcome()),
             Command::Start(flow) => self.set_flow(flow, Some(true), actor).await,
             Command::Stop(flow) => self.set_flow(flow, Some(false), actor).await,

@@ -4,7 +4,7 @@ use std::os::fd::AsFd;
 
 use super::target::{SendError, Target};
 use crate::io::open::Sender;
-use crate::io::sys::{Gatherer, Lent, Pieces, Wire};
+use crate::io::sys::{Gatherer, Lent, Pieces, SEND_BATCH, Wire};
 
 /// Most bytes of a train. With IP and UDP headers it must stay below 64 KiB.
 const TRAIN_BYTES: usize = 65_000;
@@ -323,7 +323,14 @@ fn attempt(
     let mut tries = 0;
     loop {
         let errno = match lent.send(sender.as_fd(), wires) {
-            Ok(sent) => return Ok(sent),
+            Ok(sent) => {
+                // The kernel stopped at a message that failed and keeps its errno to itself. If that came from the error
+                // queue, this is the only time it shows.
+                if sent < wires.len().min(SEND_BATCH) {
+                    sender.drain_errors(|destination, error| report(Report::Unreachable { destination, error }));
+                }
+                return Ok(sent);
+            }
             Err(e) => e.raw_os_error().unwrap_or(libc::EIO),
         };
         // No ICMP message is turned into one of these.
