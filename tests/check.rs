@@ -8,6 +8,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use mediaconnect::config::{Context, load};
 
@@ -64,4 +65,97 @@ fn every_bad_file_gets_exactly_its_diagnostics() {
         }
     }
     assert!(wrong.is_empty(), "not as expected:\n{wrong}");
+}
+
+/// `mediaconnectctl` with `--config DIR` and these arguments: exit code and standard output.
+fn ctl(dir: &Path, args: &[&str]) -> (i32, String) {
+    let ctl = Command::new(env!("CARGO_BIN_EXE_mediaconnectctl")).arg("--config").arg(dir).args(args).output().unwrap();
+    (ctl.status.code().unwrap(), String::from_utf8(ctl.stdout).unwrap())
+}
+
+fn site(flow: &str) -> tempfile::TempDir {
+    let temp = tempfile::tempdir().unwrap();
+    lay_out(&table().join(flow), temp.path());
+    temp
+}
+
+#[test]
+fn check_says_what_is_wrong_and_where_and_exits_with_1() {
+    let temp = site("key-unknown.toml");
+    let (code, said) = ctl(temp.path(), &["check"]);
+    let file = temp.path().join("flows.d/key-unknown.toml");
+    assert_eq!(code, 1);
+    let first = format!("{}:1:1: error: unknown key `descripton`; did you mean `description`?\n", file.display());
+    assert!(said.starts_with(&first), "{said}");
+    assert!(said.ends_with("\n3 errors\n"), "{said}");
+}
+
+#[test]
+fn check_of_valid_files_exits_with_0() {
+    let temp = site("valid-full.toml");
+    assert_eq!(ctl(temp.path(), &["check"]), (0, "1 flow valid\n".into()));
+    assert_eq!(ctl(temp.path(), &["check", "valid-full.toml"]).0, 0);
+}
+
+#[test]
+fn check_exits_with_2_when_it_is_called_wrongly() {
+    let temp = site("valid-full.toml");
+    for args in [&["check", "--no-such-option"][..], &["check", "nowhere.toml"], &["check", "--overlay", "x"]] {
+        assert_eq!(ctl(temp.path(), args), (2, String::new()), "{args:?}");
+    }
+}
+
+#[test]
+fn check_speaks_json() {
+    let temp = site("key-unknown.toml");
+    let (code, said) = ctl(temp.path(), &["check", "--json"]);
+    let said: serde_json::Value = serde_json::from_str(&said).unwrap();
+    assert_eq!((code, &said["valid"]), (1, &false.into()));
+    let first = &said["diagnostics"][0];
+    assert_eq!(first["severity"], "error");
+    assert_eq!((&first["line"], &first["column"]), (&1.into(), &1.into()));
+    assert_eq!(first["flow"], "key-unknown");
+    assert_eq!(first["message"], "unknown key `descripton`");
+    assert_eq!(first["help"], "did you mean `description`?");
+}
+
+#[test]
+fn an_overlay_is_checked_against_the_rest() {
+    let temp = site("dir-families-apart");
+    let candidate = temp.path().join("candidate");
+    fs::copy(temp.path().join("flows.d/a.toml"), &candidate).unwrap();
+    let overlay = |name: &str| ctl(temp.path(), &["check", "--overlay", &format!("{name}={}", candidate.display())]).0;
+    assert_eq!((overlay("a"), overlay("new")), (0, 1));
+}
+
+#[test]
+fn the_schemas_are_json() {
+    let temp = site("valid-full.toml");
+    for (args, key) in
+        [(&["schema"][..], "sources"), (&["schema", "flow"], "outputs"), (&["schema", "daemon"], "networks")]
+    {
+        let (code, said) = ctl(temp.path(), args);
+        let schema: serde_json::Value = serde_json::from_str(&said).unwrap();
+        assert_eq!((code, &schema["$schema"]), (0, &"https://json-schema.org/draft/2020-12/schema".into()));
+        assert!(schema["properties"][key].is_object());
+    }
+}
+
+/// `etc/` holds the commented files that the package installs.
+#[test]
+fn every_shipped_example_is_valid() {
+    let etc = Path::new(env!("CARGO_MANIFEST_DIR")).join("etc");
+    let temp = tempfile::tempdir().unwrap();
+    fs::create_dir(temp.path().join("flows.d")).unwrap();
+    if etc.join("mediaconnect.toml").exists() {
+        fs::copy(etc.join("mediaconnect.toml"), temp.path().join("mediaconnect.toml")).unwrap();
+    }
+    for example in fs::read_dir(etc.join("flows.d")).into_iter().flatten() {
+        let example = example.unwrap();
+        let name = example.file_name().into_string().unwrap();
+        let name = name.strip_suffix(".example").unwrap_or(&name).to_owned();
+        fs::copy(example.path(), temp.path().join("flows.d").join(name)).unwrap();
+    }
+    let loaded = load(temp.path(), &Context::default());
+    assert_eq!(loaded.diagnostics, []);
 }

@@ -46,7 +46,9 @@ fn parse_overlay(text: &str) -> Result<Overlay, String> {
     let path =
         if name.parse::<FlowName>().is_ok() { Path::new("flows.d").join(format!("{name}.toml")) } else { name.into() };
     if !is_config_path(&path) {
-        return Err(format!("{name:?} is neither a flow's name nor mediaconnect.toml or flows.d/NAME.toml"));
+        return Err(format!(
+            "{name:?} is neither a flow's name nor mediaconnect.toml, flows.d/NAME.toml or subscribers.d/NAME.toml"
+        ));
     }
     if file.is_empty() {
         return Err("write NAME=FILE".into());
@@ -54,12 +56,17 @@ fn parse_overlay(text: &str) -> Result<Overlay, String> {
     Ok(Overlay { path, file: file.into() })
 }
 
-/// `mediaconnect.toml`, or `flows.d/NAME.toml` with a valid name.
+/// `mediaconnect.toml`, or a file of `flows.d` or `subscribers.d` with a valid name.
 fn is_config_path(path: &Path) -> bool {
-    path == Path::new("mediaconnect.toml") || (path.parent() == Some(Path::new("flows.d")) && flow_of(path).is_some())
+    let folder = path.parent().filter(|p| *p == Path::new("flows.d") || *p == Path::new("subscribers.d"));
+    path == Path::new("mediaconnect.toml") || folder.is_some() && name_of(path).is_some()
 }
 
 fn flow_of(path: &Path) -> Option<FlowName> {
+    name_of(path).filter(|_| path.starts_with("flows.d"))
+}
+
+fn name_of(path: &Path) -> Option<FlowName> {
     path.file_name()?.to_str()?.strip_suffix(".toml")?.parse().ok()
 }
 
@@ -146,9 +153,13 @@ fn place_under(dir: &Path, file: &Path) -> Option<PathBuf> {
     let name = Path::new(file.file_name()?);
     let parent = file.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let is_in = |place: &Path| parent.canonicalize().ok().zip(place.canonicalize().ok()).is_some_and(|(a, b)| a == b);
-    let path = if name == Path::new("mediaconnect.toml") { name.to_owned() } else { Path::new("flows.d").join(name) };
-    // A badly named file of flows.d keeps its place, so that its name is what is reported.
-    (is_config_path(&path) || is_in(&dir.join("flows.d"))).then_some(path)
+    if name == Path::new("mediaconnect.toml") {
+        return Some(name.to_owned());
+    }
+    // A badly named file of these folders keeps its place, so that its name is what is reported.
+    let folder = ["flows.d", "subscribers.d"].into_iter().find(|folder| is_in(&dir.join(folder)));
+    let path = Path::new(folder.unwrap_or("flows.d")).join(name);
+    (folder.is_some() || is_config_path(&path)).then_some(path)
 }
 
 fn judge_alone(file: &Path, daemon: &crate::config::plan::DaemonPlan) -> (bool, Vec<Diagnostic>) {

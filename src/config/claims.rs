@@ -61,12 +61,11 @@ fn loops(ip: IpAddr, out: Option<&Interface>, bound: Option<IpAddr>, interface: 
 impl Claim {
     /// Why `self` cannot be met beside `other`: the message, and the way out.
     fn against(&self, other: &Self) -> Option<(String, &'static str)> {
-        let owner = if self.flow == other.flow {
-            format!("{} of this flow ({})", other.part, other.written)
-        } else {
-            format!("{} of flow \"{}\" ({})", other.part, other.flow, other.written)
+        let owner = || {
+            let flow = if self.flow == other.flow { "this flow".into() } else { format!("flow \"{}\"", other.flow) };
+            format!("{} of {flow} ({})", other.part, other.written)
         };
-        let taken = || (format!("port {} is already taken by {owner}", self.port), "give one of them another port");
+        let taken = || (format!("port {} is already taken by {}", self.port, owner()), "give one of them another port");
         let another = "an output must not feed a source of the same appliance: change one of them";
         match (&self.what, &other.what) {
             (
@@ -83,18 +82,18 @@ impl Claim {
                 if apart && !senders.iter().any(|s| other_senders.contains(s)) {
                     return None;
                 }
-                let message = format!("{} is already received by {owner}", SocketAddr::new(group, self.port));
+                let message = format!("{} is already received by {}", SocketAddr::new(group, self.port), owner());
                 Some((message, "one flow can feed many outputs: add yours to that flow"))
             }
             (Use::SendTo { ip, interface }, Use::Receive { ip: bound, interface: on, .. })
                 if loops(*ip, interface.as_ref(), *bound, on.as_ref()) =>
             {
-                Some((format!("loop: {owner} receives here"), another))
+                Some((format!("loop: {} receives here", owner()), another))
             }
             (Use::Receive { ip: bound, interface: on, .. }, Use::SendTo { ip, interface })
                 if loops(*ip, interface.as_ref(), *bound, on.as_ref()) =>
             {
-                Some((format!("loop: {owner} sends here"), another))
+                Some((format!("loop: {} sends here", owner()), another))
             }
             (Use::SendFrom, Use::Receive { .. }) | (Use::Receive { .. }, Use::SendFrom) => Some(taken()),
             (Use::SendFrom, Use::SendFrom) if self.flow != other.flow => Some(taken()),
@@ -189,18 +188,24 @@ pub(super) fn within(contender: &Contender<'_>, plan: &FlowPlan) -> Vec<Diagnost
 /// The claims that are granted.
 #[derive(Debug, Default)]
 struct Board {
-    by_port: BTreeMap<u16, Vec<Claim>>,
+    /// Ports of this machine.
+    taken: BTreeMap<u16, Vec<Claim>>,
+    /// Ports of receivers. Many outputs send to the same one, and none of them minds another.
+    fed: BTreeMap<u16, Vec<Claim>>,
     /// Destinations, by protocol: who sends there.
     sent_to: BTreeMap<(&'static str, Destination), String>,
 }
 
 impl Board {
     fn fault(&self, claim: &Claim) -> Option<(String, &'static str)> {
-        self.by_port.get(&claim.port)?.iter().find_map(|granted| claim.against(granted))
+        let taken = self.taken.get(&claim.port).into_iter().flatten();
+        let fed = self.fed.get(&claim.port).filter(|_| !matches!(claim.what, Use::SendTo { .. })).into_iter().flatten();
+        taken.chain(fed).find_map(|granted| claim.against(granted))
     }
 
     fn take(&mut self, claim: Claim) {
-        self.by_port.entry(claim.port).or_default().push(claim);
+        let ports = if matches!(claim.what, Use::SendTo { .. }) { &mut self.fed } else { &mut self.taken };
+        ports.entry(claim.port).or_default().push(claim);
     }
 
     /// Note where the flow sends to, and warn where another does already.

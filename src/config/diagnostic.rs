@@ -86,3 +86,34 @@ pub(super) fn printable(text: &str) -> String {
         out
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn fault(line: usize, column: usize) -> Diagnostic {
+        Diagnostic {
+            severity: Level::Error,
+            file: "flows.d/a\u{1b}.toml".into(),
+            line,
+            column,
+            flow: None,
+            message: "wrong".into(),
+            help: Some("do it right".into()),
+        }
+    }
+
+    #[test]
+    fn a_fault_is_one_line() {
+        assert_eq!(fault(3, 8).line(), "flows.d/a\\u{1b}.toml:3:8: error: wrong; do it right");
+        assert_eq!(fault(0, 0).line(), "flows.d/a\\u{1b}.toml: error: wrong; do it right");
+    }
+
+    #[test]
+    fn the_caret_stands_below_the_character() {
+        let text = "\u{feff}a = 1\r\n\tüb = \"\u{1b}\"\r\n";
+        assert_eq!(fault(2, 3).snippet(text), "  |\n2 | \tüb = \"\u{fffd}\"\n  | \t ^\n");
+        assert_eq!(fault(9, 1).snippet(text), "");
+        assert_eq!(fault(0, 0).snippet(text), "");
+    }
+}

@@ -1,7 +1,7 @@
 //! A configuration directory to plans: which files count, and what becomes of each.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::io;
 use std::path::{Path, PathBuf, absolute};
 
@@ -174,16 +174,22 @@ impl Found {
                 false
             }
         };
-        let overlay = |path: &Path| {
-            let is_it = |given: &Path| dir.join(given) == path || absolute(given).ok() == absolute(path).ok();
-            context.overlays.iter().find(|(given, _)| is_it(given)).map(|(_, content)| content.clone())
-        };
+        // Given from the directory on, or like any other path.
+        let places = |given: &Path| [dir.join(given), given.to_owned()].into_iter().filter_map(|p| absolute(p).ok());
+        let overlays: BTreeMap<_, _> =
+            context.overlays.iter().flat_map(|(given, file)| places(given).map(move |place| (place, file))).collect();
+        let busy: BTreeSet<_> = context.busy.iter().flat_map(|given| places(given)).collect();
         let entry = |path: PathBuf| {
-            let is_it = |given: &Path| dir.join(given) == path || absolute(given).ok() == absolute(&path).ok();
-            match overlay(&path) {
-                Some(file) => Entry { file, busy: false, overlay: true },
-                None => Entry { busy: context.busy.iter().any(|given| is_it(given)), file: path, overlay: false },
+            let place = absolute(&path).unwrap_or_else(|_| path.clone());
+            match overlays.get(&place) {
+                Some(file) => Entry { file: (*file).clone(), busy: false, overlay: true },
+                None => Entry { busy: busy.contains(&place), file: path, overlay: false },
             }
+        };
+        let overlaid = |folder: &Path| -> BTreeSet<OsString> {
+            let folder = absolute(folder).ok();
+            let inside = overlays.keys().filter(|place| place.parent() == folder.as_deref());
+            inside.filter_map(|place| place.file_name()).map(OsStr::to_owned).collect()
         };
         let flows_dir = dir.join("flows.d");
         let (mut names, complete) = match listing(&flows_dir) {
@@ -202,33 +208,29 @@ impl Found {
                 (BTreeSet::new(), false)
             }
         };
-        for given in context.overlays.keys() {
-            let path = dir.join(given);
-            let inside = path.parent() == Some(&flows_dir)
-                || path.parent().and_then(|p| absolute(p).ok()) == absolute(&flows_dir).ok();
-            names.extend(path.file_name().filter(|_| inside).map(OsStr::to_owned));
-        }
+        names.extend(overlaid(&flows_dir));
         let mut flows = BTreeMap::new();
         for file_name in names {
-            let path = flows_dir.join(&file_name);
+            let entry = entry(flows_dir.join(&file_name));
             match flow_name(&file_name) {
-                Some(Ok(name)) => _ = flows.insert(name, entry(path)),
-                Some(Err(why)) => report.push(whole_file(&path, Level::Error, None, why, "rename the file")),
+                Some(Ok(name)) => _ = flows.insert(name, entry),
+                Some(Err(why)) => report.push(whole_file(&entry.file, Level::Error, None, why, "rename the file")),
                 None => {}
             }
         }
-        for file_name in listing(&dir.join("subscribers.d")).unwrap_or_default() {
-            if is_toml(&file_name) {
-                let message = "`subscribers.d` is not available in this version".to_owned();
-                let path = dir.join("subscribers.d").join(&file_name);
-                report.push(whole_file(&path, Level::Error, None, message, "remove the file"));
-            }
+        let subscribers_dir = dir.join("subscribers.d");
+        let mut subscribers = listing(&subscribers_dir).unwrap_or_default();
+        subscribers.extend(overlaid(&subscribers_dir));
+        for file_name in subscribers.iter().filter(|name| is_toml(name)) {
+            let message = "`subscribers.d` is not available in this version".to_owned();
+            let file = entry(subscribers_dir.join(file_name)).file;
+            report.push(whole_file(&file, Level::Error, None, message, "remove the file"));
         }
         Self { daemon: entry(dir.join("mediaconnect.toml")), flows, complete, readable }
     }
 }
 
-fn listing(dir: &Path) -> io::Result<BTreeSet<std::ffi::OsString>> {
+fn listing(dir: &Path) -> io::Result<BTreeSet<OsString>> {
     std::fs::read_dir(dir)?.map(|entry| Ok(entry?.file_name())).collect()
 }
 

@@ -425,3 +425,21 @@ fn distance(a: &str, b: &str) -> usize {
     }
     rows[a.len()][b.len()]
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_slip_finds_its_word() {
+        let of = |word| nearest(word, ["latency", "bind", "ttl", "srt-listener"].into_iter());
+        assert_eq!(of("latncy"), Some("latency"));
+        assert_eq!(of("Latecny"), Some("latency"));
+        assert_eq!(of("srt_listener"), Some("srt-listener"));
+        assert_eq!(of("tll"), Some("ttl"));
+        assert_eq!(of("bnid"), Some("bind"));
+        assert_eq!(of("delay"), None);
+        assert_eq!(of(""), None);
+        assert_eq!(of(&"x".repeat(10_000)), None);
+    }
+}

@@ -380,3 +380,6 @@ impl fmt::Display for Interface {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,1 +1,263 @@
+use std::net::IpAddr;
+use std::time::Duration;
 
+use proptest::prelude::*;
+
+use super::*;
+use crate::config::value::{Bind, Bitrate, Dscp, FlowName, Gather};
+
+fn flow() -> FlowPlan {
+    let text = "[sources.in]\nprotocol = \"rtp\"\nbind = \"127.0.0.1:5000\"\n\n[outputs.one]\nprotocol = \"udp\"\ndestination = \"198.51.100.7:5000\"\n\n[outputs.two]\nprotocol = \"rtp\"\ndestination = \"198.51.100.7:5002\"\n";
+    let name: FlowName = "news".parse().unwrap();
+    let (plan, _) = crate::config::parse_flow(&name, "news.toml".as_ref(), text.as_bytes(), &DaemonPlan::default());
+    plan.unwrap()
+}
+
+fn source(plan: &mut FlowPlan) -> &mut SourcePlan {
+    plan.sources.get_mut("in").unwrap()
+}
+
+fn output<'p>(plan: &'p mut FlowPlan, name: &str) -> &'p mut OutputPlan {
+    plan.outputs.get_mut(name).unwrap()
+}
+
+/// `change: source in reopen [bind]; output two in-place [ttl dscp]`
+fn told(change: Option<Change>) -> String {
+    let word = |value: serde_json::Value| value.as_str().unwrap_or_default().to_owned();
+    let Some(change) = change else { return "nothing".into() };
+    let touches: Vec<_> = change
+        .touches
+        .iter()
+        .map(|t| {
+            let (kind, effect) = (serde_json::to_value(t.kind).unwrap(), serde_json::to_value(t.effect).unwrap());
+            format!("{} {} {} [{}]", word(kind), t.name, word(effect), t.because.join(" "))
+        })
+        .collect();
+    format!("{}: {}", word(serde_json::to_value(change.action).unwrap()), touches.join("; "))
+}
+
+fn after(edit: impl Fn(&mut FlowPlan)) -> String {
+    let mut new = flow();
+    edit(&mut new);
+    told(diff_flow(Some(&flow()), Some(&new)))
+}
+
+#[test]
+fn a_flow_starts_and_stops_with_its_enabled_parts() {
+    let mut plan = flow();
+    output(&mut plan, "two").enabled = false;
+    assert_eq!(told(diff_flow(None, Some(&plan))), "start: source in open []; output one open []");
+    assert_eq!(told(diff_flow(Some(&plan), None)), "stop: source in close []; output one close []");
+    let mut off = plan.clone();
+    off.enabled = false;
+    assert_eq!(told(diff_flow(None, Some(&off))), "start: ");
+    assert_eq!(told(diff_flow(Some(&off), None)), "stop: ");
+    assert_eq!(told(diff_flow(Some(&off), Some(&plan))), "start: source in open [enabled]; output one open [enabled]");
+    assert_eq!(told(diff_flow(Some(&plan), Some(&off))), "stop: source in close [enabled]; output one close [enabled]");
+}
+
+#[test]
+fn some_keys_of_a_source_change_while_it_runs() {
+    assert_eq!(after(|p| source(p).allow = Some(vec![])), "change: source in in-place [allow]");
+    assert_eq!(
+        after(|p| source(p).max_bitrate = Some(Bitrate::from_bps(1))),
+        "change: source in in-place [max-bitrate]"
+    );
+    assert_eq!(after(|p| source(p).description = "x".into()), "change: source in in-place [description]");
+    assert_eq!(
+        after(|p| source(p).protocol = SourceProtocol::Rtp { reorder_window: Duration::ZERO }),
+        "change: source in in-place [reorder-window]"
+    );
+}
+
+#[test]
+fn the_others_open_the_source_again_and_nothing_else() {
+    assert_eq!(after(|p| source(p).bind.port = 1), "change: source in reopen [bind]");
+    assert_eq!(after(|p| source(p).protocol = SourceProtocol::Udp), "change: source in reopen [protocol]");
+    assert_eq!(
+        after(|p| source(p).interface = Some(Interface::Name("eth1".into()))),
+        "change: source in reopen [interface]"
+    );
+    assert_eq!(
+        after(|p| {
+            source(p).multicast_sources = vec![IpAddr::from([203, 0, 113, 7])];
+            source(p).allow = Some(vec![]);
+        }),
+        "change: source in reopen [multicast-sources allow]"
+    );
+}
+
+#[test]
+fn some_keys_of_an_output_change_while_it_runs() {
+    assert_eq!(
+        after(|p| {
+            output(p, "one").ttl = Some(3);
+            output(p, "one").dscp = Dscp::new(46).unwrap();
+        }),
+        "change: output one in-place [ttl dscp]"
+    );
+    assert_eq!(after(|p| output(p, "two").description = "x".into()), "change: output two in-place [description]");
+}
+
+#[test]
+fn the_others_open_the_output_again_and_nothing_else() {
+    assert_eq!(after(|p| output(p, "one").destination.port = 1), "change: output one reopen [destination]");
+    assert_eq!(after(|p| output(p, "one").source_port = Some(1)), "change: output one reopen [source-port]");
+    assert_eq!(
+        after(|p| output(p, "one").protocol = OutputProtocol::Udp { datagram_packets: Some(1) }),
+        "change: output one reopen [datagram-packets]"
+    );
+    assert_eq!(
+        after(|p| output(p, "two").protocol = OutputProtocol::Rtp(RtpHeader::Passthrough)),
+        "change: output two reopen [header]"
+    );
+    assert_eq!(
+        after(|p| {
+            output(p, "two").protocol = OutputProtocol::Rtp(RtpHeader::Regenerate { payload_type: 96, ssrc: Some(1) });
+        }),
+        "change: output two reopen [payload-type ssrc]"
+    );
+}
+
+#[test]
+fn parts_come_and_go_by_themselves() {
+    assert_eq!(after(|p| _ = p.outputs.remove("one")), "change: output one close []");
+    let three = output(&mut flow(), "one").clone();
+    assert_eq!(after(|p| _ = p.outputs.insert("three".into(), three.clone())), "change: output three open []");
+    assert_eq!(after(|p| output(p, "one").enabled = false), "change: output one close [enabled]");
+    assert_eq!(after(|p| source(p).enabled = false), "change: source in close [enabled]");
+}
+
+#[test]
+fn nothing_is_opened_in_a_flow_or_part_that_is_off() {
+    let mut old = flow();
+    output(&mut old, "one").enabled = false;
+    let mut new = old.clone();
+    output(&mut new, "one").destination.port = 1;
+    assert_eq!(told(diff_flow(Some(&old), Some(&new))), "change: output one in-place [destination]");
+    let (mut old, mut new) = (flow(), flow());
+    (old.enabled, new.enabled) = (false, false);
+    source(&mut new).bind.port = 1;
+    new.outputs.remove("two");
+    assert_eq!(told(diff_flow(Some(&old), Some(&new))), "change: source in in-place [bind]; output two in-place []");
+}
+
+#[test]
+fn what_belongs_to_the_flow_changes_in_place() {
+    assert_eq!(
+        after(|p| {
+            p.description = "x".into();
+            p.gather = Gather::For(Duration::ZERO);
+            p.tags.insert("a".into(), "b".into());
+        }),
+        "change: flow news in-place [description gather tags]"
+    );
+}
+
+#[test]
+fn only_the_workers_need_a_restart() {
+    let old = DaemonPlan::default();
+    assert_eq!(diff_daemon(&old, &old), []);
+    let mut new = old.clone();
+    new.log.level = "debug".into();
+    new.http.listen.clear();
+    new.control.readers = Some("video".into());
+    new.networks.insert("media".into(), Interface::Name("eth1".into()));
+    new.gather = Gather::For(Duration::ZERO);
+    new.limits = Limits { max_flows: 1, max_outputs_per_flow: 1, workers: 1 };
+    let told: Vec<_> = diff_daemon(&old, &new)
+        .into_iter()
+        .map(|t| {
+            format!("{}{} [{}]", t.name, if t.effect == Effect::Restart { " restart" } else { "" }, t.because.join(" "))
+        })
+        .collect();
+    assert_eq!(
+        told,
+        [
+            "log [level]",
+            "http [listen]",
+            "control [readers]",
+            "networks.media [interface]",
+            "defaults [gather]",
+            "limits [max-flows max-outputs-per-flow]",
+            "limits restart [workers]",
+        ]
+    );
+}
+
+fn any_flow() -> impl Strategy<Value = FlowPlan> {
+    let source =
+        (any::<bool>(), 1u16..4, any::<bool>(), prop::option::of(1u64..3)).prop_map(|(enabled, port, rtp, rate)| {
+            let mut plan = flow().sources.remove("in").unwrap();
+            plan.enabled = enabled;
+            plan.bind = Bind { ip: None, port };
+            plan.max_bitrate = rate.map(Bitrate::from_bps);
+            if !rtp {
+                plan.protocol = SourceProtocol::Udp;
+            }
+            plan
+        });
+    let output = (any::<bool>(), 1u16..4, prop::option::of(1u8..3)).prop_map(|(enabled, port, ttl)| {
+        let mut plan = flow().outputs.remove("one").unwrap();
+        plan.enabled = enabled;
+        plan.destination.port = port;
+        plan.ttl = ttl;
+        plan
+    });
+    let sources = prop::collection::btree_map("[ab]", source, 0..3);
+    let outputs = prop::collection::btree_map("[abc]", output, 0..4);
+    (any::<bool>(), "[xy]", sources, outputs).prop_map(|(enabled, description, sources, outputs)| FlowPlan {
+        enabled,
+        description,
+        sources,
+        outputs,
+        ..flow()
+    })
+}
+
+proptest! {
+    #[test]
+    fn no_difference_is_no_change(plan in any_flow()) {
+        prop_assert_eq!(diff_flow(Some(&plan), Some(&plan.clone())), None);
+    }
+
+    #[test]
+    fn touches_are_exactly_the_parts_that_differ(old in any_flow(), new in any_flow()) {
+        prop_assume!(old != new && old.enabled == new.enabled);
+        let change = diff_flow(Some(&old), Some(&new)).unwrap();
+        let touched: Vec<_> = change.touches.iter().map(|t| (t.kind, t.name.clone())).collect();
+        let mut differ = Vec::new();
+        if old.description != new.description {
+            differ.push((Kind::Flow, "news".to_owned()));
+        }
+        for name in ["a", "b"].iter().filter(|n| old.sources.get(**n) != new.sources.get(**n)) {
+            differ.push((Kind::Source, (*name).to_owned()));
+        }
+        for name in ["a", "b", "c"].iter().filter(|n| old.outputs.get(**n) != new.outputs.get(**n)) {
+            differ.push((Kind::Output, (*name).to_owned()));
+        }
+        prop_assert_eq!(touched, differ);
+    }
+
+    #[test]
+    fn what_is_open_afterwards_is_what_shall_be_open(old in any_flow(), new in any_flow()) {
+        let open = |plan: &FlowPlan| {
+            let sources = plan.sources.iter().filter(|(_, s)| plan.enabled && s.enabled);
+            let outputs = plan.outputs.iter().filter(|(_, o)| plan.enabled && o.enabled);
+            let sources = sources.map(|(n, _)| (Kind::Source, n.clone()));
+            sources.chain(outputs.map(|(n, _)| (Kind::Output, n.clone()))).collect::<BTreeSet<_>>()
+        };
+        let mut is_open = open(&old);
+        for touch in diff_flow(Some(&old), Some(&new)).into_iter().flat_map(|c| c.touches) {
+            let part = (touch.kind, touch.name);
+            match touch.effect {
+                Effect::Open => prop_assert!(is_open.insert(part)),
+                Effect::Close => prop_assert!(is_open.remove(&part)),
+                Effect::Reopen => prop_assert!(is_open.contains(&part)),
+                Effect::InPlace => {}
+                Effect::Restart => prop_assert!(false),
+            }
+        }
+        prop_assert_eq!(is_open, open(&new));
+    }
+}

@@ -1,1 +1,312 @@
+use std::fs;
+use std::os::unix::fs::symlink;
 
+use proptest::prelude::*;
+
+use super::*;
+
+const FLOW: &str = "[sources.in]\nprotocol = \"udp\"\nbind = \"127.0.0.1:PORT\"\n\n[outputs.out]\nprotocol = \"udp\"\ndestination = \"198.51.100.7:PORT\"\n";
+
+fn flow(port: u16) -> String {
+    FLOW.replace("PORT", &port.to_string())
+}
+
+/// A configuration directory, and what runs by it.
+struct Site {
+    dir: tempfile::TempDir,
+    running: BTreeMap<FlowName, FlowPlan>,
+    daemon: Option<DaemonPlan>,
+    busy: BTreeSet<PathBuf>,
+    overlays: BTreeMap<PathBuf, PathBuf>,
+}
+
+impl Site {
+    fn new(flows: &[(&str, u16)]) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        fs::create_dir(dir.path().join("flows.d")).unwrap();
+        let site =
+            Self { dir, running: BTreeMap::new(), daemon: None, busy: BTreeSet::new(), overlays: BTreeMap::new() };
+        flows.iter().for_each(|(name, port)| site.write(name, &flow(*port)));
+        site
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join("flows.d").join(format!("{name}.toml"))
+    }
+
+    fn write(&self, name: &str, text: &str) {
+        fs::write(self.path(name), text).unwrap();
+    }
+
+    fn load(&self) -> Loaded {
+        let context = Context {
+            previous: &self.running,
+            previous_daemon: self.daemon.as_ref(),
+            busy: &self.busy,
+            overlays: &self.overlays,
+        };
+        load_on(self.dir.path(), &context, &LocalPorts::default())
+    }
+
+    /// Load, and run what is valid.
+    fn run(&mut self) {
+        let loaded = self.load();
+        for (name, file) in loaded.flows {
+            if let FlowFile::Valid { plan, .. } = file {
+                self.running.insert(name, plan);
+            }
+        }
+        self.daemon = loaded.daemon.or(self.daemon.take());
+    }
+}
+
+/// `a valid, b rejected`
+fn verdicts(loaded: &Loaded) -> String {
+    let word = |file: &FlowFile| match file {
+        FlowFile::Valid { .. } => "valid",
+        FlowFile::Rejected => "rejected",
+        FlowFile::Unreadable => "unreadable",
+        FlowFile::Busy => "busy",
+    };
+    loaded.flows.iter().map(|(name, file)| format!("{name} {}", word(file))).collect::<Vec<_>>().join(", ")
+}
+
+fn only(loaded: &Loaded) -> &Diagnostic {
+    let [one] = loaded.diagnostics.as_slice() else { panic!("not one diagnostic: {:?}", loaded.diagnostics) };
+    one
+}
+
+#[test]
+fn no_daemon_file_means_the_defaults_and_so_does_an_empty_one() {
+    let site = Site::new(&[]);
+    assert_eq!(site.load().daemon, Some(DaemonPlan::default()));
+    fs::write(site.dir.path().join("mediaconnect.toml"), "").unwrap();
+    assert_eq!(site.load().daemon, Some(DaemonPlan::default()));
+    assert!(site.load().complete);
+}
+
+#[test]
+fn a_missing_directory_of_flows_means_nothing_about_flows() {
+    let mut site = Site::new(&[("a", 5000)]);
+    site.run();
+    fs::rename(site.dir.path().join("flows.d"), site.dir.path().join("elsewhere")).unwrap();
+    let loaded = site.load();
+    assert!(!loaded.complete);
+    assert!(loaded.daemon.is_some());
+    assert_eq!(only(&loaded).severity, Level::Warning);
+    assert_eq!(only(&loaded).file, site.dir.path().join("flows.d"));
+}
+
+#[test]
+fn a_missing_configuration_directory_says_nothing_about_the_daemon_either() {
+    let loaded = load("/nonexistent/mediaconnect".as_ref(), &Context::default());
+    assert_eq!((loaded.daemon.as_ref(), loaded.complete), (None, false));
+    assert_eq!(only(&loaded).severity, Level::Error);
+}
+
+#[test]
+fn pipes_directories_and_endless_files_are_refused_without_a_hang() {
+    let site = Site::new(&[]);
+    nix::unistd::mkfifo(&site.path("pipe"), nix::sys::stat::Mode::S_IRWXU).unwrap();
+    fs::create_dir(site.path("folder")).unwrap();
+    symlink("/dev/zero", site.path("zero")).unwrap();
+    fs::File::create(site.path("large")).unwrap().set_len(1 << 40).unwrap();
+    symlink("nowhere", site.path("link")).unwrap();
+    let loaded = site.load();
+    assert_eq!(verdicts(&loaded), "folder rejected, large rejected, link unreadable, pipe rejected, zero rejected");
+    let said: Vec<_> = loaded.diagnostics.iter().map(|d| d.message.as_str()).collect();
+    assert_eq!(
+        said,
+        [
+            "is a directory, not a file",
+            "is larger than 1 MiB, which no configuration needs",
+            "cannot be read: no such file or directory",
+            "is a named pipe, not a file",
+            "is a device, not a file",
+        ]
+    );
+}
+
+#[test]
+fn a_symbolic_link_is_followed() {
+    let site = Site::new(&[]);
+    fs::write(site.dir.path().join("real"), flow(5000)).unwrap();
+    symlink("../real", site.path("a")).unwrap();
+    assert_eq!(verdicts(&site.load()), "a valid");
+}
+
+#[test]
+fn a_busy_file_is_not_read() {
+    let mut site = Site::new(&[("a", 5000)]);
+    site.busy.insert(site.path("a"));
+    assert_eq!(verdicts(&site.load()), "a busy");
+    site.busy = [PathBuf::from("mediaconnect.toml")].into();
+    assert_eq!(site.load().daemon, None);
+    assert!(site.load().diagnostics.is_empty());
+}
+
+#[test]
+fn a_running_flow_whose_file_breaks_keeps_its_port() {
+    let mut site = Site::new(&[("m", 5000)]);
+    site.run();
+    site.write("m", "broken");
+    site.write("a", &flow(5000));
+    let loaded = site.load();
+    assert_eq!(verdicts(&loaded), "a rejected, m rejected");
+    let said = &loaded.diagnostics[0];
+    assert!(said.message.contains("port 5000 is already taken by source \"in\" of flow \"m\""), "{said:?}");
+    assert!(said.message.ends_with("m.toml, as it runs now)"), "{said:?}");
+}
+
+#[test]
+fn a_flow_that_runs_unchanged_wins_against_one_with_an_earlier_name() {
+    let mut site = Site::new(&[("m", 5000)]);
+    site.run();
+    site.write("a", &flow(5000));
+    assert_eq!(verdicts(&site.load()), "a rejected, m valid");
+}
+
+#[test]
+fn running_flows_may_swap_their_ports() {
+    let mut site = Site::new(&[("a", 5000), ("b", 6000)]);
+    site.run();
+    site.write("a", &flow(6000));
+    site.write("b", &flow(5000));
+    assert_eq!(verdicts(&site.load()), "a valid, b valid");
+}
+
+#[test]
+fn what_a_refused_flow_falls_back_on_is_not_given_away() {
+    let mut site = Site::new(&[("b", 5000), ("c", 7000)]);
+    site.run();
+    // b wants the port of c and is refused, so a cannot have the port that b was about to leave.
+    site.write("b", &flow(7000));
+    site.write("a", &flow(5000));
+    assert_eq!(verdicts(&site.load()), "a rejected, b rejected, c valid");
+}
+
+#[test]
+fn flows_that_run_go_before_new_ones_where_max_flows_is_reached() {
+    let mut site = Site::new(&[("m", 5000), ("n", 5001)]);
+    fs::write(site.dir.path().join("mediaconnect.toml"), "[limits]\nmax-flows = 2\n").unwrap();
+    site.run();
+    site.write("a", &flow(5002));
+    assert_eq!(verdicts(&site.load()), "a rejected, m valid, n valid");
+    site.write("n", "broken");
+    assert_eq!(verdicts(&site.load()), "a rejected, m valid, n rejected");
+    fs::remove_file(site.path("n")).unwrap();
+    assert_eq!(verdicts(&site.load()), "a valid, m valid");
+}
+
+#[test]
+fn flows_are_judged_by_the_last_good_daemon_file() {
+    let mut site = Site::new(&[]);
+    let daemon = site.dir.path().join("mediaconnect.toml");
+    fs::write(&daemon, "[networks.media]\ninterface = \"eth1\"\n").unwrap();
+    site.run();
+    fs::write(&daemon, "[networks.media]\ninterfaec = \"eth1\"\n").unwrap();
+    site.write("a", &flow(5000).replace("\n\n", "\nnetwork = \"media\"\n\n"));
+    let loaded = site.load();
+    assert_eq!(loaded.daemon, None);
+    assert_eq!(verdicts(&loaded), "a valid");
+}
+
+#[test]
+fn an_overlay_stands_for_a_file_and_loses_every_conflict() {
+    let mut site = Site::new(&[("m", 5000)]);
+    let candidate = site.dir.path().join("candidate");
+    fs::write(&candidate, flow(5000)).unwrap();
+    site.overlays.insert("flows.d/a.toml".into(), candidate.clone());
+    let loaded = site.load();
+    assert_eq!(verdicts(&loaded), "a rejected, m valid");
+    assert_eq!(only(&loaded).file, candidate);
+    site.overlays = [(site.path("m"), candidate)].into();
+    assert_eq!(verdicts(&site.load()), "m valid");
+}
+
+#[test]
+fn a_port_that_the_system_hands_out_is_a_warning() {
+    let site = Site::new(&[("a", 40000)]);
+    let loaded = load_on(site.dir.path(), &Context::default(), &LocalPorts::parse("32768 60999", ""));
+    assert_eq!(verdicts(&loaded), "a valid");
+    assert_eq!((only(&loaded).severity, only(&loaded).line, only(&loaded).column), (Level::Warning, 3, 8));
+}
+
+#[test]
+fn what_is_said_does_not_depend_on_the_order_of_the_directory() {
+    let names: Vec<_> = (0..20).map(|n| format!("f{n}")).collect();
+    let said = |order: &mut dyn Iterator<Item = &String>| {
+        let site = Site::new(&[]);
+        order.for_each(|name| site.write(name, &flow(5000)));
+        let root = format!("{}/", site.dir.path().display());
+        site.load().diagnostics.iter().map(|d| d.line().replace(&root, "")).collect::<Vec<_>>()
+    };
+    assert_eq!(said(&mut names.iter()), said(&mut names.iter().rev()));
+}
+
+#[test]
+fn writing_out_the_defaults_changes_nothing() {
+    let name: FlowName = "a".parse().unwrap();
+    let daemon = DaemonPlan::default();
+    let plan = |protocol: &str, source: &str, output: &str, root: &str| {
+        let text = format!(
+            "{root}\n[sources.in]\nprotocol = \"{protocol}\"\nbind = \"239.1.1.1:5000\"\n{source}\n[outputs.out]\nprotocol = \"{protocol}\"\ndestination = \"198.51.100.7:5000\"\n{output}\n"
+        );
+        let (plan, faults) = parse_flow(&name, "a.toml".as_ref(), text.as_bytes(), &daemon);
+        plan.unwrap_or_else(|| panic!("{faults:?}\n{text}"))
+    };
+    use crate::config::keys::{FLOW, Key, OUTPUT, SOURCE};
+    for protocol in ["udp", "rtp"] {
+        let all = |keys: &[Key]| {
+            let written =
+                keys.iter().filter(|k| !k.default.is_empty() && (k.on.is_empty() || k.on.contains(&protocol)));
+            written.map(|k| format!("{} = {}\n", k.name, k.default)).collect::<String>()
+        };
+        assert_eq!(plan(protocol, &all(SOURCE), &all(OUTPUT), &all(FLOW)), plan(protocol, "", "", ""));
+    }
+}
+
+proptest! {
+    #[test]
+    fn arbitrary_bytes_never_panic(text in prop::collection::vec(any::<u8>(), 0..400)) {
+        judge_both(&text);
+    }
+
+    #[test]
+    fn text_that_looks_like_a_flow_never_panics(
+        parts in prop::collection::vec(
+            prop::sample::select(vec![
+                "[", "]", "=", "\"", "\n", "\r\n", "{", "}", ",", ".", "#", "'''", "\u{feff}", "ü", "\\", " ", "[sources.a]\n",
+                "[outputs.b]\n", "[[sources]]\n", "sources", "protocol = \"rtp\"\n", "protocol = \"udp\"\n", "bind = ",
+                "\":5000\"\n", "\"239.1.1.1:5000\"", "\"[::1]:1\"", "destination = ", "allow = [", "\"0.0.0.0/0\"", "gather = ",
+                "\"1ms\"", "max-bitrate = ", "1.5", "-1", "0x7fffffffffffffffffff", "true", "1979-05-27", "tags = {", "network = ",
+                "[networks.a]\n", "[log]\nlevel = \"", "[http]\nlisten = [", "[limits]\n", "max-flows = ", "header = \"passthrough\"\n",
+            ]),
+            0..40,
+        )
+    ) {
+        judge_both(parts.concat().as_bytes());
+    }
+
+    #[test]
+    fn a_broken_flow_is_still_judged_or_refused(at in 0usize..200, with in any::<u8>()) {
+        let mut text = flow(5000).into_bytes();
+        let at = at % text.len();
+        text[at] = with;
+        judge_both(&text);
+    }
+}
+
+/// As a flow and as `mediaconnect.toml`: a plan comes out exactly if no error does, and every place is in the text.
+fn judge_both(text: &[u8]) {
+    let name: FlowName = "fuzz".parse().unwrap();
+    let (plan, faults) = parse_flow(&name, "fuzz.toml".as_ref(), text, &DaemonPlan::default());
+    assert_eq!(plan.is_none(), faults.iter().any(|d| d.severity == Level::Error));
+    let (_, more) = daemon::compile("mediaconnect.toml".as_ref(), text);
+    let shown = String::from_utf8_lossy(text);
+    for fault in faults.iter().chain(&more) {
+        assert!(fault.line >= 1 && fault.line <= shown.matches('\n').count() + 1, "{fault:?}");
+        assert!(!fault.line().contains(char::is_control));
+        fault.snippet(&shown);
+    }
+}
