@@ -10,6 +10,8 @@
 //! - [`observe`]: the windows. Events, logs, status, metrics, HTTP.
 //! - [`cli`]: the back door. `mediaconnectctl`.
 
+#![warn(clippy::unwrap_used)]
+
 pub mod cli;
 pub mod config;
 pub mod flow;

@@ -97,6 +97,23 @@ impl Invalid {
         Self::Truncated,
     ];
 
+    /// In words, to stand after "what arrives is".
+    pub const fn description(self) -> &'static str {
+        match self {
+            Self::RtpOnUdp => "MPEG-TS in RTP",
+            Self::TsOnRtp => "MPEG-TS without RTP headers",
+            Self::RtpNotTs => "RTP that carries no MPEG-TS",
+            Self::PayloadType => "MPEG-TS in RTP of a static payload type that is not 33",
+            Self::Rtcp => "RTCP, not media",
+            Self::Ts204 => "MPEG-TS in 204-byte packets (with Reed-Solomon parity)",
+            Self::CutTs => "MPEG-TS cut inside a packet (length not a multiple of 188 bytes)",
+            Self::Empty => "empty datagrams",
+            Self::NotTs => "no MPEG-TS",
+            Self::StrayRtp => "a second RTP stream besides the one that runs",
+            Self::Truncated => "longer than any UDP datagram",
+        }
+    }
+
     /// The name in status.
     pub const fn name(self) -> &'static str {
         match self {

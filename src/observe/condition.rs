@@ -48,7 +48,7 @@ pub enum Condition {
     /// RTP where plain UDP is expected, or the reverse.
     SourceProtocolMismatch { source: String, found: Mismatch, packets: u64 },
     /// What arrives is no transport stream.
-    SourceNotTs { source: String, packets: u64 },
+    SourceNotTs { source: String, found: &'static str, packets: u64 },
     /// Transport-stream packets without 0x47 in place.
     SourceSyncErrors { source: String, errors: u64 },
     /// More than `max-bitrate` arrives.
@@ -154,12 +154,13 @@ impl Condition {
             | Self::ConfigUnreadable { .. }
             | Self::LimitReached { .. }
             | Self::HttpFailed { .. } => Severity::Major,
-            Self::SourceSyncErrors { .. } | Self::ReceiveBufferSmall { .. } | Self::WatchPolling { .. } => {
-                Severity::Minor
-            }
-            Self::Stopped { .. }
-            | Self::Started { .. }
-            | Self::OutputOverride { .. }
+            Self::SourceSyncErrors { .. }
+            | Self::ReceiveBufferSmall { .. }
+            | Self::WatchPolling { .. }
+            | Self::Stopped { .. }
+            | Self::OutputOverride { enabled: false, .. } => Severity::Minor,
+            Self::Started { .. }
+            | Self::OutputOverride { enabled: true, .. }
             | Self::Disabled { .. }
             | Self::RestartNeeded { .. }
             | Self::Frozen { .. }
@@ -243,8 +244,8 @@ impl Condition {
                 "source {source}: transport stream without RTP arrives on an `rtp` source, {} dropped",
                 count(*packets, "packet")
             ),
-            Self::SourceNotTs { source, packets } => {
-                format!("source {source}: {} dropped that hold no MPEG transport stream", count(*packets, "packet"))
+            Self::SourceNotTs { source, found, packets } => {
+                format!("source {source}: {} dropped; what arrives is {found}", count(*packets, "packet"))
             }
             Self::SourceSyncErrors { source, errors } => {
                 format!("source {source}: {} (transport-stream packets without 0x47)", count(*errors, "sync error"))

@@ -2,7 +2,7 @@
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -302,10 +302,10 @@ fn first_error<'a>(diagnostics: &'a [Diagnostic], path: &PathBuf) -> Option<&'a 
     diagnostics.iter().find(|d| d.severity == Level::Error && d.file == *path)
 }
 
-fn stale(path: &PathBuf, first: Option<&Diagnostic>) -> Stale {
+fn stale(path: &Path, first: Option<&Diagnostic>) -> Stale {
     let (line, column) = first.map_or((0, 0), |d| (d.line, d.column));
     let message = first.map_or_else(|| "it is rejected".to_owned(), |d| d.message.clone());
-    Stale { file: path.clone(), line, column, message }
+    Stale { file: path.to_owned(), line, column, message }
 }
 
 /// Log each fault once, and again when it comes back.

@@ -112,7 +112,7 @@ async fn run(dirs: Dirs) -> Result<(), StartError> {
     let mut signals = Signals::new()?;
     let mut watch = Watch::start(&dirs.config);
 
-    let kept = config::load(store.dir(), &Context::default()).daemon.unwrap_or_else(DaemonPlan::default);
+    let kept = config::load(store.dir(), &Context::default()).daemon.unwrap_or_default();
     let first = config::load(&dirs.config, &Context { previous_daemon: Some(&kept), ..Context::default() });
     let daemon = first.daemon.unwrap_or(kept);
     let logger = log::start(&daemon.log).map_err(|e| std::io::Error::other(e.to_string()))?;

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant, SystemTime};
 
-use crate::flow::stats::{Figure, Invalid, OutputStats, SourceStats};
+use crate::flow::stats::{Invalid, OutputStats, SourceStats};
 use crate::observe::condition::Condition;
 use crate::observe::status::{ConditionDoc, OutputState, SourceState};
 
@@ -81,9 +81,7 @@ pub(super) struct SourceSample {
     pub(super) state: SourceState,
     lost_at: Option<Instant>,
     pub(super) denied: Trend,
-    pub(super) rtp_on_udp: Trend,
-    pub(super) ts_on_rtp: Trend,
-    pub(super) not_ts: Trend,
+    pub(super) invalid: [Trend; Invalid::ALL.len()],
     pub(super) over_bitrate: Trend,
     pub(super) kernel_dropped: Trend,
     pub(super) sync_errors: Trend,
@@ -97,9 +95,7 @@ impl Default for SourceSample {
             state: SourceState::Idle,
             lost_at: None,
             denied: Trend::default(),
-            rtp_on_udp: Trend::default(),
-            ts_on_rtp: Trend::default(),
-            not_ts: Trend::default(),
+            invalid: Default::default(),
             over_bitrate: Trend::default(),
             kernel_dropped: Trend::default(),
             sync_errors: Trend::default(),
@@ -111,14 +107,11 @@ impl Default for SourceSample {
 impl SourceSample {
     /// Read the counters. `open`: its socket is.
     pub(super) fn update(&mut self, stats: &SourceStats, open: bool, now: Instant) -> (Turn, bool) {
-        let invalid = |kind: Invalid| stats.invalid[kind as usize].value();
-        let mismatch = invalid(Invalid::RtpOnUdp) + invalid(Invalid::TsOnRtp);
-        let all: u64 = stats.invalid.iter().map(Figure::value).sum();
         self.rate.update(stats.bytes.value(), now);
         self.denied.update(stats.denied.value(), now);
-        self.rtp_on_udp.update(invalid(Invalid::RtpOnUdp), now);
-        self.ts_on_rtp.update(invalid(Invalid::TsOnRtp), now);
-        self.not_ts.update(all - mismatch, now);
+        for (trend, count) in self.invalid.iter_mut().zip(&stats.invalid) {
+            trend.update(count.value(), now);
+        }
         self.over_bitrate.update(stats.over_bitrate.value(), now);
         self.kernel_dropped.update(stats.kernel_dropped.value(), now);
         self.sync_errors.update(stats.sync_errors.value(), now);

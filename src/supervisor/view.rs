@@ -397,14 +397,20 @@ impl Entry {
             let addresses = seen.denied.iter().map(IpAddr::to_string).collect();
             add(Condition::SourceDenied { source: source(), packets, addresses });
         }
-        if let Some(packets) = sample.rtp_on_udp.recent(now) {
-            add(Condition::SourceProtocolMismatch { source: source(), found: Mismatch::RtpOnUdp, packets });
+        // What is no transport stream may be many things: the most frequent one is named.
+        let mut not_ts: Option<(Invalid, u64)> = None;
+        for kind in Invalid::ALL {
+            let Some(packets) = sample.invalid[kind as usize].recent(now) else { continue };
+            let mismatch = |found| Condition::SourceProtocolMismatch { source: source(), found, packets };
+            match kind {
+                Invalid::RtpOnUdp => add(mismatch(Mismatch::RtpOnUdp)),
+                Invalid::TsOnRtp => add(mismatch(Mismatch::PlainOnRtp)),
+                _ if not_ts.is_none_or(|(_, most)| packets > most) => not_ts = Some((kind, packets)),
+                _ => {}
+            }
         }
-        if let Some(packets) = sample.ts_on_rtp.recent(now) {
-            add(Condition::SourceProtocolMismatch { source: source(), found: Mismatch::PlainOnRtp, packets });
-        }
-        if let Some(packets) = sample.not_ts.recent(now) {
-            add(Condition::SourceNotTs { source: source(), packets });
+        if let Some((kind, packets)) = not_ts {
+            add(Condition::SourceNotTs { source: source(), found: kind.description(), packets });
         }
         if let Some(errors) = sample.sync_errors.recent(now) {
             add(Condition::SourceSyncErrors { source: source(), errors });

@@ -26,7 +26,7 @@ fn every() -> Vec<Condition> {
         C::SourceDenied { source: source(), packets: 7, addresses: vec![s("192.0.2.7"), s("192.0.2.8")] },
         C::SourceProtocolMismatch { source: source(), found: Mismatch::RtpOnUdp, packets: 7 },
         C::SourceProtocolMismatch { source: source(), found: Mismatch::PlainOnRtp, packets: 7 },
-        C::SourceNotTs { source: source(), packets: 1 },
+        C::SourceNotTs { source: source(), found: "RTCP, not media", packets: 1 },
         C::SourceSyncErrors { source: source(), errors: 7 },
         C::SourceOverBitrate { source: source(), packets: 7, max_bps: 20_000_000 },
         C::SourceKernelDrops { source: source(), packets: 7, buffer: 212_992 },
