@@ -4,7 +4,7 @@
 //! a socket wakes the thread once, and then not before its flow asks again; and all timers share one timerfd.
 
 use std::cell::{Cell, RefCell};
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::pin::Pin;
@@ -12,7 +12,7 @@ use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 use std::time::Instant;
 
-use super::sys::{self, ClockId, Epoll, Events, TimerFd};
+use super::sys::{self, ClockId, Epoll, Events, TimerFd, Watched};
 use super::timers::Timers;
 
 #[cfg(test)]
@@ -20,8 +20,6 @@ mod tests;
 
 /// Most events taken from the kernel at once.
 const EVENTS: usize = 256;
-/// The timer's token; no registration has it.
-const TIMER: u64 = u64::MAX;
 
 /// The readiness and the timers of a shard's thread; clones are the same one.
 #[derive(Clone)]
@@ -61,7 +59,6 @@ impl Reactor {
     /// Where the process has no descriptors left.
     pub fn new() -> io::Result<Self> {
         let (epoll, timer) = (Epoll::new()?, TimerFd::new()?);
-        epoll.add_edges(timer.as_fd(), TIMER)?;
         // In this order, so that the timerfd can't be early.
         let start = Instant::now();
         let base = (start, sys::now(ClockId::Monotonic));
@@ -80,25 +77,13 @@ impl Reactor {
     /// # Errors
     /// It ends only with an error, and only where the runtime has no I/O driver or descriptors have run out.
     pub async fn drive(self) -> io::Result<()> {
-        let outer = self.0.epoll.watch()?;
+        let (timer, outer) = (self.0.timer.watch()?, self.0.epoll.watch()?);
         let mut events = Events::with_capacity(EVENTS);
-        loop {
-            let mut guard = outer.readable().await?;
-            let n = self.0.epoll.poll(&mut events)?;
-            for i in 0..n {
-                match events.token(i) {
-                    TIMER => self.0.expire()?,
-                    token => self.0.notify(token),
-                }
-            }
-            if n < events.capacity() {
-                // Whatever becomes ready from here on is an edge of its own.
-                guard.clear_ready();
-            } else {
-                // More wait; but first those who were woken.
-                tokio::task::yield_now().await;
-            }
-        }
+        poll_fn(|cx| match self.0.turn(cx, &timer, &outer, &mut events) {
+            Ok(()) => Poll::Pending,
+            Err(e) => Poll::Ready(Err(e)),
+        })
+        .await
     }
 
     /// Watches a socket for input. It is armed: the first input makes it ready, once.
@@ -116,7 +101,8 @@ impl Reactor {
         *slot = Slot { generation: slot.generation.wrapping_add(1), armed: true, ready: false, waker: None };
         let token = u64::from(slot.generation) << 32 | u64::from(index);
         drop(sockets);
-        let registration = Registration { inner: self.0.clone(), fd, index, token };
+        let registration =
+            Registration { inner: self.0.clone(), fd: Rc::new(fd), index, token, each: RefCell::default() };
         registration.inner.epoll.add_once(registration.fd.as_fd(), token)?;
         Ok(registration)
     }
@@ -128,6 +114,27 @@ impl Reactor {
 }
 
 impl Inner {
+    /// Wakes all whose time or input has come; `cx` is woken for the next.
+    fn turn(&self, cx: &mut Context<'_>, timer: &Watched, outer: &Watched, events: &mut Events) -> io::Result<()> {
+        while let Poll::Ready(guard) = timer.poll_read_ready(cx) {
+            guard?.clear_ready();
+            self.expire()?;
+        }
+        while let Poll::Ready(guard) = outer.poll_read_ready(cx) {
+            let mut guard = guard?;
+            let n = self.epoll.poll(events)?;
+            (0..n).for_each(|i| self.notify(events.token(i)));
+            if n == events.capacity() {
+                // More wait; but first those who were woken.
+                cx.waker().wake_by_ref();
+                return Ok(());
+            }
+            // Whatever becomes ready from here on is an edge of its own.
+            guard.clear_ready();
+        }
+        Ok(())
+    }
+
     fn notify(&self, token: u64) {
         let mut sockets = self.sockets.borrow_mut();
         let Some(slot) = sockets.slots.get_mut((token & u64::from(u32::MAX)) as usize) else { return };
@@ -174,9 +181,11 @@ impl Inner {
 pub struct Registration {
     inner: Rc<Inner>,
     /// A duplicate: the socket may be closed first.
-    fd: OwnedFd,
+    fd: Rc<OwnedFd>,
     index: u32,
     token: u64,
+    /// Set by [`Registration::rearm_each`]: past the inner epoll, straight to tokio.
+    each: RefCell<Option<Watched>>,
 }
 
 impl Registration {
@@ -188,6 +197,14 @@ impl Registration {
         if std::mem::take(&mut slot.ready) {
             return Poll::Ready(());
         }
+        if let Some(each) = &*self.each.borrow() {
+            return each.poll_read_ready(cx).map(|guard| {
+                if let Ok(mut guard) = guard {
+                    // Before the caller reads: what comes from here on is an edge of its own.
+                    guard.clear_ready();
+                }
+            });
+        }
         match &mut slot.waker {
             Some(w) => w.clone_from(cx.waker()),
             None => slot.waker = Some(cx.waker().clone()),
@@ -197,7 +214,7 @@ impl Registration {
 
     /// [`poll_ready`](Self::poll_ready) as a future; dropping it loses nothing.
     pub async fn ready(&self) {
-        std::future::poll_fn(|cx| self.poll_ready(cx)).await;
+        poll_fn(|cx| self.poll_ready(cx)).await;
     }
 
     /// Asks for input once more. What waits already counts, so there is no need to read until nothing is left.
@@ -205,6 +222,7 @@ impl Registration {
     /// # Errors
     /// None in practice.
     pub fn rearm(&self) -> io::Result<()> {
+        self.each.replace(None);
         let mut sockets = self.inner.sockets.borrow_mut();
         let slot = &mut sockets.slots[self.index as usize];
         if slot.armed || slot.ready {
@@ -212,6 +230,19 @@ impl Registration {
         }
         slot.armed = true;
         self.inner.epoll.rearm(self.fd.as_fd(), self.token)
+    }
+
+    /// Asks for all input from now on: each datagram that comes makes ready, without a system call between one and the
+    /// next. For flows that handle packets as they come. Input counts when it comes, so before waiting the caller must
+    /// have read until nothing was left. [`rearm`](Self::rearm) ends it. Only within the shard's runtime.
+    ///
+    /// # Errors
+    /// None in practice.
+    pub fn rearm_each(&self) -> io::Result<()> {
+        if self.each.borrow().is_none() {
+            self.each.replace(Some(sys::watch(&self.fd)?));
+        }
+        Ok(())
     }
 }
 

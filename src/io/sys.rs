@@ -12,6 +12,7 @@ use std::mem::size_of;
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::ptr;
+use std::rc::Rc;
 
 use libc::{c_int, c_uint};
 use tokio::io::Interest;
@@ -408,7 +409,7 @@ fn set_option<T>(fd: BorrowedFd<'_>, level: c_int, name: c_int, value: &T) -> io
 }
 
 /// An epoll instance.
-pub(super) struct Epoll(OwnedFd);
+pub(super) struct Epoll(Rc<OwnedFd>);
 
 /// Room for events of one wait.
 pub(super) struct Events(Vec<libc::epoll_event>);
@@ -431,17 +432,12 @@ impl Events {
 impl Epoll {
     pub(super) fn new() -> io::Result<Self> {
         // SAFETY: no pointers.
-        owned(unsafe { libc::epoll_create1(libc::EPOLL_CLOEXEC) }).map(Self)
+        owned(unsafe { libc::epoll_create1(libc::EPOLL_CLOEXEC) }).map(|fd| Self(Rc::new(fd)))
     }
 
     /// Watches `fd` for input, once.
     pub(super) fn add_once(&self, fd: BorrowedFd<'_>, token: u64) -> io::Result<()> {
         self.control(libc::EPOLL_CTL_ADD, fd, token, libc::EPOLLIN | libc::EPOLLONESHOT)
-    }
-
-    /// Watches `fd`: an event each time it becomes ready, also if it was not read since.
-    pub(super) fn add_edges(&self, fd: BorrowedFd<'_>, token: u64) -> io::Result<()> {
-        self.control(libc::EPOLL_CTL_ADD, fd, token, libc::EPOLLIN | libc::EPOLLET)
     }
 
     /// Watches `fd` once more; if input waits already, that is the event.
@@ -461,8 +457,8 @@ impl Epoll {
     }
 
     /// Lets tokio tell when there are events.
-    pub(super) fn watch(&self) -> io::Result<AsyncFd<OwnedFd>> {
-        watch(self.0.try_clone()?)
+    pub(super) fn watch(&self) -> io::Result<Watched> {
+        watch(&self.0)
     }
 
     /// The events there are, without waiting.
@@ -474,12 +470,18 @@ impl Epoll {
 }
 
 /// A timer on CLOCK_MONOTONIC.
-pub(super) struct TimerFd(OwnedFd);
+pub(super) struct TimerFd(Rc<OwnedFd>);
 
 impl TimerFd {
     pub(super) fn new() -> io::Result<Self> {
         // SAFETY: no pointers.
-        owned(unsafe { libc::timerfd_create(libc::CLOCK_MONOTONIC, libc::TFD_CLOEXEC | libc::TFD_NONBLOCK) }).map(Self)
+        owned(unsafe { libc::timerfd_create(libc::CLOCK_MONOTONIC, libc::TFD_CLOEXEC | libc::TFD_NONBLOCK) })
+            .map(|fd| Self(Rc::new(fd)))
+    }
+
+    /// Lets tokio tell when it has run out. It need not be read: each time is an edge of its own.
+    pub(super) fn watch(&self) -> io::Result<Watched> {
+        watch(&self.0)
     }
 
     /// Becomes readable once at `ns` of CLOCK_MONOTONIC. Forgets that it was readable before.
@@ -495,16 +497,13 @@ impl TimerFd {
     }
 }
 
-impl std::os::fd::AsFd for TimerFd {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        self.0.as_fd()
-    }
-}
+/// A descriptor of which tokio tells when it becomes readable.
+pub(super) type Watched = AsyncFd<Rc<OwnedFd>>;
 
-/// Lets tokio tell when `fd` is readable.
-pub(super) fn watch(fd: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
-    // SAFETY: an OwnedFd is open and the same for all its life, and the AsyncFd has it from now on.
-    Ok(unsafe { AsyncFd::register_with_interest(fd, Interest::READABLE) }?)
+/// Lets tokio tell when `fd` becomes readable.
+pub(super) fn watch(fd: &Rc<OwnedFd>) -> io::Result<Watched> {
+    // SAFETY: an OwnedFd is open and the same for all its life, and the AsyncFd has a share in it from now on.
+    Ok(unsafe { AsyncFd::register_with_interest(fd.clone(), Interest::READABLE) }?)
 }
 
 fn owned(fd: c_int) -> io::Result<OwnedFd> {

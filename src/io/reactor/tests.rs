@@ -91,6 +91,39 @@ fn readiness_that_nobody_waited_for_is_kept() {
 }
 
 #[test]
+fn a_socket_armed_for_each_input_needs_no_rearm_until_it_is_armed_once_again() {
+    on_a_shard(|reactor| async move {
+        let socket = socket();
+        socket.set_nonblocking(true).unwrap();
+        let read = || while socket.recv(&mut [0; 8]).is_ok() {};
+        let registration = reactor.register(&socket).unwrap();
+        // What waits already counts here too.
+        send_to(&socket);
+        registration.rearm_each().unwrap();
+        for _ in 0..10 {
+            registration.ready().await;
+            registration.rearm_each().unwrap();
+            read();
+            send_to(&socket);
+        }
+        // The change back tells what came meanwhile, and then nothing.
+        registration.rearm().unwrap();
+        registration.ready().await;
+        read();
+        send_to(&socket);
+        settle(&reactor).await;
+        assert!(poll_fn(|cx| Poll::Ready(registration.poll_ready(cx).is_pending())).await);
+        registration.rearm().unwrap();
+        registration.ready().await;
+        // Nothing came since: the change forth is no input.
+        read();
+        registration.rearm_each().unwrap();
+        settle(&reactor).await;
+        assert!(poll_fn(|cx| Poll::Ready(registration.poll_ready(cx).is_pending())).await);
+    });
+}
+
+#[test]
 fn a_dropped_registration_is_gone_and_its_place_serves_the_next() {
     on_a_shard(|reactor| async move {
         let (first, second) = (socket(), socket());
