@@ -9,8 +9,9 @@ use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use mediaconnect::proto::mpegts::test_stream::TestStream;
+use mediaconnect::proto::seq::{RtpTime, Seq};
 use support::daemon::Daemon;
-use support::media::{Feed, SEVEN, Sink, Stream, Wire, v4};
+use support::media::{Feed, SEVEN, Sink, Stream, Wire, rtp_packet, sending_socket, v4};
 use support::peers::{Peer, command};
 use support::ports::free_port;
 use support::wait_for;
@@ -98,7 +99,13 @@ fn ffmpeg_decodes_ten_seconds_of_rtp_without_sdp() {
     let (input, rtp) = (free_port(), free_port());
     let _daemon = Daemon::with_flow(&flow("rtp", input, "rtp", rtp));
     let mut receiver = ffmpeg_receiver(&["-i", &format!("rtp://127.0.0.1:{rtp}")]);
-    receiver.wait_until_bound(rtp);
+    // ffmpeg learns the payload type from a first packet, which it loses while it opens the port anew: without this
+    // one, that would be the first picture.
+    let learning = receiver.wait_until_bound(rtp);
+    let null_packet = [&[0x47, 0x1F, 0xFF, 0x10][..], &[0xFF; 184]].concat();
+    let primer = rtp_packet(Seq(1), RtpTime(0), 1, &null_packet);
+    sending_socket(v4(input)).send_to(&primer, v4(input)).unwrap();
+    receiver.wait_until_bound_anew(rtp, Some(&learning));
     let _sender = ffmpeg_sender(input);
     assert_decoded(&mut receiver);
 }

@@ -117,7 +117,7 @@ fn senders_that_are_not_allowed_are_counted_and_named() {
 
 #[test]
 fn ttl_and_dscp_are_on_every_packet() {
-    let [input, ..] = [free_port()];
+    let input = free_port();
     let outputs = [v4(free_port()), v6(free_port())];
     let receivers = outputs.map(receiving_socket);
     let _daemon = Daemon::with_flow(&format!(
@@ -425,7 +425,7 @@ fn relays_multicast(from: &str, groups: [&str; 2]) {
     let [input, output] = groups.map(|group| SocketAddr::new(group.parse().unwrap(), free_port()));
     let receiver = multicast_receiver(output);
     let marks = receiver.try_clone().unwrap();
-    let _daemon = Setup::new().flow("flow", &multicast_flow(input, "", output)).in_namespace(&cable).start();
+    let daemon = Setup::new().flow("flow", &multicast_flow(input, "", output)).in_namespace(&cable).start();
     let feed = Feed::new(Wire::Rtp, input, STREAM).from(multicast_sender(from)).start();
     assert_eq!(receive_marks(&marks), (16, 0), "multicast goes 16 hops");
     feed.stop();
@@ -434,8 +434,8 @@ fn relays_multicast(from: &str, groups: [&str; 2]) {
     let sink = Sink::on(vec![multicast_receiver(SocketAddr::new(output.ip(), output.port() + 2))], Wire::Udp, STREAM);
     let output = SocketAddr::new(output.ip(), output.port() + 2);
     let input = SocketAddr::new(input.ip(), input.port() + 2);
-    _daemon.write_flow("flow", &multicast_flow(input, "", output));
-    _daemon.ctl_ok(&["reload"]);
+    daemon.write_flow("flow", &multicast_flow(input, "", output));
+    daemon.ctl_ok(&["reload"]);
     let sent = Feed::new(Wire::Rtp, input, STREAM).from(multicast_sender(from)).send_for(TWO_SECONDS);
     sink.assert_all(sent);
 }
@@ -497,6 +497,7 @@ fn multicast_comes_back_after_the_interface_was_down() {
 fn a_flow_opens_when_its_interface_appears() {
     in_own_network("a_flow_opens_when_its_interface_appears", || {
         let cable = cable();
+        cable.run(["ip", "link", "set", "there", "down"]);
         cable.run(["ip", "link", "set", "there", "name", "elsewhere"]);
         let [input, output] =
             ["239.9.1.1", "239.9.2.2"].map(|group| SocketAddr::new(group.parse().unwrap(), free_port()));
@@ -504,7 +505,6 @@ fn a_flow_opens_when_its_interface_appears() {
         daemon.wait_for_condition("flow", "interface-missing");
         let sink = Sink::on(vec![multicast_receiver(output)], Wire::Udp, STREAM);
         let feed = Feed::new(Wire::Rtp, input, STREAM).from(multicast_sender("10.9.0.1")).start();
-        cable.run(["ip", "link", "set", "elsewhere", "down"]);
         cable.run(["ip", "link", "set", "elsewhere", "name", "there"]);
         cable.run(["ip", "link", "set", "there", "up"]);
         sink.wait_for_media();

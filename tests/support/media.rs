@@ -136,14 +136,11 @@ impl Feed {
             std::thread::sleep(stream.due().saturating_sub(start.elapsed()));
             let timestamp = RtpTime(0xFFFF_0000).add(stream.due());
             stream.fill(&mut payload);
-            let sent = match self.wire {
+            // What cannot be sent (no receiver yet, no link) is lost like any other packet: the receiver judges.
+            let _ = match self.wire {
                 Wire::Udp => self.socket.send_to(&payload, self.to),
                 Wire::Rtp => self.socket.send_to(&rtp_packet(seq, timestamp, self.ssrc, &payload), self.to),
             };
-            // Loopback tells of a receiver that is not there yet, or no more: a network would not.
-            if let Err(error) = sent {
-                assert_eq!(error.kind(), std::io::ErrorKind::ConnectionRefused, "send to {}", self.to);
-            }
             seq = seq.add(1);
         }
         stream.index()

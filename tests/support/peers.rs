@@ -108,14 +108,20 @@ impl Peer {
         self.wait(super::PATIENCE)
     }
 
-    /// Wait until somebody receives on a UDP port, which only this peer does.
+    /// Wait until somebody receives on a UDP port, which only this peer does; which socket it is.
     #[track_caller]
-    pub fn wait_until_bound(&mut self, port: u16) {
+    pub fn wait_until_bound(&mut self, port: u16) -> BoundSocket {
+        self.wait_until_bound_anew(port, None)
+    }
+
+    /// Wait until the peer has closed that socket and receives on the port by another.
+    #[track_caller]
+    pub fn wait_until_bound_anew(&mut self, port: u16, before: Option<&BoundSocket>) -> BoundSocket {
         wait_for(&format!("{} listens on port {port}", self.name), || {
             let ended = self.child.try_wait().expect("the peer's state");
             assert!(ended.is_none(), "{} ended: {ended:?}", self.name);
-            is_bound(port).then_some(())
-        });
+            bound_socket(port).filter(|socket| Some(socket) != before)
+        })
     }
 }
 
@@ -133,10 +139,18 @@ fn read(path: &Path) -> String {
     String::from_utf8_lossy(&std::fs::read(path).unwrap_or_default()).into_owned()
 }
 
-/// Whether somebody receives on a UDP port of this network, by the kernel's tables.
-fn is_bound(port: u16) -> bool {
-    ["/proc/self/net/udp", "/proc/self/net/udp6"].iter().any(|table| {
-        let wanted = format!(":{port:04X}");
-        read(Path::new(table)).lines().filter_map(|line| line.split_whitespace().nth(1)).any(|a| a.ends_with(&wanted))
+/// A socket, by its inode.
+#[derive(Debug, PartialEq, Eq)]
+pub struct BoundSocket(String);
+
+/// Who receives on a UDP port of this network, by the kernel's tables.
+fn bound_socket(port: u16) -> Option<BoundSocket> {
+    let wanted = format!(":{port:04X}");
+    ["/proc/self/net/udp", "/proc/self/net/udp6"].iter().find_map(|table| {
+        read(Path::new(table)).lines().find_map(|line| {
+            let columns: Vec<_> = line.split_whitespace().collect();
+            let here = columns.get(1).is_some_and(|address| address.ends_with(&wanted));
+            columns.get(9).filter(|_| here).map(|inode| BoundSocket((*inode).to_owned()))
+        })
     })
 }
