@@ -46,6 +46,8 @@ pub struct Watch {
     next_tick: Instant,
     /// Files seen empty, and since when.
     empty: BTreeMap<PathBuf, Instant>,
+    /// How often the files were looked at.
+    looks: u64,
     /// Why there are no notifications.
     polling: Option<String>,
 }
@@ -146,6 +148,7 @@ impl Watch {
             armed: BTreeMap::new(),
             next_tick: Instant::now(),
             empty: BTreeMap::new(),
+            looks: 0,
             polling: None,
         };
         watch.arm(&BTreeSet::new());
@@ -183,16 +186,33 @@ impl Watch {
         }
     }
 
+    /// Wait until no file is busy, at most 2 s. For whoever asks for a reload right after writing a file, and wants it
+    /// to be taken.
+    pub async fn settle(&mut self) {
+        let deadline = Instant::now() + STALLED;
+        loop {
+            self.begin();
+            if self.busy().is_empty() {
+                return;
+            }
+            tokio::select! {
+                () = self.changed() => {}
+                () = sleep_until(deadline) => return,
+            }
+        }
+    }
+
     /// The files are about to be read: what was written until now is seen to. Call it before each reading, whatever
     /// the reading's cause.
     pub fn begin(&mut self) {
         self.catch_up();
         self.shared.pending().taken();
+        self.looks += 1;
     }
 
     /// Files that are not to be taken: open for writing (until they are closed, or quiet for 2 s), written since `begin`
-    /// or in the 50 ms before, or empty for less than 2 s. `changed` returns again for each of them. Paths begin with the
-    /// `config_dir` given.
+    /// or (except at the first look) in the 50 ms before, or empty for less than 2 s. `changed` returns again for each of
+    /// them. Paths begin with the `config_dir` given.
     ///
     /// Ask *after* reading the files, and treat those named as unchanged: a file that was being written while it was
     /// read is always among them.
@@ -203,7 +223,9 @@ impl Watch {
         let mut seen_empty = std::mem::take(&mut self.empty);
         let mut pending = self.shared.pending();
         let mut busy: BTreeSet<PathBuf> = pending.busy().cloned().collect();
-        for (path, meta) in self.shared.watched[..2].iter().flat_map(|dir| ours(dir)) {
+        // At the start a file that was written just before is what there is to run.
+        let dirs = if self.looks > 1 { &self.shared.watched[..2] } else { &[] };
+        for (path, meta) in dirs.iter().flat_map(|dir| ours(dir)) {
             if meta.len() == 0 {
                 // What a file looks like that is about to be written: the kernel empties it first, may then wait for the
                 // disk, and notifies last.

@@ -29,9 +29,11 @@ impl Host {
         Self { root, config, flows }
     }
 
+    /// A watch after its first look.
     fn watch(&self) -> Watch {
-        let watch = Watch::start(&self.config);
+        let mut watch = Watch::start(&self.config);
         assert_eq!(watch.polling(), None);
+        watch.begin();
         watch
     }
 
@@ -250,6 +252,25 @@ async fn whatever_the_moment_of_reading_no_half_of_a_file_is_taken() {
 }
 
 #[tokio::test]
+async fn a_reload_asked_for_right_after_a_write_waits_for_it() {
+    let host = Host::new();
+    let mut watch = host.watch();
+    host.sh("echo two > a.toml");
+    timeout(PATIENCE, watch.settle()).await.unwrap();
+    watch.begin();
+    assert_eq!(watch.busy(), BTreeSet::new());
+}
+
+#[test]
+fn at_the_start_a_file_that_was_just_written_is_taken() {
+    let host = Host::new();
+    host.sh("echo two > a.toml; : > b.toml");
+    let mut watch = Watch::start(&host.config);
+    watch.begin();
+    assert_eq!(watch.busy(), BTreeSet::new());
+}
+
+#[tokio::test]
 async fn an_empty_file_is_believed_only_after_a_while() {
     let host = Host::new();
     fs::write(host.a(), "").unwrap();
@@ -289,6 +310,7 @@ fn without_notifications_what_was_just_written_is_busy() {
     let host = Host::new();
     let mut watch = host.watch();
     watch.watcher = None;
+    watch.begin();
     assert_eq!(watch.busy(), BTreeSet::new());
     host.sh("echo two > a.toml");
     assert_eq!(watch.busy(), BTreeSet::from([host.a()]));
