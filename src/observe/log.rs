@@ -218,10 +218,10 @@ impl Logger {
         Ok(())
     }
 
-    /// Wait until what is queued has been written, at most `timeout`; whether it was.
+    /// Wait until what is queued and held back has been written, at most `timeout`; whether it was. For the end.
     pub fn flush(&self, timeout: Duration) -> bool {
         let deadline = Instant::now() + timeout;
-        for record in self.pipeline.throttle().sweep(Instant::now() + Duration::from_secs(3600)) {
+        for record in self.pipeline.throttle().drain() {
             self.pipeline.submit(record);
         }
         let (done, wait) = sync_channel(1);

@@ -17,23 +17,6 @@ pub enum Format {
     OpenMetrics,
 }
 
-impl Format {
-    /// The one that an `Accept` header asks for; Prometheus text where it asks for neither.
-    pub fn for_accept(accept: &str) -> Self {
-        let refused = |part: &str| part.split(';').any(|p| matches!(p.trim(), "q=0" | "q=0.0"));
-        let asks = |part: &str| part.trim_start().starts_with("application/openmetrics-text") && !refused(part);
-        if accept.split(',').any(asks) { Self::OpenMetrics } else { Self::Prometheus }
-    }
-
-    /// For the `Content-Type` header.
-    pub const fn content_type(self) -> &'static str {
-        match self {
-            Self::Prometheus => "text/plain; version=0.0.4; charset=utf-8",
-            Self::OpenMetrics => "application/openmetrics-text; version=1.0.0; charset=utf-8",
-        }
-    }
-}
-
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Kind {
     Counter,

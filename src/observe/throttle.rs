@@ -73,6 +73,11 @@ impl Throttle {
         });
         due
     }
+
+    /// All that is held, at the end.
+    pub(super) fn drain(&mut self) -> Vec<Record> {
+        self.buckets.drain().filter_map(|(_, mut bucket)| bucket.last.take().map(|last| bucket.release(last))).collect()
+    }
 }
 
 #[cfg(test)]
@@ -100,6 +105,16 @@ mod tests {
         let shown = throttle.sweep(t0 + Duration::from_secs(2));
         assert_eq!(shown.len(), 1);
         assert_eq!(shown[0].message, "14 (9 more like it before, held back)");
+    }
+
+    #[test]
+    fn at_the_end_nothing_stays_held() {
+        let (mut throttle, t0) = (Throttle::default(), Instant::now());
+        for n in 0..7 {
+            throttle.admit(key("news"), record(&n.to_string()), t0);
+        }
+        assert_eq!(throttle.drain()[0].message, "6 (1 more like it before, held back)");
+        assert!(throttle.drain().is_empty());
     }
 
     #[test]

@@ -44,6 +44,10 @@ pub struct Watch {
     /// What is watched, and which directory it was: device and inode.
     armed: BTreeMap<PathBuf, (u64, u64)>,
     next_tick: Instant,
+    /// Files seen empty, and since when.
+    empty: BTreeMap<PathBuf, Instant>,
+    /// How often the files were looked at.
+    looks: u64,
     /// Why there are no notifications.
     polling: Option<String>,
 }
@@ -143,6 +147,8 @@ impl Watch {
             watcher: None,
             armed: BTreeMap::new(),
             next_tick: Instant::now(),
+            empty: BTreeMap::new(),
+            looks: 0,
             polling: None,
         };
         watch.arm(&BTreeSet::new());
@@ -180,28 +186,61 @@ impl Watch {
         }
     }
 
+    /// Wait until no file is busy, at most 2 s. For whoever asks for a reload right after writing a file, and wants it
+    /// to be taken.
+    pub async fn settle(&mut self) {
+        let deadline = Instant::now() + STALLED;
+        loop {
+            self.begin();
+            if self.busy().is_empty() {
+                return;
+            }
+            tokio::select! {
+                () = self.changed() => {}
+                () = sleep_until(deadline) => return,
+            }
+        }
+    }
+
     /// The files are about to be read: what was written until now is seen to. Call it before each reading, whatever
     /// the reading's cause.
     pub fn begin(&mut self) {
         self.catch_up();
         self.shared.pending().taken();
+        self.looks += 1;
     }
 
-    /// Files that are not to be taken: open for writing (until they are closed, or quiet for 2 s), or written since
-    /// `begin` or in the 50 ms before; `changed` returns again for each of them. Paths begin with the `config_dir` given.
+    /// Files that are not to be taken: open for writing (until they are closed, or quiet for 2 s), written since `begin`
+    /// or (except at the first look) in the 50 ms before, or empty for less than 2 s. `changed` returns again for each of
+    /// them. Paths begin with the `config_dir` given.
     ///
     /// Ask *after* reading the files, and treat those named as unchanged: a file that was being written while it was
     /// read is always among them.
     pub fn busy(&mut self) -> BTreeSet<PathBuf> {
         self.catch_up();
         let doubt = if self.watcher.is_some() { DOUBT } else { STALLED };
+        let now = Instant::now();
+        let mut seen_empty = std::mem::take(&mut self.empty);
         let mut pending = self.shared.pending();
         let mut busy: BTreeSet<PathBuf> = pending.busy().cloned().collect();
-        for dir in &self.shared.watched[..2] {
-            busy.extend(recent(dir, doubt).map(|(path, _)| path));
-        }
-        if !busy.is_empty() {
-            pending.dirty(Instant::now(), doubt);
+        // At the start a file that was written just before is what there is to run.
+        let dirs = if self.looks > 1 { &self.shared.watched[..2] } else { &[] };
+        for (path, meta) in dirs.iter().flat_map(|dir| ours(dir)) {
+            if meta.len() == 0 {
+                // What a file looks like that is about to be written: the kernel empties it first, may then wait for the
+                // disk, and notifies last.
+                let since = seen_empty.remove(&path).unwrap_or(now);
+                self.empty.insert(path.clone(), since);
+                if now < since + STALLED {
+                    pending.wrote(&path, since);
+                    busy.insert(path);
+                    continue;
+                }
+            }
+            // Of a file known to be busy there is, or will be, a notification.
+            if age(&meta).is_some_and(|age| age < doubt) && busy.insert(path) {
+                pending.dirty(now, doubt);
+            }
         }
         drop(pending);
         let here = |path: &PathBuf| path.strip_prefix(&self.shared.config).map(|rest| self.config.join(rest)).ok();
@@ -285,21 +324,24 @@ impl Watch {
 /// Takes files written in the last 2 s for open.
 fn hold_recent(dir: &Path, pending: &mut Pending) {
     let now = Instant::now();
-    for (path, age) in recent(dir, STALLED) {
-        pending.wrote(&path, now.checked_sub(age).unwrap_or(now));
+    for (path, meta) in ours(dir) {
+        if let Some(age) = age(&meta).filter(|age| *age < STALLED) {
+            pending.wrote(&path, now.checked_sub(age).unwrap_or(now));
+        }
     }
     pending.dirty(now, Duration::ZERO);
 }
 
-/// Files of a directory that were written less than `most` ago, and how long ago.
-fn recent(dir: &Path, most: Duration) -> impl Iterator<Item = (PathBuf, Duration)> {
+/// Files of a directory that the loader reads.
+fn ours(dir: &Path) -> impl Iterator<Item = (PathBuf, fs::Metadata)> {
     let entries = fs::read_dir(dir).into_iter().flatten().flatten().map(|entry| entry.path());
-    entries.filter(|path| is_ours(path)).filter_map(move |path| {
-        let written = fs::metadata(&path).ok()?.modified().ok()?;
-        // Asked after the file: a time in the future is a wrong clock's, not a writer's.
-        let age = SystemTime::now().duration_since(written).ok()?;
-        (age < most).then_some((path, age))
-    })
+    entries.filter(|path| is_ours(path)).filter_map(|path| fs::metadata(&path).ok().map(|meta| (path, meta)))
+}
+
+/// How long ago it was written.
+fn age(meta: &fs::Metadata) -> Option<Duration> {
+    // Asked after the file: a time in the future is a wrong clock's, not a writer's.
+    SystemTime::now().duration_since(meta.modified().ok()?).ok()
 }
 
 /// Removed between the look and the watch: its parent tells when it is back.

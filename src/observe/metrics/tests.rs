@@ -167,13 +167,3 @@ fn families_are_in_the_order_of_their_names() {
     }
     assert!(sorted(SOURCE) && sorted(OUTPUT) && sorted(FLOW));
 }
-
-#[test]
-fn the_format_is_the_one_asked_for() {
-    let prometheus = "application/openmetrics-text;version=1.0.0;q=0.5,text/plain;version=0.0.4;q=0.3,*/*;q=0.1";
-    let cases = [(prometheus, Format::OpenMetrics), ("", Format::Prometheus), ("*/*", Format::Prometheus)];
-    for (accept, format) in cases {
-        assert_eq!(Format::for_accept(accept), format, "{accept}");
-    }
-    assert_eq!(Format::for_accept("application/openmetrics-text;q=0"), Format::Prometheus);
-}
