@@ -36,15 +36,13 @@ pub(super) fn prepare(state: &State, watch: &mut Watch) -> Prepared {
     watch.begin();
     let overlays = BTreeMap::new();
     let mut busy = watch.busy();
-    let mut tries = 0;
     let loaded = loop {
         let context =
             Context { previous: &state.good, previous_daemon: Some(&state.daemon), busy: &busy, overlays: &overlays };
         let loaded = load(&state.dirs.config, &context);
         // A file that is being written now may have been read half.
         let after = watch.busy();
-        tries += 1;
-        if after.is_subset(&busy) || tries == 3 {
+        if after.is_subset(&busy) {
             break loaded;
         }
         busy.extend(after);

@@ -28,11 +28,13 @@ impl Supervisor {
     async fn obey(&mut self, command: Command, actor: &Actor) -> Result<Outcome, Refusal> {
         match command {
             Command::Reload => {
-                let mut outcome = self.reload().await;
-                self.take_in_busy_files(&mut outcome).await;
-                Ok(outcome)
+                self.watch.settle().await;
+                Ok(self.reload().await)
             }
-            Command::Plan => Ok(apply::prepare(&self.state.borrow(), &mut self.watch).outcome()),
+            Command::Plan => {
+                self.watch.settle().await;
+                Ok(apply::prepare(&self.state.borrow(), &mut self.watch).outcome())
+            }
             Command::Start(flow) => self.set_flow(flow, Some(true), actor).await,
             Command::Stop(flow) => self.set_flow(flow, Some(false), actor).await,
             Command::ClearFlow(flow) => self.set_flow(flow, None, actor).await,

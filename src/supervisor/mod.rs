@@ -63,9 +63,6 @@ const LINKS_SETTLE: Duration = Duration::from_millis(50);
 /// How often the interfaces are read where the kernel does not tell of changes.
 const LINKS_POLL: Duration = Duration::from_secs(5);
 
-/// Longest wait for files that are being written; longer than a file is busy after its last write.
-const BUSY: Duration = Duration::from_millis(2500);
-
 /// Why the daemon does not come up.
 #[derive(Debug, thiserror::Error)]
 enum StartError {
@@ -164,8 +161,6 @@ async fn run(dirs: Dirs) -> Result<(), StartError> {
     }
     apply::apply(&state, prepared, &view).await;
     let mut supervisor = Supervisor { state, view, watch, requests, ended, answers, links: Watcher::new().ok() };
-    // Not ready before they run.
-    supervisor.take_in_busy_files(&mut control::Outcome::default()).await;
     supervisor.started();
     let why = supervisor.reconcile(&mut signals).await;
     supervisor.drain(why).await;
@@ -237,18 +232,6 @@ struct Supervisor {
 }
 
 impl Supervisor {
-    /// Files that were written a moment ago may not be whole: wait until they are, and take them in too.
-    async fn take_in_busy_files(&mut self, outcome: &mut control::Outcome) {
-        let last = Instant::now() + BUSY;
-        while !self.watch.busy().is_empty() && Instant::now() < last {
-            self.watch.changed().await;
-            let more = self.reload().await;
-            outcome.changes.retain(|old| more.changes.iter().all(|new| new != old));
-            outcome.changes.extend(more.changes);
-            outcome.diagnostics = more.diagnostics;
-        }
-    }
-
     fn started(&self) {
         let mut s = self.state.borrow_mut();
         s.ready = true;
@@ -268,7 +251,10 @@ impl Supervisor {
             tokio::select! {
                 _ = signals.terminate.recv() => return "SIGTERM",
                 _ = signals.interrupt.recv() => return "SIGINT",
-                _ = signals.hangup.recv() => drop(self.reload().await),
+                _ = signals.hangup.recv() => {
+                    self.watch.settle().await;
+                    self.reload().await;
+                }
                 () = self.watch.changed() => drop(self.reload().await),
                 Some(request) = self.requests.recv() => self.answer(request).await,
                 Some(Ended { flow, run, panic }) = self.ended.recv() => {
