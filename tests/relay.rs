@@ -99,6 +99,21 @@ fn a_bind_without_address_hears_both_families() {
 }
 
 #[test]
+fn a_daemon_that_is_ready_has_opened_its_flows() {
+    let (input, output) = (free_port(), free_port());
+    let daemon = Setup::new().flow("flow", &one_to_one("udp", input, "", "udp", output, "")).start_until_ready();
+    assert_eq!(daemon.flow("flow")["state"], "active");
+}
+
+#[test]
+fn a_reload_that_has_returned_is_applied() {
+    let daemon = Setup::new().start();
+    daemon.write_flow("flow", &one_to_one("udp", free_port(), "", "udp", free_port(), ""));
+    daemon.ctl_ok(&["reload"]);
+    assert_eq!(daemon.flow("flow")["state"], "active");
+}
+
+#[test]
 fn senders_that_are_not_allowed_are_counted_and_named() {
     let (input, output) = (free_port(), free_port());
     let sink = Sink::bind(Wire::Udp, v4(output), STREAM);
@@ -205,12 +220,12 @@ fn what_arrives_wrongly_is_counted_and_named() {
     let media = STREAM.datagrams(1);
     let rtp = rtp_packet(Seq(1), RtpTime(0), 1, &media);
     let cases = [
-        ("udp", rtp, "source-protocol-mismatch", "RTP"),
-        ("rtp", media, "source-protocol-mismatch", "RTP"),
-        ("udp", b"GET / HTTP/1.1\r\n\r\n".to_vec(), "source-not-ts", "MPEG"),
-        ("udp", [&[0x47][..], &[0; 203]].concat().repeat(6), "source-not-ts", "204"),
+        ("udp", rtp, "source-protocol-mismatch", "RTP", None),
+        ("rtp", media, "source-protocol-mismatch", "RTP", None),
+        ("udp", b"GET / HTTP/1.1\r\n\r\n".to_vec(), "source-not-ts", "MPEG", None),
+        ("udp", [&[0x47][..], &[0; 203]].concat().repeat(6), "source-not-ts", "MPEG", Some("204")),
     ];
-    for (protocol, datagram, code, word) in cases {
+    for (protocol, datagram, code, word, reason) in cases {
         let (input, output) = (free_port(), free_port());
         let receiver = receiving_socket(v4(output));
         let daemon = Daemon::with_flow(&one_to_one(protocol, input, "", "udp", output, ""));
@@ -222,6 +237,8 @@ fn what_arrives_wrongly_is_counted_and_named() {
         assert!(condition["message"].as_str().unwrap().contains(word), "{condition}");
         let flow = daemon.wait_for_flow("flow", "20 invalid", |flow| count(flow, "sources/main/packets-invalid") == 20);
         assert_eq!(count(&flow, "sources/main/packets"), 0);
+        let (named, times) = flow["sources"]["main"]["invalid"].as_object().unwrap().iter().next().unwrap();
+        assert!(times == 20 && named.contains(reason.unwrap_or_default()), "{named} {times}");
         receiver.set_nonblocking(true).unwrap();
         assert!(receiver.recv(&mut [0; 2048]).is_err(), "nothing of it is sent on");
         let explained = daemon.ctl(&["explain", "flow"]);
@@ -423,20 +440,19 @@ fn multicast_flow(input: SocketAddr, source_keys: &str, output: SocketAddr) -> S
 fn relays_multicast(from: &str, groups: [&str; 2]) {
     let cable = cable();
     let [input, output] = groups.map(|group| SocketAddr::new(group.parse().unwrap(), free_port()));
-    let receiver = multicast_receiver(output);
-    let marks = receiver.try_clone().unwrap();
-    let daemon = Setup::new().flow("flow", &multicast_flow(input, "", output)).in_namespace(&cable).start();
+    // One flow is judged by its marks, the other by its bytes.
+    let [other_input, other_output] = [input, output].map(|address| SocketAddr::new(address.ip(), address.port() + 2));
+    let marked = multicast_receiver(output);
+    let sink = Sink::on(vec![multicast_receiver(other_output)], Wire::Udp, STREAM);
+    let _daemon = Setup::new()
+        .flow("marked", &multicast_flow(input, "", output))
+        .flow("judged", &multicast_flow(other_input, "", other_output))
+        .in_namespace(&cable)
+        .start();
     let feed = Feed::new(Wire::Rtp, input, STREAM).from(multicast_sender(from)).start();
-    assert_eq!(receive_marks(&marks), (16, 0), "multicast goes 16 hops");
+    assert_eq!(receive_marks(&marked), (16, 0), "multicast goes 16 hops");
     feed.stop();
-
-    // Anew for both ends, to judge all of it.
-    let sink = Sink::on(vec![multicast_receiver(SocketAddr::new(output.ip(), output.port() + 2))], Wire::Udp, STREAM);
-    let output = SocketAddr::new(output.ip(), output.port() + 2);
-    let input = SocketAddr::new(input.ip(), input.port() + 2);
-    daemon.write_flow("flow", &multicast_flow(input, "", output));
-    daemon.ctl_ok(&["reload"]);
-    let sent = Feed::new(Wire::Rtp, input, STREAM).from(multicast_sender(from)).send_for(TWO_SECONDS);
+    let sent = Feed::new(Wire::Rtp, other_input, STREAM).from(multicast_sender(from)).send_for(TWO_SECONDS);
     sink.assert_all(sent);
 }
 

@@ -54,9 +54,17 @@ impl<'a> Setup<'a> {
         Self { namespace: Some(namespace), ..self }
     }
 
-    /// Start it, and wait until it is ready.
+    /// Start it, and wait until every flow is open, or has said why it is not.
     #[track_caller]
     pub fn start(self) -> Daemon {
+        let daemon = self.start_until_ready();
+        daemon.wait_until_open();
+        daemon
+    }
+
+    /// Start it, and wait only until it says that it is ready.
+    #[track_caller]
+    pub fn start_until_ready(self) -> Daemon {
         let mut daemon = Daemon { child: spawn(self.root.path(), self.namespace), root: self.root };
         daemon.wait_until_ready();
         daemon
@@ -221,6 +229,7 @@ impl Daemon {
         self.child.wait().expect("the daemon ends");
         self.child = spawn(self.root.path(), None);
         self.wait_until_ready();
+        self.wait_until_open();
     }
 
     #[track_caller]
@@ -230,7 +239,15 @@ impl Daemon {
             assert!(ended.is_none(), "the daemon ended while starting: {ended:?}");
             matches!(self.ask("GET", "/readyz"), Ok((200, _))).then_some(())
         });
-        wait_for("no flow is starting", || (self.status()["flows"]["starting"] == 0).then_some(()));
+    }
+
+    #[track_caller]
+    fn wait_until_open(&self) {
+        let files = fs::read_dir(self.root().join("etc/flows.d")).expect("flows.d").count();
+        wait_for("every flow is open", || {
+            let flows = &self.status()["flows"];
+            (flows["total"] == files && flows["starting"] == 0).then_some(())
+        });
     }
 }
 

@@ -24,6 +24,7 @@ pub fn in_own_network(test: &str, body: impl FnOnce()) {
     }
     let this = std::env::current_exe().expect("the test's own program");
     command.arg("--net").arg("--").arg(this).args([test, "--exact", "--nocapture", "--test-threads=1"]).env(MARK, "1");
+    super::ports::same_user(&mut command);
     let output = command.output().expect("unshare starts (package util-linux)");
     let text = [output.stdout, output.stderr].map(|text| String::from_utf8_lossy(&text).into_owned()).concat();
     assert!(

@@ -2,6 +2,7 @@
 
 use std::fs::{self, File};
 use std::net::{Ipv4Addr, UdpSocket};
+use std::process::Command;
 use std::sync::Mutex;
 
 /// Below the ephemeral range, so that no socket of the system's choice takes one away.
@@ -9,12 +10,20 @@ const RANGE: std::ops::Range<u16> = 20_000..32_000;
 /// Ports of one reservation: room for an RTP port and what belongs to it.
 const BLOCK: u16 = 10;
 
+/// Tells a process in a user namespace whose locks to take.
+const USER: &str = "MEDIACONNECT_TEST_USER";
+
+/// Hand on whose tests these are.
+pub fn same_user(command: &mut Command) {
+    command.env(USER, user());
+}
+
 /// Locks are held until the process ends.
 static HELD: Mutex<Vec<File>> = Mutex::new(Vec::new());
 
 /// An even port that no other test has, together with the nine that follow it.
 pub fn free_port() -> u16 {
-    let dir = std::env::temp_dir().join(format!("mediaconnect-test-ports-{}", nix::unistd::getuid()));
+    let dir = std::env::temp_dir().join(format!("mediaconnect-test-ports-{}", user()));
     fs::create_dir_all(&dir).expect("a directory for port locks");
     let blocks = (RANGE.end - RANGE.start) / BLOCK;
     // Where the search begins is no secret and need not be random: it only keeps processes apart.
@@ -29,6 +38,11 @@ pub fn free_port() -> u16 {
         return port;
     }
     panic!("no free port in {RANGE:?}: is another test run hanging?");
+}
+
+/// Whose tests these are. In a user namespace everybody is 0: the process outside says who it is.
+fn user() -> String {
+    std::env::var(USER).unwrap_or_else(|_| nix::unistd::getuid().to_string())
 }
 
 fn is_free(port: u16) -> bool {
