@@ -17,24 +17,6 @@ pub enum Mismatch {
     PlainOnRtp,
 }
 
-/// Which limit of `[limits]` is hit.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Limit {
-    /// `max-flows`.
-    Flows,
-    /// `max-outputs-per-flow`.
-    OutputsPerFlow,
-}
-
-impl Limit {
-    const fn key(self) -> &'static str {
-        match self {
-            Self::Flows => "max-flows",
-            Self::OutputsPerFlow => "max-outputs-per-flow",
-        }
-    }
-}
-
 /// Something that is not as it should be, of a flow or of the appliance.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[expect(missing_docs, reason = "the fields say what their names say; `message` shows each in its sentence")]
@@ -87,8 +69,6 @@ pub enum Condition {
     Frozen { flow: Option<FlowName>, by: String, until: Option<SystemTime>, waiting: usize },
     /// The flow's task panicked, `times` since the daemon started.
     FlowPanicked { flow: FlowName, message: String, times: u64 },
-    /// A limit keeps something from running.
-    LimitReached { limit: Limit, allowed: usize, wanted: usize },
     /// A listener of `[http]` can't be opened.
     HttpFailed { address: SocketAddr, error: String },
     /// The kernel gives no file notifications.
@@ -126,7 +106,6 @@ impl Condition {
             Self::RestartNeeded { .. } => "restart-needed",
             Self::Frozen { .. } => "frozen",
             Self::FlowPanicked { .. } => "flow-panicked",
-            Self::LimitReached { .. } => "limit-reached",
             Self::HttpFailed { .. } => "http-failed",
             Self::WatchPolling { .. } => "watch-polling",
             Self::NoOutputs { .. } => "no-outputs",
@@ -152,7 +131,6 @@ impl Condition {
             | Self::StaleConfig { .. }
             | Self::ConfigRejected { .. }
             | Self::ConfigUnreadable { .. }
-            | Self::LimitReached { .. }
             | Self::HttpFailed { .. } => Severity::Major,
             Self::SourceSyncErrors { .. }
             | Self::ReceiveBufferSmall { .. }
@@ -211,9 +189,6 @@ impl Condition {
             ),
             Self::FlowPanicked { message, times, .. } => {
                 format!("failed by a fault of mediaconnect, {} so far: {message}", count(*times, "time"))
-            }
-            Self::LimitReached { limit, allowed, wanted } => {
-                format!("`{}` allows {allowed}, the files hold {wanted}", limit.key())
             }
             Self::HttpFailed { address, error } => format!("[http] can't listen on {address}: {error}"),
             Self::WatchPolling { error, every } => {
@@ -315,9 +290,6 @@ impl Condition {
                 "It is started again by itself. Report the lines of \
                  `journalctl -u mediaconnectd MEDIACONNECT_FLOW={flow}`."
             ),
-            Self::LimitReached { limit, .. } => {
-                format!("Raise `{}` in [limits] of mediaconnect.toml, or remove what is not needed.", limit.key())
-            }
             Self::HttpFailed { address, .. } => format!(
                 "See who holds port {} with `ss -ltnp`, or change `listen` in [http]; it is retried.",
                 address.port()

@@ -49,8 +49,6 @@ fn every() -> Vec<Condition> {
         C::Frozen { flow: None, by: s("alice"), until: Some(T), waiting: 3 },
         C::Frozen { flow: Some(flow()), by: s("alice"), until: None, waiting: 1 },
         C::FlowPanicked { flow: flow(), message: s("index out of bounds"), times: 1 },
-        C::LimitReached { limit: Limit::Flows, allowed: 1000, wanted: 1001 },
-        C::LimitReached { limit: Limit::OutputsPerFlow, allowed: 500, wanted: 501 },
         C::HttpFailed { address: "127.0.0.1:9740".parse().unwrap(), error: error() },
         C::WatchPolling { error: s("too many open files"), every: TEN },
         C::NoOutputs { file: "flows.d/news.toml".into() },

@@ -80,36 +80,6 @@ pub fn classify(datagram: &[u8]) -> Wire {
     if datagram[0] == SYNC && datagram.get(PACKET_LEN) == Some(&SYNC) { Wire::TsPart } else { Wire::Other }
 }
 
-impl Wire {
-    /// A stable word for status and metrics.
-    pub const fn reason(self) -> &'static str {
-        match self {
-            Self::Ts => "plain-ts",
-            Self::RtpTs => "rtp",
-            Self::Rtp(_) => "rtp-not-ts",
-            Self::Rtcp => "rtcp",
-            Self::Ts204 => "204-byte-packets",
-            Self::TsPart => "cut-ts",
-            Self::Empty => "empty",
-            Self::Other => "not-ts",
-        }
-    }
-
-    /// In words, to stand after "arriving is".
-    pub const fn description(self) -> &'static str {
-        match self {
-            Self::Ts => "plain MPEG-TS without RTP headers",
-            Self::RtpTs => "MPEG-TS in RTP",
-            Self::Rtp(_) => "RTP that carries no MPEG-TS",
-            Self::Rtcp => "RTCP, not media",
-            Self::Ts204 => "MPEG-TS in 204-byte packets (with Reed-Solomon parity)",
-            Self::TsPart => "MPEG-TS cut inside a packet (length not a multiple of 188 bytes)",
-            Self::Empty => "empty datagrams",
-            Self::Other => "not MPEG-TS",
-        }
-    }
-}
-
 /// The header of one transport-stream packet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PacketHeader {
