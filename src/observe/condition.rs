@@ -202,7 +202,7 @@ impl Condition {
     fn media_message(&self) -> String {
         match self {
             Self::SourceSilent { source, bind, silent_for } => {
-                format!("source {source}: nothing has arrived on {bind} for {}", span(*silent_for))
+                format!("source {source}: no media has arrived on {bind} for {}", span(*silent_for))
             }
             Self::SourceLost { source, silent_for, bitrate_bps } => {
                 format!("source {source}: lost for {}, {} before", span(*silent_for), rate(*bitrate_bps))

@@ -304,6 +304,7 @@ impl Supervisor {
         let thawed = {
             let mut s = self.state.borrow_mut();
             s.flows.values_mut().for_each(|entry| entry.sample(now));
+            s.note_conditions(now);
             let used: BTreeSet<String> = s.flows.values().flat_map(|e| e.host_names().map(str::to_owned)).collect();
             s.names.refresh(|name| used.contains(name), now);
             let retry_http = !s.http_failed.is_empty() && s.http_retry_at <= now;

@@ -207,17 +207,18 @@ impl OutputSample {
 pub(super) struct Since(BTreeMap<(&'static str, String), SystemTime>);
 
 impl Since {
+    /// Remember since when these hold; forget those that hold no more.
+    pub(super) fn note(&mut self, conditions: &[(String, Condition)], now: SystemTime) {
+        let key = |(part, condition): &(String, Condition)| (condition.code(), part.clone());
+        let held = |key| (self.0.get(&key).copied().unwrap_or(now), key);
+        self.0 = conditions.iter().map(key).map(held).map(|(from, key)| (key, from)).collect();
+    }
+
     /// The documents of the conditions that hold now, worst first; those that hold no more are forgotten.
     pub(super) fn stamp(&mut self, conditions: Vec<(String, Condition)>, now: SystemTime) -> Vec<ConditionDoc> {
-        let mut since = BTreeMap::new();
-        let mut docs = Vec::with_capacity(conditions.len());
-        for (part, condition) in conditions {
-            let key = (condition.code(), part);
-            let from = self.0.get(&key).copied().unwrap_or(now);
-            docs.push(condition.doc(from));
-            since.insert(key, from);
-        }
-        self.0 = since;
+        self.note(&conditions, now);
+        let from = |code, part| self.0.get(&(code, part)).copied().unwrap_or(now);
+        let mut docs: Vec<_> = conditions.into_iter().map(|(part, c)| c.doc(from(c.code(), part))).collect();
         docs.sort_by_key(|doc| doc.severity);
         docs
     }

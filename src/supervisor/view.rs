@@ -75,6 +75,18 @@ impl State {
         }
     }
 
+    /// Remember since when each condition holds.
+    pub(super) fn note_conditions(&mut self, now: Instant) {
+        let wall = SystemTime::now();
+        let conditions = self.conditions();
+        self.since.note(&conditions, wall);
+        let words: Vec<_> = self.flows.values().map(|entry| self.words(entry)).collect();
+        for (entry, words) in self.flows.values_mut().zip(&words) {
+            let conditions = entry.conditions(words, now);
+            entry.conditions_since.note(&conditions, wall);
+        }
+    }
+
     fn status_doc(&mut self) -> StatusDoc {
         let mut flows = FlowCounts { total: self.flows.len(), ..FlowCounts::default() };
         for entry in self.flows.values() {
