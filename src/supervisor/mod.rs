@@ -75,7 +75,7 @@ enum StartError {
     Io(#[from] std::io::Error),
 }
 
-/// `mediaconnectd`: run until signals to stop.
+/// `mediaconnectd`: run until told to stop.
 pub fn main() -> ExitCode {
     let args = <Args as clap::Parser>::parse();
     crate::flow::stats::start_clock();
@@ -206,7 +206,7 @@ fn good_plans(store: &Store, daemon: &DaemonPlan) -> BTreeMap<FlowName, FlowPlan
     kept.into_iter().filter_map(parse).collect()
 }
 
-/// Panics go where all lines go. That of a flow's task is signals as an event; that of anything else ends the process.
+/// Panics go where all lines go. That of a flow's task is told as an event; that of anything else ends the process.
 fn install_panic_hook() {
     std::panic::set_hook(Box::new(|info| {
         tracing::error!(target: "mediaconnect::daemon", "panic: {info}");
@@ -252,7 +252,7 @@ impl Supervisor {
         service::ready(&summary(&s));
     }
 
-    /// Take in triggers, commands, ends and time until signals to stop; says by what.
+    /// Take in triggers, commands, ends and time until told to stop; says by what.
     async fn reconcile(&mut self, hangup: &mut Signal, stop: impl Future<Output = &'static str>) -> &'static str {
         let mut stop = std::pin::pin!(stop);
         let mut tick = tokio::time::interval(sample::INTERVAL);
