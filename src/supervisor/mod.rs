@@ -4,6 +4,7 @@ mod apply;
 mod args;
 mod command;
 pub mod control;
+mod demo;
 mod entry;
 mod http;
 mod resolve;
@@ -78,19 +79,15 @@ enum StartError {
 pub fn main() -> ExitCode {
     let args = <Args as clap::Parser>::parse();
     crate::flow::stats::start_clock();
-    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
-        Ok(runtime) => runtime,
-        Err(error) => {
-            eprintln!("mediaconnectd: {error}");
-            return ExitCode::FAILURE;
-        }
+    let succeeded = match args.demo() {
+        Some(length) => demo::run(length).map_err(|error| error.to_string()),
+        None => serve(args.dirs(), async |_, mut signals| signals.received().await)
+            .map(|()| true)
+            .map_err(|e| e.to_string()),
     };
-    let local = tokio::task::LocalSet::new();
-    let result = runtime.block_on(local.run_until(run(args.dirs())));
-    // Look-ups in progress are nobody's any more.
-    runtime.shutdown_background();
-    match result {
-        Ok(()) => ExitCode::SUCCESS,
+    match succeeded {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
         Err(error) => {
             eprintln!("mediaconnectd: {error}");
             ExitCode::FAILURE
@@ -98,7 +95,17 @@ pub fn main() -> ExitCode {
     }
 }
 
-async fn run(dirs: Dirs) -> Result<(), StartError> {
+/// Run on this thread until `stop` says why to end. It begins when the first apply is done.
+fn serve(dirs: Dirs, stop: impl AsyncFnOnce(Rc<dyn View>, StopSignals) -> &'static str) -> Result<(), StartError> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let local = tokio::task::LocalSet::new();
+    let result = runtime.block_on(local.run_until(run(dirs, stop)));
+    // Look-ups in progress are nobody's any more.
+    runtime.shutdown_background();
+    result
+}
+
+async fn run(dirs: Dirs, stop: impl AsyncFnOnce(Rc<dyn View>, StopSignals) -> &'static str) -> Result<(), StartError> {
     let place = |what, path: &PathBuf| {
         let path = path.clone();
         move |source| StartError::Place { what, path, source }
@@ -106,7 +113,7 @@ async fn run(dirs: Dirs) -> Result<(), StartError> {
     std::fs::create_dir_all(&dirs.runtime).map_err(place("can't make the runtime directory", &dirs.runtime))?;
     let _lock = lock(&dirs)?;
     let store = Store::open(&dirs.state).map_err(place("can't use the state directory", &dirs.state))?;
-    let mut signals = Signals::new()?;
+    let (signals, mut hangup) = (StopSignals::new()?, signal(SignalKind::hangup())?);
     let mut watch = Watch::start(&dirs.config);
 
     let kept = config::load(store.dir(), &Context::default()).daemon.unwrap_or_default();
@@ -160,9 +167,10 @@ async fn run(dirs: Dirs) -> Result<(), StartError> {
         listeners.apply(&daemon.http.listen, http_failed, &view);
     }
     apply::apply(&state, prepared, &view).await;
-    let mut supervisor = Supervisor { state, view, watch, requests, ended, answers, links: Watcher::new().ok() };
+    let mut supervisor =
+        Supervisor { state, view: view.clone(), watch, requests, ended, answers, links: Watcher::new().ok() };
     supervisor.started();
-    let why = supervisor.reconcile(&mut signals).await;
+    let why = supervisor.reconcile(&mut hangup, stop(view, signals)).await;
     supervisor.drain(why).await;
     control.abort();
     // The next daemon makes its own.
@@ -205,19 +213,23 @@ fn install_panic_hook() {
     }));
 }
 
-struct Signals {
-    hangup: Signal,
+/// What ends the daemon: SIGTERM or SIGINT.
+struct StopSignals {
     terminate: Signal,
     interrupt: Signal,
 }
 
-impl Signals {
+impl StopSignals {
     fn new() -> std::io::Result<Self> {
-        Ok(Self {
-            hangup: signal(SignalKind::hangup())?,
-            terminate: signal(SignalKind::terminate())?,
-            interrupt: signal(SignalKind::interrupt())?,
-        })
+        Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
+    }
+
+    /// Waits for one; says which.
+    async fn received(&mut self) -> &'static str {
+        tokio::select! {
+            _ = self.terminate.recv() => "SIGTERM",
+            _ = self.interrupt.recv() => "SIGINT",
+        }
     }
 }
 
@@ -241,7 +253,8 @@ impl Supervisor {
     }
 
     /// Take in triggers, commands, ends and time until told to stop; says by what.
-    async fn reconcile(&mut self, signals: &mut Signals) -> &'static str {
+    async fn reconcile(&mut self, hangup: &mut Signal, stop: impl Future<Output = &'static str>) -> &'static str {
+        let mut stop = std::pin::pin!(stop);
         let mut tick = tokio::time::interval(sample::INTERVAL);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let mut links_read = Instant::now();
@@ -249,9 +262,8 @@ impl Supervisor {
         let mut rounds = tokio::time::interval(service::Watchdog::interval());
         loop {
             tokio::select! {
-                _ = signals.terminate.recv() => return "SIGTERM",
-                _ = signals.interrupt.recv() => return "SIGINT",
-                _ = signals.hangup.recv() => {
+                why = &mut stop => return why,
+                _ = hangup.recv() => {
                     self.watch.settle().await;
                     self.reload().await;
                 }

@@ -1,0 +1,193 @@
+//! `mediaconnectd --demo`: the real daemon on a temporary configuration, between a generator and receivers of its own.
+//!
+//! Nothing is relayed here. The flow is a file that may be edited while it runs; `mediaconnectctl` and HTTP see a daemon
+//! like any other.
+
+mod media;
+mod place;
+mod screen;
+
+use std::path::PathBuf;
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::time::{MissedTickBehavior, interval, sleep, sleep_until};
+
+use self::media::{Generator, RATE, Received, Receivers};
+use self::place::Place;
+use self::screen::{Figures, Screen, print};
+use super::{StartError, StopSignals};
+use crate::observe::http::View;
+use crate::observe::status::FlowState;
+use crate::observe::text::{count, rate, span};
+
+/// The name of the demo's flow.
+const FLOW: &str = "demo";
+/// For the flow's sockets to open.
+const OPENING: Duration = Duration::from_secs(5);
+/// For what is under way when the generator has stopped.
+const DRAIN: Duration = Duration::from_secs(2);
+/// Between looks at what comes soon.
+const LOOK: Duration = Duration::from_millis(10);
+
+/// Why there is no demo.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum DemoError {
+    /// No temporary directory, or it can't be written.
+    #[error("can't make the demo's files in {}: {source}; set TMPDIR to a directory that you can write", path.display())]
+    Place { path: PathBuf, source: std::io::Error },
+    /// All taken.
+    #[error("no port of 127.0.0.1 from {0} to {1} is free")]
+    Ports(u16, u16),
+    /// A thread or a socket.
+    #[error("{0}")]
+    Io(#[from] std::io::Error),
+    /// The daemon does not come up.
+    #[error("{0}")]
+    Start(#[from] StartError),
+    /// The flow's sockets can't be opened.
+    #[error("the demo's flow does not start: {0}")]
+    Flow(String),
+}
+
+/// Run for so long, or until a signal comes; whether every output received everything.
+pub(super) fn run(length: Option<Duration>) -> Result<bool, DemoError> {
+    let (place, outputs, log) = Place::make()?;
+    let names: Vec<&'static str> = outputs.iter().map(|output| output.name).collect();
+    let mut screen = Screen::new(names.clone(), log)?;
+    let receivers = Receivers::start(outputs.into_iter().map(|output| (output.receiver, output.wrapping)).collect())?;
+    introduce(&place, length);
+    let mut end = Ok(Figures::default());
+    super::serve(place.dirs(), async |view, signals| {
+        end = conduct(&view, signals, place.source, length, &receivers, &mut screen).await;
+        "the end of the demo"
+    })?;
+    Ok(judge(&names, &end?))
+}
+
+/// What this is, and where to look.
+fn introduce(place: &Place, length: Option<Duration>) {
+    let dirs = place.dirs();
+    let stop = length.map_or_else(|| "until Ctrl-C".to_owned(), |length| format!("for {}", span(length)));
+    // The tool that was built or installed together with this program.
+    let beside = std::env::current_exe().ok().map(|path| path.with_file_name("mediaconnectctl"));
+    let ctl = beside.filter(|path| path.is_file()).unwrap_or_else(|| "mediaconnectctl".into());
+    print(&format!(
+        "mediaconnectd {}: demo, {stop}: a test pattern of {} by RTP into a flow, and out of it\n\n\
+         edit the flow:   {}\n\
+         watch it:        {} --config {} --runtime {} status --watch\n\
+         and by HTTP:     http://{}/v1/status  http://{}/metrics\n\n",
+        env!("CARGO_PKG_VERSION"),
+        rate(RATE),
+        place.flow_file().display(),
+        ctl.display(),
+        dirs.config.display(),
+        dirs.runtime.display(),
+        place.http,
+        place.http,
+    ));
+}
+
+/// Start the generator when the flow is there, show what happens, stop the generator, and wait for what is under way.
+async fn conduct(
+    view: &Rc<dyn View>,
+    mut signals: StopSignals,
+    port: u16,
+    length: Option<Duration>,
+    receivers: &Receivers,
+    screen: &mut Screen,
+) -> Result<Figures, DemoError> {
+    // The terminal is closed.
+    let mut hangup = signal(SignalKind::hangup())?;
+    let start = Instant::now();
+    while view.flow(FLOW).is_none_or(|flow| flow.state != FlowState::Active) {
+        if start.elapsed() > OPENING {
+            return Err(DemoError::Flow(troubles(view)));
+        }
+        tokio::select! {
+            () = sleep(LOOK) => {}
+            _ = signals.received() => return Ok(Figures::default()),
+        }
+    }
+    let start = Instant::now();
+    let end = length.and_then(|length| start.checked_add(length));
+    let generator = Generator::start(port)?;
+    let mut tick = interval(Duration::from_secs(1));
+    tick.set_missed_tick_behavior(MissedTickBehavior::Skip);
+    tick.tick().await;
+    loop {
+        tokio::select! {
+            _ = signals.received() => break,
+            _ = hangup.recv() => break,
+            () = until(end) => break,
+            _ = tick.tick() => {
+                screen.update(Figures { at: start.elapsed(), sent: generator.sent(), received: receivers.all() });
+            }
+        }
+    }
+    let mut figures = Figures { at: start.elapsed(), sent: generator.stop(), received: receivers.all() };
+    let drained = Instant::now() + DRAIN;
+    let is_everything = |figures: &Figures| figures.received.iter().all(|one| one.is_everything(figures.packets()));
+    while !is_everything(&figures) && Instant::now() < drained {
+        sleep(LOOK).await;
+        figures.received = receivers.all();
+    }
+    screen.finish(&figures);
+    Ok(figures)
+}
+
+async fn until(end: Option<Instant>) {
+    match end {
+        Some(end) => sleep_until(end.into()).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// What the daemon says of the flow that does not start.
+fn troubles(view: &Rc<dyn View>) -> String {
+    let conditions = view.flow(FLOW).map(|flow| flow.conditions).unwrap_or_default();
+    let mut troubles: Vec<String> = conditions.into_iter().map(|condition| condition.message).collect();
+    troubles.extend(view.status().config.diagnostics.into_iter().map(|diagnostic| diagnostic.message));
+    if troubles.is_empty() { "its sockets stay closed".to_owned() } else { troubles.join("; ") }
+}
+
+/// Say whether every output received everything, and if not, what it missed.
+fn judge(names: &[&str], end: &Figures) -> bool {
+    let sent = end.packets();
+    if sent == 0 {
+        print("\nFAILED: stopped before anything was sent\n");
+        return false;
+    }
+    let wrong: Vec<String> = names
+        .iter()
+        .zip(&end.received)
+        .filter(|(_, received)| !received.is_everything(sent))
+        .map(|(name, received)| format!("FAILED: output {name}: {}\n", faults(received, sent)))
+        .collect();
+    if wrong.is_empty() {
+        print(&format!(
+            "\nOK: each of {} received all {sent} TS packets, every byte verified\n",
+            count(names.len() as u64, "output")
+        ));
+        return true;
+    }
+    print(&format!("\n{}", wrong.concat()));
+    false
+}
+
+fn faults(received: &Received, sent: u64) -> String {
+    let verdict = &received.verdict;
+    let faults = [
+        (received.missing(sent), "missing"),
+        (verdict.corrupt, "corrupt"),
+        (verdict.duplicated, "received twice"),
+        (verdict.reordered, "out of order"),
+    ];
+    let mut words: Vec<String> =
+        faults.iter().filter(|(n, _)| *n > 0).map(|(n, what)| format!("{n} of {sent} TS packets {what}")).collect();
+    if received.misshapen > 0 {
+        words.push(format!("{} with a wrong size or RTP header", count(received.misshapen, "datagram")));
+    }
+    words.join(", ")
+}
