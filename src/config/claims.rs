@@ -59,6 +59,11 @@ fn loops(ip: IpAddr, out: Option<&Interface>, bound: Option<IpAddr>, interface: 
 }
 
 impl Claim {
+    /// Does it claim the same, wherever that is written?
+    fn is_same(&self, other: &Self) -> bool {
+        (self.port, &self.what) == (other.port, &other.what)
+    }
+
     /// Why `self` cannot be met beside `other`: the message, and the way out.
     fn against(&self, other: &Self) -> Option<(String, &'static str)> {
         let owner = || {
@@ -158,6 +163,13 @@ impl Contender<'_> {
         claims
     }
 
+    /// What its file claims and it has already.
+    fn kept_claims(&self) -> Vec<Claim> {
+        let (Some(wanted), Some(running), false) = (self.wanted, self.running, self.late) else { return Vec::new() };
+        let held = self.claims(running);
+        self.claims(wanted).into_iter().filter(|claim| held.iter().any(|own| own.is_same(claim))).collect()
+    }
+
     fn diagnostic(&self, severity: Level, (line, column): (usize, usize), message: String, help: &str) -> Diagnostic {
         Diagnostic {
             severity,
@@ -229,8 +241,9 @@ impl Board {
 
 /// Which flows are refused because of others, and what is to be said.
 ///
-/// Flows that run on unchanged come first, then by name; `late` ones last. A refused flow that runs keeps what it runs
-/// with, so what others wanted of that is refused too; one that does not run claims nothing.
+/// What a flow has already and goes on wanting is its own, whatever else changes in its file. The rest goes to flows that
+/// run on unchanged first, then by name; to `late` ones last. A refused flow that runs keeps what it runs with, so what
+/// others wanted of that is refused too; one that does not run claims nothing.
 pub(super) fn settle(contenders: &[Contender<'_>], max_flows: usize) -> (BTreeSet<FlowName>, Vec<Diagnostic>) {
     let mut order: Vec<_> = contenders.iter().collect();
     let changed = |c: &Contender<'_>| c.running.is_none() || c.wanted != c.running;
@@ -276,6 +289,10 @@ fn pass<'c, 'a>(
             board.note_destinations(contender, plan);
         }
     }
+    let judged = |c: &&&Contender<'_>| !falls_back(c);
+    for contender in order.iter().filter(judged) {
+        contender.kept_claims().into_iter().for_each(|claim| board.take(claim));
+    }
     let (mut old, mut new) = (0, 0);
     let running = order.iter().filter(|c| c.running.is_some()).count();
     for contender in order {
@@ -288,7 +305,9 @@ fn pass<'c, 'a>(
             refusals.push((*contender, vec![contender.diagnostic(Level::Error, (0, 0), message, help)]));
             continue;
         }
-        let claims = contender.claims(plan);
+        let kept = contender.kept_claims();
+        let is_kept = |claim: &Claim| kept.iter().any(|own| own.is_same(claim));
+        let claims: Vec<_> = contender.claims(plan).into_iter().filter(|claim| !is_kept(claim)).collect();
         let fault = |claim: &Claim| {
             let (message, help) = board.fault(claim)?;
             Some(contender.diagnostic(Level::Error, claim.place, message, help))

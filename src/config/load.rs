@@ -2,8 +2,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::{OsStr, OsString};
+use std::fs::File;
 use std::io;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf, absolute};
+
+use nix::errno::Errno;
+use nix::fcntl::AtFlags;
+use nix::sys::stat::fstatat;
 
 use super::claims::{Contender, settle, within};
 use super::compile::{self, Compiled, Places, Site};
@@ -65,7 +71,7 @@ pub enum FlowFile {
     Rejected,
     /// It can't be read now.
     Unreadable,
-    /// It is still being written.
+    /// It is still being written, or went away a moment ago.
     Busy,
 }
 
@@ -116,7 +122,7 @@ fn load_on(dir: &Path, context: &Context<'_>, local_ports: &LocalPorts) -> Loade
     let mut places = BTreeMap::new();
     for (name, entry) in &found.flows {
         let (flow, written) = load_flow(name, entry, &site, &mut report);
-        flows.extend(flow.map(|flow| (name.clone(), flow)));
+        flows.insert(name.clone(), flow);
         places.insert(name.clone(), written);
     }
     refuse_conflicts(&found, context, &places, &site, &mut flows, &mut report);
@@ -158,8 +164,8 @@ struct Found {
     daemon: Entry,
     flows: BTreeMap<FlowName, Entry>,
     complete: bool,
-    /// The directory itself is there: that `mediaconnect.toml` is not means that it is not.
-    readable: bool,
+    /// The directory itself, if it is there: that `mediaconnect.toml` is not in it means that it is not.
+    dir: Option<File>,
 }
 
 impl Found {
@@ -208,6 +214,14 @@ impl Found {
                 (BTreeSet::new(), false)
             }
         };
+        // A file that is replaced while the directory is being read may not be in the list.
+        let inside = opened(&flows_dir);
+        let known = context.previous.keys().map(|name| OsString::from(format!("{name}.toml")));
+        names.extend(known.filter(|name| inside.as_ref().is_some_and(|dir| is_in(dir, name))));
+        // One that went away a moment ago is about to come back: it is no more to be taken than one being written.
+        let flows_place = absolute(&flows_dir).ok();
+        let busy_here = busy.iter().filter(|place| place.parent() == flows_place.as_deref());
+        names.extend(busy_here.filter_map(|place| place.file_name()).map(OsStr::to_owned));
         names.extend(overlaid(&flows_dir));
         let mut flows = BTreeMap::new();
         for file_name in names {
@@ -226,8 +240,18 @@ impl Found {
             let file = entry(subscribers_dir.join(file_name)).file;
             report.push(whole_file(&file, Level::Error, None, message, "remove the file"));
         }
-        Self { daemon: entry(dir.join("mediaconnect.toml")), flows, complete, readable }
+        Self { daemon: entry(dir.join("mediaconnect.toml")), flows, complete, dir: opened(dir).filter(|_| readable) }
     }
+}
+
+/// A directory that stays the same one wherever it is moved.
+fn opened(dir: &Path) -> Option<File> {
+    File::options().read(true).custom_flags(libc::O_PATH | libc::O_DIRECTORY).open(dir).ok()
+}
+
+/// Is there anything of this name? A link that leads nowhere is there.
+fn is_in(dir: &File, name: &OsStr) -> bool {
+    fstatat(dir, Path::new(name), AtFlags::AT_SYMLINK_NOFOLLOW) != Err(Errno::ENOENT)
 }
 
 fn listing(dir: &Path) -> io::Result<BTreeSet<OsString>> {
@@ -257,12 +281,16 @@ fn whole_file(file: &Path, severity: Level, flow: Option<&FlowName>, message: St
 /// The plan, and what is valid of it where it is refused.
 fn load_daemon(found: &Found, report: &mut Vec<Diagnostic>) -> (Option<DaemonPlan>, DaemonPlan) {
     let Entry { file, busy, overlay } = &found.daemon;
-    if *busy || !found.readable && !overlay {
+    if *busy || found.dir.is_none() && !overlay {
         return (None, DaemonPlan::default());
     }
+    // Asked of the directory that was opened, which may have been moved away since.
+    let is_absent = || !overlay && found.dir.as_ref().is_some_and(|dir| !is_in(dir, "mediaconnect.toml".as_ref()));
     let text = match read(file) {
         Ok(text) => text,
-        Err(ReadError::Io(e)) if is_absent(file, &e) && !overlay => Vec::new(),
+        Err(ReadError::Io(e)) if e.kind() == io::ErrorKind::NotFound && is_absent() => Vec::new(),
+        // Moved away in between: the next look tells.
+        Err(ReadError::Io(e)) if is_absent_now(file, &e) && !overlay => return (None, DaemonPlan::default()),
         Err(e) => {
             report.push(whole_file(file, Level::Error, None, e.to_string(), ""));
             return (None, DaemonPlan::default());
@@ -275,33 +303,33 @@ fn load_daemon(found: &Found, report: &mut Vec<Diagnostic>) -> (Option<DaemonPla
 }
 
 /// Not there at all; a link that leads nowhere is there.
-fn is_absent(file: &Path, error: &io::Error) -> bool {
+fn is_absent_now(file: &Path, error: &io::Error) -> bool {
     error.kind() == io::ErrorKind::NotFound && file.symlink_metadata().is_err()
 }
 
-/// `None`: the file is gone since the directory was listed.
 fn load_flow(
     name: &FlowName,
     entry: &Entry,
     site: &Site<'_>,
     report: &mut Vec<Diagnostic>,
-) -> (Option<FlowFile>, Places) {
+) -> (FlowFile, Places) {
     let file = &entry.file;
     if entry.busy {
-        return (Some(FlowFile::Busy), Places::new());
+        return (FlowFile::Busy, Places::new());
     }
     let text = match read(file) {
         Ok(text) => text,
-        Err(ReadError::Io(e)) if is_absent(file, &e) && !entry.overlay => return (None, Places::new()),
+        // Gone since the directory was listed, or gone with the directory: the next look tells.
+        Err(ReadError::Io(e)) if is_absent_now(file, &e) && !entry.overlay => return (FlowFile::Busy, Places::new()),
         Err(e) => {
             report.push(whole_file(file, Level::Error, Some(name), e.to_string(), ""));
             let flow = if matches!(e, ReadError::Io(_)) { FlowFile::Unreadable } else { FlowFile::Rejected };
-            return (Some(flow), Places::new());
+            return (flow, Places::new());
         }
     };
     let Compiled { plan, places, diagnostics } = judge(name, file, &text, site);
     report.extend(diagnostics);
-    (Some(plan.map_or(FlowFile::Rejected, |plan| FlowFile::Valid { plan, text })), places)
+    (plan.map_or(FlowFile::Rejected, |plan| FlowFile::Valid { plan, text }), places)
 }
 
 /// Weigh the flows against each other, those that go on running without a valid file included.

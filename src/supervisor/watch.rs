@@ -222,7 +222,7 @@ impl Watch {
         let now = Instant::now();
         let mut seen_empty = std::mem::take(&mut self.empty);
         let mut pending = self.shared.pending();
-        let mut busy: BTreeSet<PathBuf> = pending.busy().cloned().collect();
+        let mut busy: BTreeSet<PathBuf> = pending.busy(now).cloned().collect();
         // At the start a file that was written just before is what there is to run.
         let dirs = if self.looks > 1 { &self.shared.watched[..2] } else { &[] };
         for (path, meta) in dirs.iter().flat_map(|dir| ours(dir)) {

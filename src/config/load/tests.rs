@@ -310,3 +310,20 @@ fn judge_both(text: &[u8]) {
         fault.snippet(&shown);
     }
 }
+
+#[test]
+fn a_newcomer_does_not_hold_up_an_edit_of_the_flow_whose_port_it_wants() {
+    let mut site = Site::new(&[("a", 5000), ("b", 5001)]);
+    site.run();
+    site.write("a", &flow(5001));
+    site.write("b", &format!("description = 'edited'\n{}", flow(5001)));
+    assert_eq!(verdicts(&site.load()), "a rejected, b valid");
+}
+
+#[test]
+fn a_file_that_went_away_a_moment_ago_is_busy() {
+    let mut site = Site::new(&[("a", 5000), ("b", 5001)]);
+    fs::remove_file(site.path("a")).unwrap();
+    site.busy.insert(site.path("a"));
+    assert_eq!(verdicts(&site.load()), "a busy, b valid");
+}

@@ -26,6 +26,8 @@ pub(super) struct Pending {
     writing: BTreeMap<PathBuf, Instant>,
     /// Came into being without an open so far: a link, or the first half of an open.
     created: BTreeSet<PathBuf>,
+    /// Went away, and when: some writers put the successor there only after it.
+    removed: BTreeMap<PathBuf, Instant>,
     /// Written since the last look.
     touched: BTreeSet<PathBuf>,
     /// Watched directories that may be other ones now, or in which something may have been missed.
@@ -73,10 +75,13 @@ impl Pending {
                 self.dirty(now, QUIET);
             }
             EventKind::Create(CreateKind::File) => {
+                self.removed.remove(path);
                 self.created.insert(path.clone());
                 self.dirty(now, QUIET);
             }
             EventKind::Modify(ModifyKind::Name(RenameMode::Both)) => {
+                self.went(path, now);
+                event.paths.get(1).map(|to| self.removed.remove(to));
                 // Renamed while it is still open: the writer goes on under the new name.
                 if let (Some(since), Some(to)) = (self.writing.remove(path), event.paths.get(1)) {
                     self.writing.insert(to.clone(), since);
@@ -84,12 +89,17 @@ impl Pending {
             }
             EventKind::Modify(ModifyKind::Name(RenameMode::To)) => {
                 self.writing.remove(path);
+                self.removed.remove(path);
                 self.dirty(now, QUIET);
             }
             // `Both` follows where the new name is in a watched directory, and wants to know whether it was open.
-            EventKind::Modify(ModifyKind::Name(_)) => self.dirty(now, QUIET_AFTER_REMOVAL),
+            EventKind::Modify(ModifyKind::Name(_)) => {
+                self.went(path, now);
+                self.dirty(now, QUIET_AFTER_REMOVAL);
+            }
             EventKind::Remove(_) => {
                 self.writing.remove(path);
+                self.went(path, now);
                 self.dirty(now, QUIET_AFTER_REMOVAL);
             }
             EventKind::Modify(ModifyKind::Data(_)) | EventKind::Access(_) => {}
@@ -101,6 +111,13 @@ impl Pending {
     pub(super) fn wrote(&mut self, path: &Path, at: Instant) {
         self.writing.insert(path.to_owned(), at);
         self.touched.insert(path.to_owned());
+    }
+
+    /// A file went away.
+    fn went(&mut self, path: &Path, now: Instant) {
+        if is_ours(path) {
+            self.removed.insert(path.to_owned(), now);
+        }
     }
 
     /// Something changed.
@@ -143,9 +160,13 @@ impl Pending {
         self.touched.clear();
     }
 
-    /// Files whose content must not be trusted: open for writing now, or written since the last look.
-    pub(super) fn busy(&self) -> impl Iterator<Item = &PathBuf> {
-        self.writing.keys().chain(&self.touched)
+    /// Files that must not be trusted: open for writing now, written since the last look, or gone only a moment ago.
+    pub(super) fn busy(&mut self, now: Instant) -> impl Iterator<Item = &PathBuf> {
+        self.removed.retain(|_, at| now < *at + QUIET_AFTER_REMOVAL);
+        if let Some(last) = self.removed.values().max() {
+            self.dirty(now, *last + QUIET_AFTER_REMOVAL - now);
+        }
+        self.writing.keys().chain(&self.touched).chain(self.removed.keys())
     }
 }
 

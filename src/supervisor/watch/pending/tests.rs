@@ -152,3 +152,20 @@ fn a_change_of_mode_is_a_change() {
     case.event(0, EventKind::Modify(ModifyKind::Metadata(MetadataKind::Any)), &["a.toml"]);
     assert_eq!(case.next(0), Some(50));
 }
+
+#[test]
+fn a_file_that_went_away_is_busy_until_its_successor_should_be_there() {
+    for (gone, back) in [(EventKind::Remove(RemoveKind::File), EventKind::Create(CreateKind::File)), (FROM, TO)] {
+        let mut case = Case::new();
+        let busy = |case: &mut Case, at| case.pending.busy(case.t0 + MS(at)).count();
+        case.event(0, gone, &["a.toml"]);
+        case.pending.taken();
+        assert_eq!(busy(&mut case, 149), 1);
+        assert_eq!(case.next(149), Some(150), "it is looked for again");
+        assert_eq!(busy(&mut case, 150), 0);
+        case.event(200, gone, &["a.toml"]);
+        case.event(210, back, &["a.toml"]);
+        case.pending.taken();
+        assert_eq!(busy(&mut case, 220), 0);
+    }
+}
