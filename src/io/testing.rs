@@ -3,7 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::os::fd::AsFd;
 
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::poll::{PollFd, PollFlags, poll};
 
 use super::batch::ReceiveBatch;
 use super::open::{Family, ReceiveSpec, Receiver, SendSpec, Sender, open_receiver, open_sender};
@@ -36,8 +36,13 @@ pub(super) fn sender(family: Family) -> Sender {
 
 /// Whether input comes within ten seconds.
 pub(super) fn readable(socket: impl AsFd) -> bool {
+    readable_within(socket, 10_000)
+}
+
+/// Whether input, or an error, comes within so many milliseconds.
+pub(super) fn readable_within(socket: impl AsFd, ms: u16) -> bool {
     let mut fds = [PollFd::new(socket.as_fd(), PollFlags::POLLIN)];
-    poll(&mut fds, PollTimeout::try_from(10_000).unwrap()).unwrap() == 1
+    poll(&mut fds, ms).unwrap() == 1
 }
 
 /// The next `count` payloads.

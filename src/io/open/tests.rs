@@ -2,7 +2,7 @@ use std::error::Error;
 
 use super::*;
 use crate::io::batch::{ReceiveBatch, Report, SendBatch, Target};
-use crate::io::testing::{LOCAL, in_own_network, ip, payloads, readable, receiver, run, sender, spec};
+use crate::io::testing::{LOCAL, in_own_network, ip, payloads, readable, readable_within, receiver, run, sender, spec};
 
 const LO: u32 = 1;
 
@@ -111,9 +111,12 @@ fn a_wildcard_receiver_hears_both_families_and_names_ipv4_senders_as_such() {
 
 #[test]
 fn an_ipv6_receiver_that_is_not_dual_stack_leaves_the_port_to_ipv4() {
-    let v6 = open_receiver(&spec(Ipv6Addr::UNSPECIFIED.into(), 0)).unwrap();
-    let port = v6.local_addr().unwrap().port();
-    open_receiver(&spec(Ipv4Addr::UNSPECIFIED.into(), port)).unwrap();
+    // Another program may have just this port on IPv4.
+    let shared = (0..20).any(|_| {
+        let v6 = open_receiver(&spec(Ipv6Addr::UNSPECIFIED.into(), 0)).unwrap();
+        open_receiver(&spec(Ipv4Addr::UNSPECIFIED.into(), v6.local_addr().unwrap().port())).is_ok()
+    });
+    assert!(shared);
 }
 
 #[test]
@@ -274,8 +277,16 @@ fn a_group_is_joined_again_after_its_interface_was_deleted_and_made_anew() {
         let receiver = open_receiver(&ReceiveSpec { interface, ..spec(to.ip(), port) }).unwrap();
         let sender = sender(Family::V4);
         let far = || crate::io::links::Links::read().unwrap().get("far0").unwrap().index;
-        send_by(&sender, to, b"before", Some(far()));
-        holds(&receiver, &[b"before"]);
+        // An interface that has just come up may still drop packets without a word.
+        let arrives = |payload: &[u8]| {
+            let sent = (0..100).find(|_| {
+                send_by(&sender, to, payload, Some(far()));
+                readable_within(&receiver, 100)
+            });
+            assert!(sent.is_some(), "{}", payload.escape_ascii());
+            assert!(payloads(&mut ReceiveBatch::default(), &receiver, 1).iter().all(|p| p == payload));
+        };
+        arrives(b"before");
         let mut old = 100;
         // More often than a socket may have memberships; once with the same index.
         for n in (101..130).chain([129]) {
@@ -284,13 +295,11 @@ fn a_group_is_joined_again_after_its_interface_was_deleted_and_made_anew() {
             multicast::rejoin(&receiver, to.ip(), &[], old, n).unwrap();
             old = n;
         }
-        send_by(&sender, to, b"after", Some(far()));
-        holds(&receiver, &[b"after"]);
+        arrives(b"after");
         // Down and up needs nothing.
         ip("link set video0 down");
         ip("link set video0 up");
-        send_by(&sender, to, b"up again", Some(far()));
-        holds(&receiver, &[b"up again"]);
+        arrives(b"up again");
     });
 }
 
