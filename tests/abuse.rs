@@ -112,8 +112,7 @@ fn bad_datagram(random: &mut Random, media: &[u8]) -> Vec<u8> {
 /// Send bad datagrams to these ports at `FLOOD_RATE`, from addresses that are allowed and from others.
 fn flood(random: &mut Random, targets: &[SocketAddr], datagrams: u64) {
     let media = Stream::at(1_000_000).datagrams(1);
-    let senders: Vec<_> =
-        (1..=8).map(|host| UdpSocket::bind((Ipv4Addr::new(127, 0, 0, host), 0)).unwrap()).collect();
+    let senders: Vec<_> = (1..=8).map(|host| UdpSocket::bind((Ipv4Addr::new(127, 0, 0, host), 0)).unwrap()).collect();
     let mut pool: Vec<_> = (0..2048).map(|_| bad_datagram(random, &media)).collect();
     let start = Instant::now();
     for n in 0..datagrams {

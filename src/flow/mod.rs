@@ -154,8 +154,10 @@ pub struct Flow {
     commands: mpsc::UnboundedReceiver<FlowCommand>,
     sources: Vec<Source>,
     egress: Egress,
-    /// When gathered packets are read; `None`: nothing has come since the last reading.
+    /// When gathered packets are read; `None`: the sources are armed.
     gathering: Option<Instant>,
+    /// The last batch was full: more waits already.
+    backlog: bool,
 }
 
 enum Wake {
@@ -174,6 +176,7 @@ impl Flow {
             sources: Vec::new(),
             egress: Egress::default(),
             gathering: None,
+            backlog: false,
         }
     }
 
@@ -190,23 +193,29 @@ impl Flow {
                 Wake::Command(Some(command)) => self.obey(command),
                 Wake::Readable => {
                     let now = Instant::now();
-                    let budget = match self.gather {
-                        Gather::For(time) => time,
-                        Gather::Auto => self.shard.auto_budget(now),
-                    };
-                    if budget.is_zero() {
-                        self.service(now);
-                        self.yield_if_busy().await;
+                    let budget = self.budget(now);
+                    if budget.is_zero() || self.backlog {
+                        self.service(now, budget);
                     } else {
                         self.gathering = Some(now + budget);
                     }
                 }
                 Wake::Timer => {
-                    self.gathering = None;
-                    self.service(Instant::now());
-                    self.yield_if_busy().await;
+                    let now = Instant::now();
+                    self.service(now, self.budget(now));
                 }
             }
+            if self.backlog {
+                // Other flows of the shard have their turn.
+                tokio::task::yield_now().await;
+            }
+        }
+    }
+
+    fn budget(&self, now: Instant) -> Duration {
+        match self.gather {
+            Gather::For(time) => time,
+            Gather::Auto => self.shard.auto_budget(now),
         }
     }
 
@@ -232,15 +241,9 @@ impl Flow {
         sources.chain(self.gathering).chain(self.egress.due()).min()
     }
 
-    /// Let other flows of the shard have their turn while more waits.
-    async fn yield_if_busy(&self) {
-        if self.sources.iter().any(|s| s.ready) {
-            tokio::task::yield_now().await;
-        }
-    }
-
     /// One batch of each source that has data, and whatever its time has come for.
-    fn service(&mut self, now: Instant) {
+    fn service(&mut self, now: Instant, budget: Duration) {
+        self.backlog = false;
         let shard = self.shard.clone();
         let mut buffers = shard.buffers.borrow_mut();
         let mut delivered = false;
@@ -251,11 +254,13 @@ impl Flow {
             let Buffers { receive, send, datagrams, media } = &mut *buffers;
             let fresh = source.ready;
             if fresh {
-                // Once read dry it is armed again; the kernel tells at once if more has come since.
-                source.ready = source.receive(receive);
-                if !source.ready && source.registration.rearm().is_err() {
-                    source.ready = true;
-                }
+                let received = source.receive(receive);
+                self.backlog |= received.full;
+                // While packets keep coming, one wake a budget serves them; a pause arms the socket again, and the
+                // kernel tells at once if more has come since.
+                source.ready = received.full || (received.messages > 0 && !budget.is_zero());
+                let armed = source.ready || source.arm(budget).is_ok();
+                source.ready |= !armed;
             }
             let mut arrived = reuse(std::mem::take(datagrams));
             let mut packets = reuse(std::mem::take(media));
@@ -271,6 +276,8 @@ impl Flow {
             *media = reuse(packets);
             source.ingest.recycle();
         }
+        let waits = !self.backlog && self.sources.iter().any(|s| s.ready);
+        self.gathering = waits.then_some(now + budget);
         if !delivered && self.egress.due().is_some_and(|due| due <= now) {
             self.egress.deliver(&[], &mut buffers.send, now);
         }

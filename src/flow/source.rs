@@ -8,7 +8,7 @@ use ipnet::IpNet;
 
 use crate::config::plan::SourceProtocol;
 use crate::config::value::Bitrate;
-use crate::io::batch::{Datagram, ReceiveBatch};
+use crate::io::batch::{Datagram, ReceiveBatch, Received};
 use crate::io::open::Receiver;
 use crate::io::reactor::{Reactor, Registration};
 
@@ -86,23 +86,26 @@ impl Source {
         self.ingest.retune(config.protocol);
     }
 
+    /// Be woken: without a budget by every datagram, else by the next one only.
+    pub(super) fn arm(&self, budget: Duration) -> std::io::Result<()> {
+        if budget.is_zero() { self.registration.rearm_each() } else { self.registration.rearm() }
+    }
+
     /// Coalesce datagrams in the kernel, or don't.
     pub(super) fn set_gro(&self, on: bool) {
         self.receiver.set_gro(on);
     }
 
-    /// Read one batch into `batch`. Returns whether more may wait.
-    pub(super) fn receive(&mut self, batch: &mut ReceiveBatch) -> bool {
-        let received = match batch.receive(&self.receiver) {
-            Ok(received) => received,
-            Err(_) => return false,
-        };
+    /// Read one batch into `batch`.
+    pub(super) fn receive(&mut self, batch: &mut ReceiveBatch) -> Received {
+        // A socket's error is that of an earlier datagram; what waits is read at the next wake.
+        let received = batch.receive(&self.receiver).unwrap_or_default();
         if let Some(overflow) = received.overflow {
             self.stats.kernel_dropped.add(u64::from(overflow.wrapping_sub(self.overflow)));
             self.overflow = overflow;
         }
         self.stats.invalid[Invalid::Truncated as usize].add(received.truncated as u64);
-        received.full
+        received
     }
 
     /// Give each datagram of the batch that passes the checks to the protocol.

@@ -112,7 +112,9 @@ fn bind_receiver(spec: &ReceiveSpec, bind: SocketAddr) -> Result<Receiver, OpenE
     let is_group = bind.ip().is_multicast();
     if is_group {
         socket.set_reuse_address(true).map_err(at)?;
-    } else if let Some(interface) = &spec.interface {
+    }
+    // An IPv4 membership counts on its interface only; an IPv6 one lets the group in from all, unless bound to one.
+    if let Some(interface) = spec.interface.as_ref().filter(|_| !is_group || bind.is_ipv6()) {
         socket
             .bind_device(Some(interface.name.as_bytes()))
             .map_err(|source| OpenError::at_interface(interface.clone(), source))?;

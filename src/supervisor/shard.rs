@@ -6,7 +6,6 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread::JoinHandle;
 
 use tokio::sync::mpsc;
-use tokio::task::LocalSet;
 
 use super::service::Heartbeat;
 use crate::config::value::FlowName;
@@ -94,25 +93,36 @@ impl Shard {
         let (orders, inbox) = mpsc::unbounded_channel();
         let heartbeat = Heartbeat::default();
         let pulse = heartbeat.clone();
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build()?;
+        let (started, start) = std::sync::mpsc::sync_channel(1);
         let thread = std::thread::Builder::new().name(format!("shard-{number}")).spawn(move || {
             // Without it, timers are tens of microseconds later; all else works.
             let _ = crate::io::clock::set_precise_timeouts();
-            let local = LocalSet::new();
-            runtime.block_on(local.run_until(serve(inbox, pulse, ended)));
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build_local(Default::default());
+            let made = runtime.and_then(|runtime| {
+                let _entered = runtime.enter();
+                let context = ShardContext::new()?;
+                Ok((runtime, context))
+            });
+            match made {
+                Ok((runtime, context)) => {
+                    // Nobody waits for it when the daemon gave up meanwhile.
+                    let _ = started.send(Ok(()));
+                    runtime.block_on(serve(Rc::new(context), inbox, pulse, ended));
+                }
+                Err(error) => drop(started.send(Err(error))),
+            }
         })?;
+        start.recv().map_err(std::io::Error::other)??;
         Ok(Self { orders, flows: Arc::default(), heartbeat, thread: Some(thread) })
     }
 }
 
-async fn serve(mut inbox: mpsc::UnboundedReceiver<Order>, pulse: Heartbeat, ended: mpsc::UnboundedSender<Ended>) {
-    let context = match ShardContext::new() {
-        Ok(context) => Rc::new(context),
-        Err(error) => {
-            tracing::error!(target: "mediaconnect::shard", "a data-plane thread could not start: {error}");
-            return;
-        }
-    };
+async fn serve(
+    context: Rc<ShardContext>,
+    mut inbox: mpsc::UnboundedReceiver<Order>,
+    pulse: Heartbeat,
+    ended: mpsc::UnboundedSender<Ended>,
+) {
     let driver = tokio::task::spawn_local(context.reactor().clone().drive());
     while let Some(order) = inbox.recv().await {
         match order {
