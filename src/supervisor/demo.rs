@@ -73,6 +73,8 @@ fn introduce(place: &Place, length: Option<Duration>) {
     // The tool that was built or installed together with this program.
     let beside = std::env::current_exe().ok().map(|path| path.with_file_name("mediaconnectctl"));
     let ctl = beside.filter(|path| path.is_file()).unwrap_or_else(|| "mediaconnectctl".into());
+    let here = std::env::current_dir().unwrap_or_default();
+    let ctl = ctl.strip_prefix(&here).unwrap_or(&ctl);
     print(&format!(
         "mediaconnectd {}: demo, {stop}: a test pattern of {} by RTP into a flow, and out of it\n\n\
          edit the flow:   {}\n\

@@ -1,11 +1,12 @@
 //! Where the demo lives: a temporary directory with a real configuration tree, and free ports of loopback.
 
-use std::fs::{self, DirBuilder};
+use std::fs::{self, DirBuilder, File};
 use std::io::{self, ErrorKind};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, UdpSocket};
 use std::os::unix::fs::DirBuilderExt;
 use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
 
 use super::media::{PER_DATAGRAM, Wrapping};
 use super::{DemoError, FLOW};
@@ -74,8 +75,8 @@ impl Place {
         fs::create_dir_all(self.root.join("etc/flows.d"))?;
         let lines = self.root.join("log-lines");
         let log = UnixDatagram::bind(&lines)?;
-        fs::write(self.root.join("etc/mediaconnect.toml"), settings(self.http, &lines))?;
-        fs::write(self.flow_file(), flow(self.source, outputs)?)?;
+        write_whole(&self.root.join("etc/mediaconnect.toml"), &settings(self.http, &lines))?;
+        write_whole(&self.flow_file(), &flow(self.source, outputs)?)?;
         Ok(log)
     }
 }
@@ -88,6 +89,12 @@ impl Drop for Place {
             eprintln!("mediaconnectd: can't remove {}: {error}", self.root.display());
         }
     }
+}
+
+/// As a file of long ago: the daemon waits for one that might still be written.
+fn write_whole(path: &Path, text: &str) -> io::Result<()> {
+    fs::write(path, text)?;
+    File::options().write(true).open(path)?.set_modified(SystemTime::now() - Duration::from_secs(60))
 }
 
 fn make_root() -> io::Result<PathBuf> {
