@@ -307,12 +307,7 @@ fn is_absent_now(file: &Path, error: &io::Error) -> bool {
     error.kind() == io::ErrorKind::NotFound && file.symlink_metadata().is_err()
 }
 
-fn load_flow(
-    name: &FlowName,
-    entry: &Entry,
-    site: &Site<'_>,
-    report: &mut Vec<Diagnostic>,
-) -> (FlowFile, Places) {
+fn load_flow(name: &FlowName, entry: &Entry, site: &Site<'_>, report: &mut Vec<Diagnostic>) -> (FlowFile, Places) {
     let file = &entry.file;
     if entry.busy {
         return (FlowFile::Busy, Places::new());
