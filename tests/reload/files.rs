@@ -134,7 +134,8 @@ fn a_file_that_can_not_be_read_stops_nothing() {
 #[test]
 fn a_broken_file_changes_nothing_and_is_told_once() {
     let rig = Rig::start();
-    rig.daemon.write_flow("flow", &format!("{}\n[outputs.o2]\nprotocol = 'udq'\ndestination = '127.0.0.1:9'\n", rig.text()));
+    rig.daemon
+        .write_flow("flow", &format!("{}\n[outputs.o2]\nprotocol = 'udq'\ndestination = '127.0.0.1:9'\n", rig.text()));
     let stale = rig.daemon.wait_for_condition("flow", "stale-config");
     assert!(stale["message"].as_str().unwrap().contains("flow.toml:9:12: "), "{stale}");
     let flow = rig.daemon.flow("flow");

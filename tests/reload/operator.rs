@@ -37,8 +37,11 @@ fn a_freeze_of_all_holds_files_that_come_and_go_and_the_settings() {
     let later = free_port();
     rig.daemon.write_flow("new", &flow(later, &[("out", 9)]));
     rig.daemon.remove_flow("flow");
-    std::fs::write(rig.daemon.root().join("etc/mediaconnect.toml"), "[http]\nlisten = []\n[defaults]\ngather = '3ms'\n")
-        .unwrap();
+    std::fs::write(
+        rig.daemon.root().join("etc/mediaconnect.toml"),
+        "[http]\nlisten = []\n[defaults]\ngather = '3ms'\n",
+    )
+    .unwrap();
     rig.daemon.ctl_ok(&["reload"]);
     assert_eq!(rig.daemon.flow("flow")["gather"], "auto");
     let said = daemon_condition(&rig.daemon, "frozen").unwrap();

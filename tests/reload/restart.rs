@@ -9,10 +9,16 @@ use crate::support::ports::free_port;
 
 #[test]
 fn killed_and_started_again_it_runs_as_before() {
-    let ports: Vec<_> = (0..10).flat_map(|_| { let port = free_port(); port..port + 10 }).collect();
-    let setup = ports.iter().zip(100..).fold(Setup::new(), |setup, (port, n)| {
-        setup.flow(&format!("more-{n}"), &flow(*port, &[("out", n)]))
-    });
+    let ports: Vec<_> = (0..10)
+        .flat_map(|_| {
+            let port = free_port();
+            port..port + 10
+        })
+        .collect();
+    let setup = ports
+        .iter()
+        .zip(100..)
+        .fold(Setup::new(), |setup, (port, n)| setup.flow(&format!("more-{n}"), &flow(*port, &[("out", n)])));
     let mut rig = Rig::with(setup);
     rig.apply(&rig.both());
     let documents = |rig: &Rig| {
@@ -43,7 +49,8 @@ fn a_second_daemon_in_the_same_place_ends_and_leaves_the_first_alone() {
     let root = rig.daemon.root();
     let mut command = Command::new(env!("CARGO_BIN_EXE_mediaconnectd"));
     command.args(["--config".into(), root.join("etc"), "--runtime".into(), root.join("run")]);
-    let output = command.args(["--state".into(), root.join("other-state")]).env_remove("NOTIFY_SOCKET").output().unwrap();
+    let output =
+        command.args(["--state".into(), root.join("other-state")]).env_remove("NOTIFY_SOCKET").output().unwrap();
     assert!(!output.status.success());
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(said.contains("another mediaconnectd runs"), "{said}");

@@ -18,9 +18,8 @@ pub(crate) struct Rig {
 /// A flow's file.
 pub(crate) fn flow(input: u16, outputs: &[(&str, u16)]) -> String {
     let source = format!("[sources.main]\nprotocol = 'udp'\nbind = '127.0.0.1:{input}'\n");
-    let output = |(name, port): &(&str, u16)| {
-        format!("[outputs.{name}]\nprotocol = 'udp'\ndestination = '127.0.0.1:{port}'\n")
-    };
+    let output =
+        |(name, port): &(&str, u16)| format!("[outputs.{name}]\nprotocol = 'udp'\ndestination = '127.0.0.1:{port}'\n");
     outputs.iter().map(output).fold(source, |text, output| text + &output)
 }
 
@@ -90,7 +89,9 @@ pub(crate) fn plan(daemon: &Daemon) -> Vec<String> {
     let mut said = Vec::new();
     for change in plan["changes"].as_array().unwrap() {
         let who = format!("{} {}:", word(&change["flow"]), word(&change["action"]));
-        let touch = |touch: &Value| format!("{who} {} {} {}", word(&touch["kind"]), word(&touch["name"]), word(&touch["effect"]));
+        let touch = |touch: &Value| {
+            format!("{who} {} {} {}", word(&touch["kind"]), word(&touch["name"]), word(&touch["effect"]))
+        };
         let touches: Vec<_> = change["touches"].as_array().unwrap().iter().map(touch).collect();
         said.extend(if touches.is_empty() { vec![who] } else { touches });
     }

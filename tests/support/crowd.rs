@@ -106,7 +106,8 @@ pub struct Tally {
 
 impl Tally {
     fn take(&mut self, datagram: &[u8], from: SocketAddr) {
-        let Some((stream, number)) = number_of(datagram).filter(|(s, _)| self.stream.is_none_or(|own| own == *s)) else {
+        let Some((stream, number)) = number_of(datagram).filter(|(s, _)| self.stream.is_none_or(|own| own == *s))
+        else {
             self.foreign += 1;
             return;
         };
