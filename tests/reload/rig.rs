@@ -34,10 +34,10 @@ impl Rig {
         Self::with(Setup::new())
     }
 
-    /// The same beside what is set up already.
+    /// The same beside what is set up already, which need not be valid.
     pub(crate) fn with(setup: Setup<'_>) -> Self {
         let (judge, input) = (Judge::start(2), free_port());
-        let daemon = setup.flow("flow", &flow(input, &[("o0", judge.port(0))])).start();
+        let daemon = setup.flow("flow", &flow(input, &[("o0", judge.port(0))])).start_until_ready();
         let traffic = Traffic::start(&[input], 250);
         judge.wait_for_media(0);
         Self { daemon, judge, input, traffic }
