@@ -10,6 +10,7 @@ use std::process::{Child, Command, Output, Stdio};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::Value;
+use tempfile::NamedTempFile;
 
 use super::daemon::{ask, write_atomically};
 use super::{netns, wait_for};
@@ -33,6 +34,8 @@ pub const UNIT: &str = "/usr/lib/systemd/system/mediaconnectd.service";
 /// A running machine. It is killed when dropped, or when the test's thread ends in whatever way.
 pub struct Machine {
     unshare: Child,
+    /// What its console shows.
+    console: NamedTempFile,
     /// Its process 1, as seen from here.
     leader: u32,
 }
@@ -59,10 +62,12 @@ impl Machine {
         command.args(INSTALLED.map(|(from, to)| bind(&sources.join(from), to)));
         command.arg(bind(Path::new(env!("CARGO_BIN_EXE_mediaconnectd")), "/usr/bin/mediaconnectd"));
         command.arg(bind(Path::new(env!("CARGO_BIN_EXE_mediaconnectctl")), "/usr/bin/mediaconnectctl"));
-        command.arg("--boot").stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::inherit());
+        let console = NamedTempFile::with_prefix("mediaconnect-test-").expect("a temporary file");
+        let output = || fs::File::options().append(true).open(console.path()).expect("a temporary file");
+        command.arg("--boot").stdin(Stdio::null()).stdout(output()).stderr(output());
         let unshare = command.spawn().expect("setpriv starts (package util-linux)");
 
-        let mut machine = Self { unshare, leader: 0 };
+        let mut machine = Self { unshare, console, leader: 0 };
         machine.leader = wait_for("systemd-nspawn (package systemd-container) has started process 1", || {
             let ended = machine.unshare.try_wait().expect("its state");
             assert!(ended.is_none(), "systemd-nspawn (package systemd-container) ended at once: {ended:?}");
@@ -183,7 +188,9 @@ impl Machine {
 
 impl Drop for Machine {
     fn drop(&mut self) {
-        if std::thread::panicking() && self.leader != 0 {
+        if std::thread::panicking() {
+            let console = fs::read(self.console.path()).unwrap_or_default();
+            eprintln!("--- the machine's console\n{}---", String::from_utf8_lossy(&console));
             eprintln!("--- the service's journal\n{}---", self.journal());
         }
         // As the first of its namespace it takes all processes with it, and is there until they are gone. Nothing can be
