@@ -150,18 +150,7 @@ impl Daemon {
     /// # Errors
     /// Nobody listens.
     pub fn ask(&self, method: &str, path: &str) -> std::io::Result<(u16, String)> {
-        let mut stream = UnixStream::connect(self.root().join("run/control.sock"))?;
-        stream.set_read_timeout(Some(PATIENCE))?;
-        write!(
-            stream,
-            "{method} {path} HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
-        )?;
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer)?;
-        let (head, body) = answer.split_once("\r\n\r\n").unwrap_or((&answer, ""));
-        let code = head.split(' ').nth(1).and_then(|code| code.parse().ok()).unwrap_or(0);
-        let chunked = head.to_ascii_lowercase().contains("transfer-encoding: chunked");
-        Ok((code, if chunked { unchunk(body) } else { body.to_owned() }))
+        ask(&self.root().join("run/control.sock"), method, path)
     }
 
     /// The JSON behind a path.
@@ -260,6 +249,22 @@ impl Drop for Daemon {
     }
 }
 
+/// Ask a control socket; status code and body.
+///
+/// # Errors
+/// Nobody listens.
+pub fn ask(socket: &Path, method: &str, path: &str) -> std::io::Result<(u16, String)> {
+    let mut stream = UnixStream::connect(socket)?;
+    stream.set_read_timeout(Some(PATIENCE))?;
+    write!(stream, "{method} {path} HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer)?;
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap_or((&answer, ""));
+    let code = head.split(' ').nth(1).and_then(|code| code.parse().ok()).unwrap_or(0);
+    let chunked = head.to_ascii_lowercase().contains("transfer-encoding: chunked");
+    Ok((code, if chunked { unchunk(body) } else { body.to_owned() }))
+}
+
 /// A flow's condition of a code.
 pub fn condition<'a>(flow: &'a Value, code: &str) -> Option<&'a Value> {
     flow["conditions"].as_array()?.iter().find(|condition| condition["code"] == code)
@@ -272,7 +277,8 @@ pub fn count(flow: &Value, path: &str) -> u64 {
     value.unwrap_or_else(|| panic!("no counter {path} in {flow:#}"))
 }
 
-fn write_atomically(path: &Path, text: &str) {
+/// Create or replace a file, by an atomic rename.
+pub fn write_atomically(path: &Path, text: &str) {
     let new = path.with_extension("new");
     fs::write(&new, text).and_then(|()| fs::rename(&new, path)).expect("a file is written");
 }

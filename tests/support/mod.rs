@@ -3,6 +3,7 @@
 
 pub mod crowd;
 pub mod daemon;
+pub mod machine;
 pub mod media;
 pub mod netns;
 pub mod peers;

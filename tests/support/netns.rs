@@ -4,7 +4,10 @@
 //! as root of a user namespace. There it may make further namespaces, joined to its own by a veth pair.
 
 use std::ffi::OsStr;
+use std::fs::File;
 use std::process::{Child, Command, Stdio};
+
+use nix::sched::{CloneFlags, setns};
 
 use super::wait_for;
 
@@ -31,6 +34,12 @@ pub fn in_own_network(test: &str, body: impl FnOnce()) {
         output.status.success() && text.contains("1 passed"),
         "{test} in its own network (needs root, or user namespaces for ordinary users):\n{text}"
     );
+}
+
+/// Bring the calling thread, and what it starts from now on, into the network of a process. Needs root.
+pub fn join(pid: u32) {
+    let namespace = File::open(format!("/proc/{pid}/ns/net")).expect("the process runs");
+    setns(namespace, CloneFlags::CLONE_NEWNET).expect("the thread changes its network (needs root)");
 }
 
 /// Another network namespace, joined to this one by a veth pair. It ends with its value.
@@ -63,6 +72,15 @@ impl Namespace {
         }
         namespace.run(["ip", "link", "set", "lo", "up"]);
         namespace
+    }
+
+    /// What `make` makes in there: a socket stays in the network it was made in. Needs root.
+    pub fn make<T: Send>(&self, make: impl FnOnce() -> T + Send) -> T {
+        let inside = || {
+            join(self.holder.id());
+            make()
+        };
+        std::thread::scope(|scope| scope.spawn(inside).join().expect("it is made"))
     }
 
     /// A command to be run in there. Its process id is the program's own.
