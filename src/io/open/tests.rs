@@ -161,7 +161,7 @@ fn errors_say_what_to_do() {
         let e = open_receiver(&ReceiveSpec { interface: interface.clone(), ..spec(address.parse().unwrap(), 0) })
             .unwrap_err();
         assert!(matches!(e, OpenError::NoSuchInterface { .. }));
-        assert_eq!(e.to_string(), format!("can't join {address}: there is no interface nosuch0"));
+        assert!(e.to_string().ends_with("there is no interface nosuch0"), "{e}");
     }
 }
 
@@ -196,6 +196,33 @@ fn two_groups_on_one_port_hear_only_their_own() {
         }
         holds(&first, &[b"a1", b"a2"]);
         holds(&second, &[b"b1", b"b2"]);
+    });
+}
+
+#[test]
+fn one_group_on_two_interfaces_is_two_streams() {
+    in_own_network(|| {
+        for n in [0, 1] {
+            ip(&format!("link add video{n} index 7{n} type veth peer name far{n}"));
+            ip(&format!("link set far{n} up"));
+            ip(&format!("link set video{n} up"));
+            ip(&format!("addr add fd7{n}::1/64 dev video{n} nodad"));
+            ip(&format!("addr add 10.7{n}.0.1/24 dev video{n}"));
+        }
+        for (family, group) in [(Family::V4, "239.255.7.5"), (Family::V6, "ff15::75")] {
+            let (group, port) = (group.parse().unwrap(), free_port());
+            let join = |n: u32| {
+                let interface = Some(InterfaceRef { name: format!("video{n}"), index: 70 + n });
+                open_receiver(&ReceiveSpec { interface, ..spec(group, port) }).unwrap()
+            };
+            let (first, second) = (join(0), join(1));
+            let sender = sender(family);
+            for (n, payload) in [(0, b"a1"), (1, b"b1"), (0, b"a2")] {
+                send_by(&sender, SocketAddr::new(group, port), payload, Some(70 + n));
+            }
+            holds(&first, &[b"a1", b"a2"]);
+            holds(&second, &[b"b1"]);
+        }
     });
 }
 
