@@ -165,8 +165,13 @@ impl<'s, 't> Section<'s, 't> {
         &self.path
     }
 
-    /// Report `key` as missing, with an example of its value.
+    /// Report `key` as missing, with an example of its value. One that is only misspelt is reported as that.
     pub(super) fn missing(&self, key: &str, help: &str) {
+        let unknown = |name: &str| self.keys.iter().all(|k| k.name != name);
+        let mut names = self.table.keys().map(|k| k.get_ref().as_ref());
+        if names.any(|name| unknown(name) && nearest(name, self.keys.iter().map(|k| k.name)) == Some(key)) {
+            return;
+        }
         self.source.missing(&self.at, format!("[{}] needs `{key}`", self.path), Some(help.to_owned()));
     }
 
