@@ -209,6 +209,11 @@ fn good_plans(store: &Store, daemon: &DaemonPlan) -> BTreeMap<FlowName, FlowPlan
 /// Panics go where all lines go. That of a flow's task is told as an event; that of anything else ends the process.
 fn install_panic_hook() {
     std::panic::set_hook(Box::new(|info| {
+        let thread = std::thread::current();
+        if !thread.name().is_some_and(|name| name.starts_with(shard::THREAD)) {
+            // The process may end before the logging thread has its turn.
+            eprintln!("mediaconnectd: panic: {info}");
+        }
         tracing::error!(target: "mediaconnect::daemon", "panic: {info}");
     }));
 }
@@ -281,7 +286,11 @@ impl Supervisor {
                         self.settle(true).await;
                     }
                 }
-                Ok(()) = changed(&mut self.links) => {
+                told = changed(&mut self.links) => {
+                    if told.is_err() {
+                        // From now on they are read every few seconds.
+                        self.links = None;
+                    }
                     tokio::time::sleep(LINKS_SETTLE).await;
                     self.read_links().await;
                     links_read = Instant::now();

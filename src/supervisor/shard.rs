@@ -11,6 +11,9 @@ use super::service::Heartbeat;
 use crate::config::value::FlowName;
 use crate::flow::{Flow, FlowSeed, ShardContext};
 
+/// What the names of the threads begin with.
+pub(super) const THREAD: &str = "shard-";
+
 /// How a flow's task ended.
 #[derive(Debug)]
 pub(super) struct Ended {
@@ -94,7 +97,7 @@ impl Shard {
         let heartbeat = Heartbeat::default();
         let pulse = heartbeat.clone();
         let (started, start) = std::sync::mpsc::sync_channel(1);
-        let thread = std::thread::Builder::new().name(format!("shard-{number}")).spawn(move || {
+        let thread = std::thread::Builder::new().name(format!("{THREAD}{number}")).spawn(move || {
             // Without it, timers are tens of microseconds later; all else works.
             let _ = crate::io::clock::set_precise_timeouts();
             let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build_local(Default::default());
@@ -123,8 +126,17 @@ async fn serve(
     pulse: Heartbeat,
     ended: mpsc::UnboundedSender<Ended>,
 ) {
-    let driver = tokio::task::spawn_local(context.reactor().clone().drive());
-    while let Some(order) = inbox.recv().await {
+    let mut driver = tokio::task::spawn_local(context.reactor().clone().drive());
+    loop {
+        let order = tokio::select! {
+            order = inbox.recv() => order,
+            ended = &mut driver => {
+                // No flow here would ever wake again: without heartbeats the watchdog has the service restarted.
+                tracing::error!(target: "mediaconnect::daemon", "a data-plane thread can't wait for packets: {ended:?}");
+                return;
+            }
+        };
+        let Some(order) = order else { break };
         match order {
             Order::Beat => pulse.beat(),
             Order::Spawn { flow, run, seed, flows } => {
