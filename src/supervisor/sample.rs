@@ -21,19 +21,21 @@ const FAULT: Duration = Duration::from_secs(3);
 struct Rate {
     samples: [Option<(Instant, u64)>; 3],
     bps: u64,
-    /// The last rate that was not zero.
+    /// The rate while it was flowing.
     last_bps: u64,
 }
 
 impl Rate {
     fn update(&mut self, bytes: u64, now: Instant) {
+        let (newest, full_bps) = (self.samples[2].map_or(bytes, |(_, newest)| newest), self.bps);
         if let Some((at, before)) = self.samples.iter().flatten().next() {
             let span = now.saturating_duration_since(*at).as_micros().max(1);
             let bits = u128::from(bytes.wrapping_sub(*before)) * 8;
             self.bps = u64::try_from(bits * 1_000_000 / span).unwrap_or(u64::MAX);
         }
-        if self.bps > 0 {
-            self.last_bps = self.bps;
+        if bytes != newest {
+            // The stream may end within this very sample: the one before was full.
+            self.last_bps = if full_bps > 0 { full_bps } else { self.bps };
         }
         self.samples.rotate_left(1);
         self.samples[2] = Some((now, bytes));
@@ -246,7 +248,7 @@ mod tests {
         assert_eq!(sample.update(&stats, true, at(2500)).0, Turn::None);
         assert_eq!(sample.update(&stats, true, at(3000)).0, Turn::Lost);
         assert_eq!(sample.update(&stats, true, at(3500)).0, Turn::None);
-        assert_eq!((sample.state, sample.bps(), sample.last_bps() > 0), (SourceState::Lost, 0, true));
+        assert_eq!((sample.state, sample.bps(), sample.last_bps()), (SourceState::Lost, 0, 1_000_000));
         stats.last_packet.set(at(4000));
         assert_eq!(sample.update(&stats, true, at(4000)).0, Turn::Back(Duration::from_secs(2)));
         assert_eq!(sample.update(&stats, false, at(4500)).0, Turn::None);
