@@ -295,7 +295,7 @@ impl Condition {
                 address.port()
             ),
             Self::WatchPolling { .. } => {
-                "Raise it: `sysctl fs.inotify.max_user_instances=512 fs.inotify.max_user_watches=65536`; \
+                "If the kernel's limit is the reason, raise it: `sysctl fs.inotify.max_user_instances=512 fs.inotify.max_user_watches=65536`; \
                  `mediaconnectctl reload` applies changes at once."
                     .into()
             }
@@ -335,9 +335,11 @@ impl Condition {
             Self::SourceOverBitrate { .. } => {
                 "Raise or remove `max-bitrate` of this source, or lower the sender's rate.".into()
             }
-            Self::SourceKernelDrops { .. } => "Raise it: `sysctl -w net.core.rmem_max=16777216` and \
+            Self::SourceKernelDrops { .. } => {
+                "If the kernel's limit is the reason, raise it: `sysctl -w net.core.rmem_max=16777216` and \
                                                `mediaconnectctl restart FLOW`; look at the load with `top -H`."
-                .into(),
+                    .into()
+            }
             Self::ReceiveBufferSmall { asked, .. } => format!(
                 "Run `sysctl -w net.core.rmem_max={asked}` (to keep it: /etc/sysctl.d/60-mediaconnect.conf), then \
                  `mediaconnectctl restart FLOW`."

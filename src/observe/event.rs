@@ -215,7 +215,7 @@ impl fmt::Display for Event {
                 write!(f, "mediaconnect {version} started: {} in {}", count(*flows as u64, "flow"), span(*took))
             }
             Self::DaemonStopping { why, flows } => {
-                write!(f, "stopping on {why}: {} end", count(*flows as u64, "flow"))
+                write!(f, "stopping on {why}: closing {}", count(*flows as u64, "flow"))
             }
             Self::HttpFailed { address, error, retry_in } => {
                 write!(f, "[http] can't listen on {address}: {error}; next try in {}", span(*retry_in))

@@ -227,7 +227,7 @@ fn settle_files(s: &mut State, loaded: &Loaded) {
     let mut unreadable = BTreeMap::new();
     let mut rejected = Vec::new();
     if !loaded.complete {
-        unreadable.insert(flows_d.clone(), "it is missing or can't be read".to_owned());
+        unreadable.insert(flows_d.clone(), why_unreadable(&loaded.diagnostics, &flows_d));
     }
     for (name, file) in &loaded.flows {
         let path = flows_d.join(format!("{name}.toml"));
@@ -254,7 +254,7 @@ fn settle_files(s: &mut State, loaded: &Loaded) {
                 }
             }
             FlowFile::Unreadable => {
-                let error = first_error(&loaded.diagnostics, &path).map_or_else(String::new, |d| d.message.clone());
+                let error = why_unreadable(&loaded.diagnostics, &path);
                 unreadable.insert(path, error);
             }
             FlowFile::Valid { .. } | FlowFile::Busy => {}
@@ -298,6 +298,13 @@ fn warn_unkept(kept: std::io::Result<()>) {
 
 fn first_error<'a>(diagnostics: &'a [Diagnostic], path: &PathBuf) -> Option<&'a Diagnostic> {
     diagnostics.iter().find(|d| d.severity == Level::Error && d.file == *path)
+}
+
+/// The system's word on a file or directory that can't be read.
+fn why_unreadable(diagnostics: &[Diagnostic], path: &Path) -> String {
+    let message = diagnostics.iter().find(|d| d.file == path).map_or("it is missing", |d| &d.message);
+    let why = message.rsplit_once("cannot be read: ").map_or(message, |(_, why)| why);
+    why.split(';').next().unwrap_or(why).to_owned()
 }
 
 fn stale(path: &Path, first: Option<&Diagnostic>) -> Stale {
