@@ -99,20 +99,15 @@ unsafe impl GlobalAlloc for Counting {
 fn shard(seeds: Vec<FlowSeed>) -> JoinHandle<()> {
     std::thread::spawn(move || {
         IS_SHARD.set(true);
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build().unwrap();
-        let local = tokio::task::LocalSet::new();
-        runtime.block_on(local.run_until(async move {
-            let context = Rc::new(ShardContext::new().unwrap());
-            let driver = tokio::task::spawn_local(context.reactor().clone().drive());
-            let flows: Vec<_> = seeds
-                .into_iter()
-                .map(|seed| tokio::task::spawn_local(Flow::new(seed, context.clone()).run()))
-                .collect();
+        let context = Rc::new(ShardContext::new().unwrap());
+        let run = async {
+            let start = |seed| tokio::task::spawn_local(Flow::new(seed, context.clone()).run());
+            let flows: Vec<_> = seeds.into_iter().map(start).collect();
             for flow in flows {
                 flow.await.unwrap();
             }
-            driver.abort();
-        }));
+        };
+        context.run(run).unwrap();
     })
 }
 

@@ -2,6 +2,7 @@
 
 pub mod egress;
 mod ingest;
+mod load;
 mod police;
 mod repacket;
 pub mod source;
@@ -9,20 +10,24 @@ pub mod stats;
 
 use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
+use std::io;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use tokio::sync::{mpsc, oneshot};
 
 use crate::config::value::Gather;
 use crate::io::batch::{ReceiveBatch, SendBatch};
+use crate::io::clock::thread_cpu_time;
 use crate::io::open::{Receiver, Sender};
 use crate::io::reactor::{Reactor, Sleep};
 
 use self::egress::{Egress, MediaPacket, OutputConfig, SenderKey};
+pub use self::load::Load;
+use self::load::LoadMeter;
 use self::source::{Source, SourceConfig};
 use self::stats::{OutputStats, SourceStats};
 
@@ -85,16 +90,14 @@ pub struct FlowSeed {
 
 /// Most messages of one system call.
 const BATCH: usize = 64;
-/// The longest budget that `auto` gives.
-const AUTO_LONGEST: Duration = Duration::from_millis(2);
-/// How often the load of a shard is measured, at most.
-const LOAD_INTERVAL: Duration = Duration::from_millis(100);
 
 /// What all flows of one data-plane thread share: its reactor, its buffers, its load.
 pub struct ShardContext {
     reactor: Reactor,
     buffers: RefCell<Buffers>,
-    load: Cell<Load>,
+    meter: RefCell<LoadMeter>,
+    packets: Cell<u64>,
+    load: Arc<Load>,
 }
 
 struct Buffers {
@@ -104,46 +107,43 @@ struct Buffers {
     media: Vec<MediaPacket<'static>>,
 }
 
-#[derive(Clone, Copy)]
-struct Load {
-    measured: Instant,
-    cpu: Duration,
-    auto: Duration,
-}
-
 impl ShardContext {
     /// For the thread that calls.
     ///
     /// # Errors
     /// When the reactor can't be had.
-    pub fn new() -> std::io::Result<Self> {
+    pub fn new() -> io::Result<Self> {
         let buffers = Buffers {
             receive: ReceiveBatch::new(BATCH),
             send: SendBatch::new(),
             datagrams: Vec::with_capacity(4096),
             media: Vec::with_capacity(4096),
         };
-        let load = Load { measured: Instant::now(), cpu: crate::io::clock::thread_cpu_time(), auto: Duration::ZERO };
-        Ok(Self { reactor: Reactor::new()?, buffers: RefCell::new(buffers), load: Cell::new(load) })
+        Ok(Self {
+            reactor: Reactor::new()?,
+            buffers: RefCell::new(buffers),
+            meter: RefCell::new(LoadMeter::new(Instant::now(), thread_cpu_time())),
+            packets: Cell::new(0),
+            load: Arc::default(),
+        })
     }
 
-    /// The thread's reactor.
-    pub fn reactor(&self) -> &Reactor {
-        &self.reactor
+    /// Run `main`, which spawns the tasks of flows with [`tokio::task::spawn_local`], until it ends.
+    ///
+    /// # Errors
+    /// Where the kernel refuses to wait for packets; none in practice.
+    pub fn run<F: Future>(&self, main: F) -> io::Result<F::Output> {
+        self.reactor.run(main, |now| {
+            let mut meter = self.meter.borrow_mut();
+            if meter.due(now) {
+                meter.measure(now, thread_cpu_time(), self.packets.get(), &self.load);
+            }
+        })
     }
 
-    /// The budget of `auto` now: none up to half load, then more up to full load.
-    fn auto_budget(&self, now: Instant) -> Duration {
-        let load = self.load.get();
-        let elapsed = now.saturating_duration_since(load.measured);
-        if elapsed < LOAD_INTERVAL {
-            return load.auto;
-        }
-        let cpu = crate::io::clock::thread_cpu_time();
-        let busy = cpu.saturating_sub(load.cpu).as_secs_f64() / elapsed.as_secs_f64();
-        let auto = AUTO_LONGEST.mul_f64(((busy - 0.5) * 2.0).clamp(0.0, 1.0));
-        self.load.set(Load { measured: now, cpu, auto });
-        auto
+    /// The thread's load.
+    pub fn load(&self) -> Arc<Load> {
+        self.load.clone()
     }
 }
 
@@ -154,30 +154,17 @@ pub struct Flow {
     commands: mpsc::UnboundedReceiver<FlowCommand>,
     sources: Vec<Source>,
     egress: Egress,
-    /// When gathered packets are read; `None`: the sources are armed.
-    gathering: Option<Instant>,
-    /// The last batch was full: more waits already.
-    backlog: bool,
 }
 
 enum Wake {
     Command(Option<FlowCommand>),
-    Readable,
-    Timer,
+    Service,
 }
 
 impl Flow {
     /// A flow without sockets; they come by command.
     pub fn new(seed: FlowSeed, shard: Rc<ShardContext>) -> Self {
-        Self {
-            shard,
-            gather: seed.gather,
-            commands: seed.commands,
-            sources: Vec::new(),
-            egress: Egress::default(),
-            gathering: None,
-            backlog: false,
-        }
+        Self { shard, gather: seed.gather, commands: seed.commands, sources: Vec::new(), egress: Egress::default() }
     }
 
     /// Receive → ingest → deliver → timers, until the commands end.
@@ -191,31 +178,12 @@ impl Flow {
             match poll_fn(|cx| self.poll_wake(cx, &mut sleep, due.is_some())).await {
                 Wake::Command(None) => return,
                 Wake::Command(Some(command)) => self.obey(command),
-                Wake::Readable => {
-                    let now = Instant::now();
-                    let budget = self.budget(now);
-                    if budget.is_zero() || self.backlog {
-                        self.service(now, budget);
-                    } else {
-                        self.gathering = Some(now + budget);
-                    }
-                }
-                Wake::Timer => {
-                    let now = Instant::now();
-                    self.service(now, self.budget(now));
-                }
+                Wake::Service => self.service(Instant::now()),
             }
-            if self.backlog {
-                // Other flows of the shard have their turn.
-                tokio::task::yield_now().await;
+            if self.sources.iter().any(|s| s.ready) {
+                // A batch was full, so more waits. First all others of the shard.
+                self.shard.reactor.yield_turn().await;
             }
-        }
-    }
-
-    fn budget(&self, now: Instant) -> Duration {
-        match self.gather {
-            Gather::For(time) => time,
-            Gather::Auto => self.shard.auto_budget(now),
         }
     }
 
@@ -223,28 +191,26 @@ impl Flow {
         if let Poll::Ready(command) = self.commands.poll_recv(cx) {
             return Poll::Ready(Wake::Command(command));
         }
-        if armed && Pin::new(sleep).poll(cx).is_ready() {
-            return Poll::Ready(Wake::Timer);
-        }
-        let mut fresh = false;
+        let mut service = armed && Pin::new(sleep).poll(cx).is_ready();
         for source in &mut self.sources {
-            if !source.ready && source.registration.poll_ready(cx).is_ready() {
-                source.ready = true;
-            }
-            fresh |= source.ready;
+            source.ready |= source.registration.poll_ready(cx).is_ready();
+            service |= source.ready;
         }
-        if fresh && self.gathering.is_none() { Poll::Ready(Wake::Readable) } else { Poll::Pending }
+        if service { Poll::Ready(Wake::Service) } else { Poll::Pending }
     }
 
     fn due(&self) -> Option<Instant> {
         let sources = self.sources.iter().filter_map(|s| s.ingest.due());
-        sources.chain(self.gathering).chain(self.egress.due()).min()
+        sources.chain(self.egress.due()).min()
     }
 
     /// One batch of each source that has data, and whatever its time has come for.
-    fn service(&mut self, now: Instant, budget: Duration) {
-        self.backlog = false;
+    fn service(&mut self, now: Instant) {
         let shard = self.shard.clone();
+        let budget = match self.gather {
+            Gather::For(time) => time,
+            Gather::Auto => shard.meter.borrow().budget(),
+        };
         let mut buffers = shard.buffers.borrow_mut();
         let mut delivered = false;
         for source in &mut self.sources {
@@ -254,18 +220,15 @@ impl Flow {
             let Buffers { receive, send, datagrams, media } = &mut *buffers;
             let fresh = source.ready;
             if fresh {
-                let received = source.receive(receive);
-                self.backlog |= received.full;
-                // While packets keep coming, one wake a budget serves them; a pause arms the socket again, and the
-                // kernel tells at once if more has come since.
-                source.ready = received.full || (received.messages > 0 && !budget.is_zero());
-                let armed = source.ready || source.arm(budget).is_ok();
-                source.ready |= !armed;
+                let received = source.receive(receive, budget);
+                // What comes from here on is told by the registration.
+                source.ready = received.full;
             }
             let mut arrived = reuse(std::mem::take(datagrams));
             let mut packets = reuse(std::mem::take(media));
             if fresh {
                 source.take_in(receive, &mut arrived, now);
+                shard.packets.set(shard.packets.get() + arrived.len() as u64);
             }
             // After what has come, by its time of arrival: it may fill the gap whose time is up.
             source.ingest.handle_timeout(now);
@@ -276,8 +239,6 @@ impl Flow {
             *media = reuse(packets);
             source.ingest.recycle();
         }
-        let waits = !self.backlog && self.sources.iter().any(|s| s.ready);
-        self.gathering = waits.then_some(now + budget);
         if !delivered && self.egress.due().is_some_and(|due| due <= now) {
             self.egress.deliver(&[], &mut buffers.send, now);
         }

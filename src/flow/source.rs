@@ -86,18 +86,13 @@ impl Source {
         self.ingest.retune(config.protocol);
     }
 
-    /// Be woken: without a budget by every datagram, else by the next one only.
-    pub(super) fn arm(&self, budget: Duration) -> std::io::Result<()> {
-        if budget.is_zero() { self.registration.rearm_each() } else { self.registration.rearm() }
-    }
-
     /// Coalesce datagrams in the kernel, or don't.
     pub(super) fn set_gro(&self, on: bool) {
         self.receiver.set_gro(on);
     }
 
-    /// Read one batch into `batch`.
-    pub(super) fn receive(&mut self, batch: &mut ReceiveBatch) -> Received {
+    /// Read one batch into `batch`. The next packets may gather for `budget`.
+    pub(super) fn receive(&mut self, batch: &mut ReceiveBatch, budget: Duration) -> Received {
         // A socket's error is that of an earlier datagram; what waits is read at the next wake.
         let received = batch.receive(&self.receiver).unwrap_or_default();
         if let Some(overflow) = received.overflow {
@@ -105,6 +100,9 @@ impl Source {
             self.overflow = overflow;
         }
         self.stats.invalid[Invalid::Truncated as usize].add(received.truncated as u64);
+        self.registration.served(received.messages);
+        // For want of a descriptor it stays as it was, and works.
+        let _ = self.registration.gather(budget);
         received
     }
 

@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 use std::io;
 use std::net::IpAddr;
 use std::os::fd::{AsRawFd, OwnedFd};
-use std::rc::Rc;
 
 use nix::errno::Errno;
 use nix::net::if_::InterfaceFlags;
@@ -104,7 +103,7 @@ fn ip(address: &SockaddrStorage) -> Option<IpAddr> {
 }
 
 /// Hears from the kernel that interfaces or addresses come, go or change.
-pub struct Watcher(AsyncFd<Rc<OwnedFd>>);
+pub struct Watcher(AsyncFd<OwnedFd>);
 
 impl Watcher {
     /// Needs a tokio runtime with I/O, but no privilege.
@@ -116,7 +115,7 @@ impl Watcher {
         let fd = socket(AddressFamily::Netlink, SockType::Raw, flags, SockProtocol::NetlinkRoute)?;
         let groups = libc::RTMGRP_LINK | libc::RTMGRP_IPV4_IFADDR | libc::RTMGRP_IPV6_IFADDR;
         bind(fd.as_raw_fd(), &NetlinkAddr::new(0, groups as u32))?;
-        sys::watch(&Rc::new(fd)).map(Self)
+        sys::watch(fd).map(Self)
     }
 
     /// Waits for a change since the last call, whatever it is: [`Links::read`] tells. Dropping it loses none.

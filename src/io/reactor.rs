@@ -1,39 +1,55 @@
-//! Readiness and precise timers of one shard.
+//! What a shard's thread runs: its tasks, their sockets' readiness, their timers.
 //!
-//! Tokio alone would do both, but wakes the thread for every datagram that arrives and counts time in milliseconds. Here
-//! a socket wakes the thread once, and then not before its flow asks again; and all timers share one timerfd.
+//! At live bitrates packets come one by one, and each time the thread wakes costs more than all that is done to a packet.
+//! So the loop is our own: a wake is one epoll_pwait2, whose timeout is the one timer of the shard. Sockets whose packets
+//! may be gathered for a while sit in an epoll of their own ([`quantum`]): the first packet starts the wait, and no other
+//! wakes the thread before it is over.
 
 use std::cell::{Cell, RefCell};
 use std::future::{Future, poll_fn};
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
-use std::pin::Pin;
+use std::pin::pin;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use super::sys::{self, ClockId, Epoll, Events, TimerFd, Watched};
+use tokio::task::LocalSet;
+
+use super::sys::{Epoll, Events};
 use super::timers::Timers;
 
+mod quantum;
+mod sleep;
 #[cfg(test)]
 mod tests;
+mod unpark;
+
+use quantum::Quanta;
+pub use sleep::Sleep;
+use unpark::Unpark;
 
 /// Most events taken from the kernel at once.
 const EVENTS: usize = 256;
+/// The token of what wakes the thread from outside.
+const UNPARK: u64 = u64::MAX;
+/// Set in the tokens of quanta; the rest is the number.
+const QUANTUM: u64 = 1 << 63;
 
-/// The readiness and the timers of a shard's thread; clones are the same one.
+/// The tasks, sockets and timers of one thread; clones are the same one.
 #[derive(Clone)]
 pub struct Reactor(Rc<Inner>);
 
 struct Inner {
     epoll: Epoll,
-    timer: TimerFd,
-    /// Both clocks at one moment: what an [`Instant`] is to the kernel.
-    base: (Instant, u64),
+    unpark: Arc<Unpark>,
     sockets: RefCell<Sockets>,
+    quanta: RefCell<Quanta>,
     timers: RefCell<Timers>,
-    /// The deadline for which the timerfd is set. It may be earlier than any timer's, after one was taken out.
-    armed: Cell<Option<Instant>>,
+    /// Who has stepped back until the others have had their turn.
+    deferred: RefCell<Vec<Waker>>,
+    turns: Cell<u64>,
 }
 
 #[derive(Default)]
@@ -47,7 +63,6 @@ struct Sockets {
 struct Slot {
     /// Tells a registration from earlier ones in the same place.
     generation: u32,
-    armed: bool,
     ready: bool,
     waker: Option<Waker>,
 }
@@ -58,35 +73,40 @@ impl Reactor {
     /// # Errors
     /// Where the process has no descriptors left.
     pub fn new() -> io::Result<Self> {
-        let (epoll, timer) = (Epoll::new()?, TimerFd::new()?);
-        // In this order, so that the timerfd can't be early.
-        let start = Instant::now();
-        let base = (start, sys::now(ClockId::Monotonic));
+        let (epoll, unpark) = (Epoll::new()?, Unpark::new()?);
+        epoll.add(unpark.as_fd(), UNPARK)?;
         Ok(Self(Rc::new(Inner {
             epoll,
-            timer,
-            base,
+            unpark: Arc::new(unpark),
             sockets: RefCell::default(),
+            quanta: RefCell::default(),
             timers: RefCell::default(),
-            armed: Cell::new(None),
+            deferred: RefCell::default(),
+            turns: Cell::new(0),
         })))
     }
 
-    /// Wakes the tasks that wait, for ever. Each shard spawns this once on its own runtime.
+    /// Runs `main`, and all tasks that are spawned with [`tokio::task::spawn_local`] meanwhile, until `main` ends.
+    /// `each_turn` is called after every wait, with the time.
     ///
     /// # Errors
-    /// It ends only with an error, and only where the runtime has no I/O driver or descriptors have run out.
-    pub async fn drive(self) -> io::Result<()> {
-        let (timer, outer) = (self.0.timer.watch()?, self.0.epoll.watch()?);
+    /// None in practice: where the kernel refuses to wait.
+    pub fn run<F: Future>(&self, main: F, mut each_turn: impl FnMut(Instant)) -> io::Result<F::Output> {
+        let tasks = LocalSet::new();
+        let mut main = pin!(tasks.run_until(main));
+        let waker = Waker::from(self.0.unpark.clone());
+        let mut cx = Context::from_waker(&waker);
         let mut events = Events::with_capacity(EVENTS);
-        poll_fn(|cx| match self.0.turn(cx, &timer, &outer, &mut events) {
-            Ok(()) => Poll::Pending,
-            Err(e) => Poll::Ready(Err(e)),
-        })
-        .await
+        loop {
+            self.0.unpark.begin();
+            if let Poll::Ready(output) = main.as_mut().poll(&mut cx) {
+                return Ok(output);
+            }
+            each_turn(self.0.turn(&mut events)?);
+        }
     }
 
-    /// Watches a socket for input. It is armed: the first input makes it ready, once.
+    /// Watches a socket for input; each input makes it ready. What waits already counts.
     ///
     /// # Errors
     /// Where descriptors have run out: the registration keeps one of its own.
@@ -98,41 +118,75 @@ impl Reactor {
             (sockets.slots.len() - 1) as u32
         });
         let slot = &mut sockets.slots[index as usize];
-        *slot = Slot { generation: slot.generation.wrapping_add(1), armed: true, ready: false, waker: None };
+        *slot = Slot { generation: next_generation(slot.generation), ready: false, waker: None };
         let token = u64::from(slot.generation) << 32 | u64::from(index);
         drop(sockets);
-        let registration =
-            Registration { inner: self.0.clone(), fd: Rc::new(fd), index, token, each: RefCell::default() };
-        registration.inner.epoll.add_once(registration.fd.as_fd(), token)?;
+        let registration = Registration { inner: self.0.clone(), fd, index, token, quantum: Cell::new(None) };
+        self.0.epoll.add(registration.fd.as_fd(), token)?;
         Ok(registration)
     }
 
     /// A future that ends at `deadline`, never before it, and usually some tens of microseconds after.
     pub fn sleep_until(&self, deadline: Instant) -> Sleep {
-        Sleep { inner: self.0.clone(), deadline, timer: None }
+        Sleep::new(self.0.clone(), deadline)
+    }
+
+    /// Ends once all others of the thread whose input or time has come have had their turn.
+    pub async fn yield_turn(&self) {
+        let turn = self.0.turns.get();
+        poll_fn(|cx| {
+            if self.0.turns.get() != turn {
+                return Poll::Ready(());
+            }
+            self.0.deferred.borrow_mut().push(cx.waker().clone());
+            Poll::Pending
+        })
+        .await;
+    }
+
+    /// How many descriptors it watches with a gather budget; for tests.
+    #[cfg(test)]
+    fn quanta(&self) -> usize {
+        self.0.quanta.borrow().len()
     }
 }
 
 impl Inner {
-    /// Wakes all whose time or input has come; `cx` is woken for the next.
-    fn turn(&self, cx: &mut Context<'_>, timer: &Watched, outer: &Watched, events: &mut Events) -> io::Result<()> {
-        while let Poll::Ready(guard) = timer.poll_read_ready(cx) {
-            guard?.clear_ready();
-            self.expire()?;
-        }
-        while let Poll::Ready(guard) = outer.poll_read_ready(cx) {
-            let mut guard = guard?;
-            let n = self.epoll.poll(events)?;
-            (0..n).for_each(|i| self.notify(events.token(i)));
-            if n == events.capacity() {
-                // More wait; but first those who were woken.
-                cx.waker().wake_by_ref();
-                return Ok(());
+    /// Waits until something comes, and wakes all whose input or time has come. The time after the wait.
+    fn turn(&self, events: &mut Events) -> io::Result<Instant> {
+        self.quanta.borrow_mut().settle(&self.epoll)?;
+        let timeout = if self.deferred.borrow().is_empty() && self.unpark.park() { self.patience() } else { NONE };
+        let n = self.epoll.wait(events, timeout)?;
+        self.unpark.begin();
+        let now = Instant::now();
+        for token in (0..n).map(|i| events.token(i)) {
+            match token {
+                UNPARK => {}
+                _ if token & QUANTUM != 0 => self.quanta.borrow_mut().begin(token & !QUANTUM, now),
+                _ => self.notify(token),
             }
-            // Whatever becomes ready from here on is an edge of its own.
-            guard.clear_ready();
         }
-        Ok(())
+        loop {
+            // One batch of events at a time: whoever is woken may change the quanta.
+            let due = self.quanta.borrow_mut().look(now, events)?;
+            let Some(n) = due else { break };
+            (0..n).for_each(|i| self.notify(events.token(i)));
+        }
+        loop {
+            let waker = self.timers.borrow_mut().expire(now);
+            let Some(waker) = waker else { break };
+            waker.wake();
+        }
+        self.turns.set(self.turns.get().wrapping_add(1));
+        self.deferred.borrow_mut().drain(..).for_each(Waker::wake);
+        Ok(now)
+    }
+
+    /// How long there is nothing to do; `None`: until something comes.
+    fn patience(&self) -> Option<Duration> {
+        let (timer, quantum) = (self.timers.borrow().next(), self.quanta.borrow().next());
+        let next = [timer, quantum].into_iter().flatten().min()?;
+        Some(next.saturating_duration_since(Instant::now()))
     }
 
     fn notify(&self, token: u64) {
@@ -141,7 +195,6 @@ impl Inner {
         if u64::from(slot.generation) != token >> 32 {
             return;
         }
-        slot.armed = false;
         slot.ready = true;
         let waker = slot.waker.take();
         drop(sockets);
@@ -149,61 +202,35 @@ impl Inner {
             waker.wake();
         }
     }
+}
 
-    /// Wakes whoever's time has come.
-    fn expire(&self) -> io::Result<()> {
-        self.armed.set(None);
-        let now = Instant::now();
-        loop {
-            let waker = self.timers.borrow_mut().expire(now);
-            match waker {
-                Some(waker) => waker.wake(),
-                None => break,
-            }
-        }
-        self.arm()
-    }
+/// No wait at all.
+const NONE: Option<Duration> = Some(Duration::ZERO);
 
-    /// Sets the timerfd, if the next deadline is before the one it is set for.
-    fn arm(&self) -> io::Result<()> {
-        let Some(next) = self.timers.borrow().next() else { return Ok(()) };
-        if self.armed.get().is_some_and(|armed| armed <= next) {
-            return Ok(());
-        }
-        let (start, ns) = self.base;
-        self.timer.set(ns + next.saturating_duration_since(start).as_nanos() as u64)?;
-        self.armed.set(Some(next));
-        Ok(())
-    }
+/// Below the bit that marks quanta.
+fn next_generation(generation: u32) -> u32 {
+    generation.wrapping_add(1) & (u32::MAX >> 1)
 }
 
 /// A socket's place in the reactor; dropping it gives the place up. For one task at a time.
 pub struct Registration {
     inner: Rc<Inner>,
     /// A duplicate: the socket may be closed first.
-    fd: Rc<OwnedFd>,
+    fd: OwnedFd,
     index: u32,
     token: u64,
-    /// Set by [`Registration::rearm_each`]: past the inner epoll, straight to tokio.
-    each: RefCell<Option<Watched>>,
+    /// Which quantum it is in; `None`: it wakes at once.
+    quantum: Cell<Option<usize>>,
 }
 
 impl Registration {
-    /// Ready once input has come since the socket was armed. That is then used up: nothing more comes, and nothing wakes
-    /// the thread, before [`rearm`](Self::rearm).
+    /// Ready once input has come since the last time it was, or since [`gather`](Self::gather) changed the budget. That
+    /// is then used up: before waiting again the caller must have read until nothing was left.
     pub fn poll_ready(&self, cx: &mut Context<'_>) -> Poll<()> {
         let mut sockets = self.inner.sockets.borrow_mut();
         let slot = &mut sockets.slots[self.index as usize];
         if std::mem::take(&mut slot.ready) {
             return Poll::Ready(());
-        }
-        if let Some(each) = &*self.each.borrow() {
-            return each.poll_read_ready(cx).map(|guard| {
-                if let Ok(mut guard) = guard {
-                    // Before the caller reads: what comes from here on is an edge of its own.
-                    guard.clear_ready();
-                }
-            });
         }
         match &mut slot.waker {
             Some(w) => w.clone_from(cx.waker()),
@@ -217,96 +244,51 @@ impl Registration {
         poll_fn(|cx| self.poll_ready(cx)).await;
     }
 
-    /// Asks for input once more. What waits already counts, so there is no need to read until nothing is left.
+    /// From now on input makes ready only when it, or other input of a socket with the same budget, has waited for
+    /// `budget`. Zero: at once. Nothing happens where that is so already.
     ///
     /// # Errors
-    /// None in practice.
-    pub fn rearm(&self) -> io::Result<()> {
-        self.each.replace(None);
-        let mut sockets = self.inner.sockets.borrow_mut();
-        let slot = &mut sockets.slots[self.index as usize];
-        if slot.armed || slot.ready {
+    /// Where descriptors have run out: the first socket of a budget needs one more. It then stays as it was.
+    pub fn gather(&self, budget: Duration) -> io::Result<()> {
+        let mut quanta = self.inner.quanta.borrow_mut();
+        if self.quantum.get().map_or(Duration::ZERO, |q| quanta.budget(q)) == budget {
             return Ok(());
         }
-        slot.armed = true;
-        self.inner.epoll.rearm(self.fd.as_fd(), self.token)
-    }
-
-    /// Asks for all input from now on: each datagram that comes makes ready, without a system call between one and the
-    /// next. For flows that handle packets as they come. Input counts when it comes, so before waiting the caller must
-    /// have read until nothing was left. [`rearm`](Self::rearm) ends it. Only within the shard's runtime.
-    ///
-    /// # Errors
-    /// None in practice.
-    pub fn rearm_each(&self) -> io::Result<()> {
-        if self.each.borrow().is_none() {
-            self.each.replace(Some(sys::watch(&self.fd)?));
+        let new = if budget.is_zero() { None } else { Some(quanta.enter(budget, &self.inner.epoll)?) };
+        let old = self.quantum.replace(new);
+        quanta.epoll(old).unwrap_or(&self.inner.epoll).remove(self.fd.as_fd())?;
+        quanta.epoll(new).unwrap_or(&self.inner.epoll).add(self.fd.as_fd(), self.token)?;
+        if let Some(old) = old {
+            quanta.leave(old);
         }
         Ok(())
+    }
+
+    /// This many messages were read. While more than one comes in a budget, the socket's quantum goes on without being
+    /// woken by the first of them.
+    pub fn served(&self, messages: usize) {
+        if let Some(quantum) = self.quantum.get() {
+            self.inner.quanta.borrow_mut().served(quantum, messages);
+        }
     }
 }
 
 impl Drop for Registration {
     fn drop(&mut self) {
-        // Fails only if `register` failed to add it.
-        let _ = self.inner.epoll.remove(self.fd.as_fd());
+        let mut quanta = self.inner.quanta.borrow_mut();
+        let quantum = self.quantum.get();
+        // Fails only if `register` or `gather` failed to add it.
+        let _ = quanta.epoll(quantum).unwrap_or(&self.inner.epoll).remove(self.fd.as_fd());
+        if let Some(quantum) = quantum {
+            quanta.leave(quantum);
+        }
+        drop(quanta);
         let mut sockets = self.inner.sockets.borrow_mut();
         let slot = &mut sockets.slots[self.index as usize];
-        slot.generation = slot.generation.wrapping_add(1);
+        slot.generation = next_generation(slot.generation);
         let waker = slot.waker.take();
         sockets.free.push(self.index);
         drop(sockets);
         drop(waker);
-    }
-}
-
-/// A future that ends at its deadline. Polled again after that it is ready again, until [`reset`](Self::reset).
-pub struct Sleep {
-    inner: Rc<Inner>,
-    deadline: Instant,
-    timer: Option<u32>,
-}
-
-impl Sleep {
-    /// When it ends.
-    pub fn deadline(&self) -> Instant {
-        self.deadline
-    }
-
-    /// Ends at `deadline` instead. A task that waits already must poll it again to be woken by the new one.
-    pub fn reset(&mut self, deadline: Instant) {
-        self.deadline = deadline;
-    }
-}
-
-impl Future for Sleep {
-    type Output = ();
-
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        let now = Instant::now();
-        if now >= self.deadline {
-            if let Some(id) = self.timer {
-                self.inner.timers.borrow_mut().cancel(id);
-            }
-            return Poll::Ready(());
-        }
-        let mut timers = self.inner.timers.borrow_mut();
-        let id = self.timer.unwrap_or_else(|| timers.insert(now));
-        timers.schedule(id, self.deadline, cx.waker());
-        drop(timers);
-        self.timer = Some(id);
-        if self.inner.arm().is_err() {
-            // A timerfd takes every time there is. Should one ever not: rather busy than asleep for ever.
-            cx.waker().wake_by_ref();
-        }
-        Poll::Pending
-    }
-}
-
-impl Drop for Sleep {
-    fn drop(&mut self) {
-        if let Some(id) = self.timer {
-            self.inner.timers.borrow_mut().remove(id);
-        }
     }
 }

@@ -1,18 +1,19 @@
 //! The system calls that std, socket2 and nix don't have as we need them: messages in batches, each with its own control
-//! data; the error queue; memberships by interface index; epoll; timerfd. The only unsafe code of the project.
+//! data; the error queue; memberships by interface index; epoll with precise timeouts. The only unsafe code of the project.
 //!
 //! What is behind pointers is owned by the types here or borrowed for a lifetime they carry, so nothing a caller does
 //! in safe code can make the kernel read or write memory that is not theirs.
 
 #![allow(unsafe_code, reason = "the one room where it is allowed")]
 
+use std::cell::Cell;
 use std::io;
 use std::marker::PhantomData;
 use std::mem::size_of;
 use std::net::{IpAddr, SocketAddr};
-use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::ptr;
-use std::rc::Rc;
+use std::time::Duration;
 
 use libc::{c_int, c_uint};
 use tokio::io::Interest;
@@ -409,7 +410,11 @@ fn set_option<T>(fd: BorrowedFd<'_>, level: c_int, name: c_int, value: &T) -> io
 }
 
 /// An epoll instance.
-pub(super) struct Epoll(Rc<OwnedFd>);
+pub(super) struct Epoll {
+    fd: OwnedFd,
+    /// The kernel lacks epoll_pwait2 (Linux 5.11), or a sandbox does not know it.
+    coarse: Cell<bool>,
+}
 
 /// Room for events of one wait.
 pub(super) struct Events(Vec<libc::epoll_event>);
@@ -432,7 +437,13 @@ impl Events {
 impl Epoll {
     pub(super) fn new() -> io::Result<Self> {
         // SAFETY: no pointers.
-        owned(unsafe { libc::epoll_create1(libc::EPOLL_CLOEXEC) }).map(|fd| Self(Rc::new(fd)))
+        let fd = owned(unsafe { libc::epoll_create1(libc::EPOLL_CLOEXEC) })?;
+        Ok(Self { fd, coarse: Cell::new(false) })
+    }
+
+    /// Watches `fd` for input. What waits already is the first event, and whatever comes is another.
+    pub(super) fn add(&self, fd: BorrowedFd<'_>, token: u64) -> io::Result<()> {
+        self.control(libc::EPOLL_CTL_ADD, fd, token, libc::EPOLLIN | libc::EPOLLET)
     }
 
     /// Watches `fd` for input, once.
@@ -452,58 +463,70 @@ impl Epoll {
     fn control(&self, op: c_int, fd: BorrowedFd<'_>, token: u64, events: c_int) -> io::Result<()> {
         let mut event = libc::epoll_event { events: events as u32, u64: token };
         // SAFETY: `event` is alive for the call, which only reads it.
-        let r = unsafe { libc::epoll_ctl(self.0.as_raw_fd(), op, fd.as_raw_fd(), &mut event) };
+        let r = unsafe { libc::epoll_ctl(self.fd.as_raw_fd(), op, fd.as_raw_fd(), &mut event) };
         if r < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
     }
 
-    /// Lets tokio tell when there are events.
-    pub(super) fn watch(&self) -> io::Result<Watched> {
-        watch(&self.0)
+    /// The events there are, after at most `timeout` (`None`: for ever). With [`set_timer_slack`] it ends some
+    /// microseconds after that, never before.
+    pub(super) fn wait(&self, events: &mut Events, timeout: Option<Duration>) -> io::Result<usize> {
+        if timeout == Some(Duration::ZERO) {
+            return self.poll(events);
+        }
+        let timeout = timeout.map(|t| libc::timespec {
+            tv_sec: t.as_secs().min(u64::from(u32::MAX)) as _,
+            tv_nsec: t.subsec_nanos().into(),
+        });
+        let timeout = timeout.as_ref().map_or(ptr::null(), ptr::from_ref);
+        if !self.coarse.get() {
+            let (fd, list, room) = (self.fd.as_raw_fd(), events.0.as_mut_ptr(), events.0.len() as c_int);
+            let mask: *const libc::sigset_t = ptr::null();
+            // SAFETY: the kernel writes at most as many events as the vector has; `timeout` is null or alive for the
+            // call, which only reads it; without a mask its size is not looked at.
+            let r = unsafe { libc::syscall(libc::SYS_epoll_pwait2, fd, list, room, timeout, mask, 0_usize) };
+            match calm(r as c_int) {
+                Err(e) if matches!(e.raw_os_error(), Some(libc::ENOSYS | libc::EPERM)) => self.coarse.set(true),
+                r => return r,
+            }
+        }
+        let mut own = libc::pollfd { fd: self.fd.as_raw_fd(), events: libc::POLLIN, revents: 0 };
+        // SAFETY: one pollfd, alive for the call; `timeout` as above; no mask.
+        calm(unsafe { libc::ppoll(&mut own, 1, timeout, ptr::null()) })?;
+        self.poll(events)
     }
 
     /// The events there are, without waiting.
     pub(super) fn poll(&self, events: &mut Events) -> io::Result<usize> {
         // SAFETY: the kernel writes at most as many events as the vector has.
-        retry(|| unsafe { libc::epoll_wait(self.0.as_raw_fd(), events.0.as_mut_ptr(), events.0.len() as c_int, 0) })
-            .map(|n| n as usize)
+        calm(unsafe { libc::epoll_wait(self.fd.as_raw_fd(), events.0.as_mut_ptr(), events.0.len() as c_int, 0) })
+    }
+
+    /// Behaves as on a kernel without epoll_pwait2.
+    #[cfg(test)]
+    pub(super) fn set_coarse(&self) {
+        self.coarse.set(true);
     }
 }
 
-/// A timer on CLOCK_MONOTONIC.
-pub(super) struct TimerFd(Rc<OwnedFd>);
-
-impl TimerFd {
-    pub(super) fn new() -> io::Result<Self> {
-        // SAFETY: no pointers.
-        owned(unsafe { libc::timerfd_create(libc::CLOCK_MONOTONIC, libc::TFD_CLOEXEC | libc::TFD_NONBLOCK) })
-            .map(|fd| Self(Rc::new(fd)))
-    }
-
-    /// Lets tokio tell when it has run out. It need not be read: each time is an edge of its own.
-    pub(super) fn watch(&self) -> io::Result<Watched> {
-        watch(&self.0)
-    }
-
-    /// Becomes readable once at `ns` of CLOCK_MONOTONIC. Forgets that it was readable before.
-    pub(super) fn set(&self, ns: u64) -> io::Result<()> {
-        // Zero would mean "never".
-        let ns = ns.max(1);
-        let zero = libc::timespec { tv_sec: 0, tv_nsec: 0 };
-        let at = libc::timespec { tv_sec: (ns / 1_000_000_000) as _, tv_nsec: (ns % 1_000_000_000) as _ };
-        let spec = libc::itimerspec { it_interval: zero, it_value: at };
-        // SAFETY: `spec` is alive for the call, which only reads it; the old value is not asked for.
-        let r = unsafe { libc::timerfd_settime(self.0.as_raw_fd(), libc::TFD_TIMER_ABSTIME, &spec, ptr::null_mut()) };
-        if r < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+impl AsFd for Epoll {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
     }
 }
 
-/// A descriptor of which tokio tells when it becomes readable.
-pub(super) type Watched = AsyncFd<Rc<OwnedFd>>;
+/// How many; none where a signal came first.
+fn calm(count: c_int) -> io::Result<usize> {
+    if count >= 0 {
+        return Ok(count as usize);
+    }
+    let error = io::Error::last_os_error();
+    if error.kind() == io::ErrorKind::Interrupted { Ok(0) } else { Err(error) }
+}
 
 /// Lets tokio tell when `fd` becomes readable.
-pub(super) fn watch(fd: &Rc<OwnedFd>) -> io::Result<Watched> {
-    // SAFETY: an OwnedFd is open and the same for all its life, and the AsyncFd has a share in it from now on.
-    Ok(unsafe { AsyncFd::register_with_interest(fd.clone(), Interest::READABLE) }?)
+pub(super) fn watch(fd: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
+    // SAFETY: an OwnedFd is open and the same for all its life, and the AsyncFd has it from now on.
+    Ok(unsafe { AsyncFd::register_with_interest(fd, Interest::READABLE) }?)
 }
 
 fn owned(fd: c_int) -> io::Result<OwnedFd> {
@@ -517,7 +540,6 @@ fn owned(fd: c_int) -> io::Result<OwnedFd> {
 /// A clock of [`now`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum ClockId {
-    Monotonic,
     Realtime,
     ThreadCpu,
 }
@@ -525,7 +547,6 @@ pub(super) enum ClockId {
 /// A clock's nanoseconds.
 pub(super) fn now(clock: ClockId) -> u64 {
     let id = match clock {
-        ClockId::Monotonic => libc::CLOCK_MONOTONIC,
         ClockId::Realtime => libc::CLOCK_REALTIME,
         ClockId::ThreadCpu => libc::CLOCK_THREAD_CPUTIME_ID,
     };

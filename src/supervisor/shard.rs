@@ -1,4 +1,4 @@
-//! Data-plane threads: each a current-thread runtime that runs its flows' tasks, and nothing of the control plane.
+//! Data-plane threads: each runs its flows' tasks, and nothing of the control plane.
 
 use std::rc::Rc;
 use std::sync::Arc;
@@ -9,10 +9,13 @@ use tokio::sync::mpsc;
 
 use super::service::Heartbeat;
 use crate::config::value::FlowName;
-use crate::flow::{Flow, FlowSeed, ShardContext};
+use crate::flow::{Flow, FlowSeed, Load, ShardContext};
 
 /// What the names of the threads begin with.
 pub(super) const THREAD: &str = "shard-";
+
+/// Loads of threads count as the same up to this many thousandths.
+const SAME_LOAD: u64 = 50;
 
 /// How a flow's task ended.
 #[derive(Debug)]
@@ -33,6 +36,7 @@ enum Order {
 struct Shard {
     orders: mpsc::UnboundedSender<Order>,
     flows: Arc<AtomicUsize>,
+    load: Arc<Load>,
     heartbeat: Heartbeat,
     thread: Option<JoinHandle<()>>,
 }
@@ -46,7 +50,7 @@ impl Shards {
     /// Start `workers` threads (0: one a core). Ends of flow tasks are told to `ended`.
     ///
     /// # Errors
-    /// When a thread, its runtime or its reactor can't be had.
+    /// When a thread or its reactor can't be had.
     pub(super) fn start(workers: usize, ended: &mpsc::UnboundedSender<Ended>) -> std::io::Result<Self> {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let count = if workers == 0 { cores } else { workers };
@@ -54,9 +58,11 @@ impl Shards {
         Ok(Self { shards })
     }
 
-    /// Run a flow's task on the thread with the fewest flows.
+    /// Run a flow's task on the thread with the least load, and of those with about the same the one with the fewest
+    /// flows.
     pub(super) fn spawn(&self, flow: FlowName, run: u64, seed: FlowSeed) {
-        let Some(shard) = self.shards.iter().min_by_key(|s| s.flows.load(Ordering::Relaxed)) else { return };
+        let weight = |s: &&Shard| (s.load.permille() / SAME_LOAD, s.flows.load(Ordering::Relaxed));
+        let Some(shard) = self.shards.iter().min_by_key(weight) else { return };
         shard.flows.fetch_add(1, Ordering::Relaxed);
         let order = Order::Spawn { flow, run, seed: Box::new(seed), flows: shard.flows.clone() };
         // A thread that is gone shows in its missing heartbeats.
@@ -100,23 +106,19 @@ impl Shard {
         let thread = std::thread::Builder::new().name(format!("{THREAD}{number}")).spawn(move || {
             // Without it, timers are tens of microseconds later; all else works.
             let _ = crate::io::clock::set_precise_timeouts();
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build_local(Default::default());
-            let made = runtime.and_then(|runtime| {
-                let _entered = runtime.enter();
-                let context = ShardContext::new()?;
-                Ok((runtime, context))
-            });
-            match made {
-                Ok((runtime, context)) => {
-                    // Nobody waits for it when the daemon gave up meanwhile.
-                    let _ = started.send(Ok(()));
-                    runtime.block_on(serve(Rc::new(context), inbox, pulse, ended));
-                }
-                Err(error) => drop(started.send(Err(error))),
+            let context = match ShardContext::new() {
+                Ok(context) => Rc::new(context),
+                Err(error) => return drop(started.send(Err(error))),
+            };
+            // Nobody waits for it when the daemon gave up meanwhile.
+            let _ = started.send(Ok(context.load()));
+            if let Err(error) = context.run(serve(context.clone(), inbox, pulse, ended)) {
+                // No flow here would ever wake again: without heartbeats the watchdog has the service restarted.
+                tracing::error!(target: "mediaconnect::daemon", "a data-plane thread can't wait for packets: {error}");
             }
         })?;
-        start.recv().map_err(std::io::Error::other)??;
-        Ok(Self { orders, flows: Arc::default(), heartbeat, thread: Some(thread) })
+        let load = start.recv().map_err(std::io::Error::other)??;
+        Ok(Self { orders, flows: Arc::default(), load, heartbeat, thread: Some(thread) })
     }
 }
 
@@ -126,17 +128,7 @@ async fn serve(
     pulse: Heartbeat,
     ended: mpsc::UnboundedSender<Ended>,
 ) {
-    let mut driver = tokio::task::spawn_local(context.reactor().clone().drive());
-    loop {
-        let order = tokio::select! {
-            order = inbox.recv() => order,
-            ended = &mut driver => {
-                // No flow here would ever wake again: without heartbeats the watchdog has the service restarted.
-                tracing::error!(target: "mediaconnect::daemon", "a data-plane thread can't wait for packets: {ended:?}");
-                return;
-            }
-        };
-        let Some(order) = order else { break };
+    while let Some(order) = inbox.recv().await {
         match order {
             Order::Beat => pulse.beat(),
             Order::Spawn { flow, run, seed, flows } => {
@@ -151,7 +143,6 @@ async fn serve(
             }
         }
     }
-    driver.abort();
 }
 
 fn panic_text(payload: Option<Box<dyn std::any::Any + Send>>) -> String {

@@ -1,26 +1,20 @@
-use std::future::poll_fn;
 use std::net::UdpSocket;
+use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::Wake;
 use std::time::Duration;
 
-use tokio::task::{LocalSet, spawn_local, yield_now};
+use tokio::task::spawn_local;
 
 use super::*;
 use crate::io::testing::LOCAL;
 
 /// Runs `test` as a shard would.
 fn on_a_shard<F: Future>(test: impl FnOnce(Reactor) -> F) -> F::Output {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build().unwrap();
-    LocalSet::new().block_on(&runtime, async {
-        let reactor = Reactor::new().unwrap();
-        let driver = spawn_local(reactor.clone().drive());
-        let output = test(reactor).await;
-        driver.abort();
-        output
-    })
+    let reactor = Reactor::new().unwrap();
+    reactor.run(test(reactor.clone()), |_| {}).unwrap()
 }
 
 fn socket() -> UdpSocket {
@@ -34,7 +28,7 @@ fn send_to(socket: &UdpSocket) {
 /// Lets the reactor and the kernel do what they have to: until a timer set now has run out.
 async fn settle(reactor: &Reactor) {
     reactor.sleep_until(Instant::now() + Duration::from_millis(5)).await;
-    yield_now().await;
+    reactor.yield_turn().await;
 }
 
 /// Counts how often it was woken.
@@ -47,79 +41,166 @@ impl Wake for Counter {
     }
 }
 
-#[test]
-fn input_makes_ready_once_and_only_a_rearm_makes_ready_again() {
-    on_a_shard(|reactor| async move {
-        let socket = socket();
-        let registration = reactor.register(&socket).unwrap();
-        let counter = Arc::new(Counter::default());
-        let waker = Waker::from(counter.clone());
-        let mut cx = Context::from_waker(&waker);
-        assert!(registration.poll_ready(&mut cx).is_pending());
-        send_to(&socket);
-        settle(&reactor).await;
-        assert_eq!(counter.0.load(Ordering::Relaxed), 1);
-        assert!(registration.poll_ready(&mut cx).is_ready());
-
-        // Not armed: whatever comes wakes nobody.
-        assert!(registration.poll_ready(&mut cx).is_pending());
-        (0..10).for_each(|_| send_to(&socket));
-        settle(&reactor).await;
-        assert_eq!(counter.0.load(Ordering::Relaxed), 1);
-        assert!(registration.poll_ready(&mut cx).is_pending());
-
-        // What waits already counts.
-        registration.rearm().unwrap();
-        registration.rearm().unwrap();
-        settle(&reactor).await;
-        assert_eq!(counter.0.load(Ordering::Relaxed), 2);
-        assert!(registration.poll_ready(&mut cx).is_ready());
-    });
+/// Whether it is ready now.
+async fn is_ready(registration: &Registration) -> bool {
+    poll_fn(|cx| Poll::Ready(registration.poll_ready(cx).is_ready())).await
 }
 
-#[test]
-fn readiness_that_nobody_waited_for_is_kept() {
-    on_a_shard(|reactor| async move {
-        let socket = socket();
-        let registration = reactor.register(&socket).unwrap();
-        send_to(&socket);
-        settle(&reactor).await;
-        registration.rearm().unwrap();
-        registration.ready().await;
-        assert!(poll_fn(|cx| Poll::Ready(registration.poll_ready(cx).is_pending())).await);
-    });
-}
+const BUDGET: Duration = Duration::from_millis(2);
 
 #[test]
-fn a_socket_armed_for_each_input_needs_no_rearm_until_it_is_armed_once_again() {
+fn each_input_makes_ready_once_and_what_waits_already_counts() {
     on_a_shard(|reactor| async move {
         let socket = socket();
-        socket.set_nonblocking(true).unwrap();
-        let read = || while socket.recv(&mut [0; 8]).is_ok() {};
-        let registration = reactor.register(&socket).unwrap();
-        // What waits already counts here too.
         send_to(&socket);
-        registration.rearm_each().unwrap();
+        let registration = reactor.register(&socket).unwrap();
         for _ in 0..10 {
             registration.ready().await;
-            registration.rearm_each().unwrap();
-            read();
+            assert!(!is_ready(&registration).await);
+            settle(&reactor).await;
+            assert!(!is_ready(&registration).await);
             send_to(&socket);
         }
-        // The change back tells what came meanwhile, and then nothing.
-        registration.rearm().unwrap();
-        registration.ready().await;
-        read();
+        // Nobody waited for it, and it is kept.
+        settle(&reactor).await;
+        assert!(is_ready(&registration).await);
+    });
+}
+
+#[test]
+fn with_a_budget_input_makes_ready_only_when_it_has_waited_for_that_long() {
+    on_a_shard(|reactor| async move {
+        let socket = socket();
+        let registration = reactor.register(&socket).unwrap();
+        registration.gather(BUDGET).unwrap();
+        for _ in 0..5 {
+            let sent = Instant::now();
+            send_to(&socket);
+            registration.ready().await;
+            assert!(sent.elapsed() >= BUDGET);
+            registration.served(1);
+        }
+    });
+}
+
+#[test]
+fn the_sockets_of_a_budget_share_its_wakes_and_nothing_in_between_wakes_the_thread() {
+    on_a_shard(|reactor| async move {
+        let sockets: Vec<_> = (0..50).map(|_| socket()).collect();
+        let registrations: Vec<_> = sockets.iter().map(|s| reactor.register(s).unwrap()).collect();
+        registrations.iter().for_each(|r| r.gather(BUDGET).unwrap());
+        assert_eq!(reactor.quanta(), 1);
+        reactor.yield_turn().await;
+        let last = sockets[49].try_clone().unwrap();
+        last.set_nonblocking(true).unwrap();
+        let sender = std::thread::spawn(move || {
+            for _ in 0..20 {
+                sockets.iter().for_each(send_to);
+                std::thread::sleep(BUDGET / 10);
+            }
+        });
+        let turns = reactor.0.turns.get();
+        let start = Instant::now();
+        let mut received = 0;
+        while received < 20 {
+            registrations[49].ready().await;
+            for registration in &registrations[..49] {
+                is_ready(registration).await;
+            }
+            registrations.iter().for_each(|r| r.served(1));
+            received += std::iter::from_fn(|| last.recv(&mut [0; 8]).ok()).count();
+        }
+        // The first input wakes, and then each budget's end; the sender's 1000 datagrams do not.
+        let wakes = reactor.0.turns.get() - turns;
+        let budgets = start.elapsed().as_nanos() / BUDGET.as_nanos();
+        assert!(u128::from(wakes) <= 2 * (budgets + 2), "{wakes} wakes in {budgets} budgets");
+        sender.join().unwrap();
+    });
+}
+
+#[test]
+fn budgets_do_not_wait_for_each_other() {
+    on_a_shard(|reactor| async move {
+        let sockets = [socket(), socket(), socket()];
+        let registrations = sockets.each_ref().map(|s| reactor.register(s).unwrap());
+        registrations[1].gather(BUDGET).unwrap();
+        registrations[2].gather(Duration::from_secs(1000)).unwrap();
+        assert_eq!(reactor.quanta(), 2);
+        sockets.iter().for_each(send_to);
+        registrations[0].ready().await;
+        registrations[1].ready().await;
+        settle(&reactor).await;
+        assert!(!is_ready(&registrations[2]).await);
+        // With another budget it starts anew.
+        registrations[2].gather(BUDGET).unwrap();
+        registrations[2].ready().await;
+        assert_eq!(reactor.quanta(), 1);
+    });
+}
+
+#[test]
+fn a_change_of_budget_loses_no_input_and_the_last_socket_closes_the_budget() {
+    on_a_shard(|reactor| async move {
+        let socket = socket();
+        let registration = reactor.register(&socket).unwrap();
+        for n in 0..20_u64 {
+            send_to(&socket);
+            registration.gather(Duration::from_micros(n % 4 * 300)).unwrap();
+            registration.ready().await;
+            registration.served(2);
+            assert_eq!(reactor.quanta(), usize::from(n % 4 > 0));
+        }
+        registration.gather(BUDGET).unwrap();
+        drop(registration);
+        assert_eq!(reactor.quanta(), 0);
+    });
+}
+
+#[test]
+fn a_steady_stream_is_served_once_a_budget_and_a_pause_ends_that() {
+    on_a_shard(|reactor| async move {
+        let socket = socket();
+        let registration = reactor.register(&socket).unwrap();
+        registration.gather(BUDGET).unwrap();
         send_to(&socket);
-        settle(&reactor).await;
-        assert!(poll_fn(|cx| Poll::Ready(registration.poll_ready(cx).is_pending())).await);
-        registration.rearm().unwrap();
         registration.ready().await;
-        // Nothing came since: the change forth is no input.
-        read();
-        registration.rearm_each().unwrap();
+        registration.served(2);
+        // Nobody comes, so the quantum's next look finds nothing, and the thread sleeps from then on.
         settle(&reactor).await;
-        assert!(poll_fn(|cx| Poll::Ready(registration.poll_ready(cx).is_pending())).await);
+        assert_eq!(reactor.0.quanta.borrow().next(), None);
+        send_to(&socket);
+        registration.ready().await;
+    });
+}
+
+#[test]
+fn a_kernel_without_precise_waits_serves_as_well() {
+    on_a_shard(|reactor| async move {
+        reactor.0.epoll.set_coarse();
+        let socket = socket();
+        let registration = reactor.register(&socket).unwrap();
+        registration.gather(BUDGET).unwrap();
+        let start = Instant::now();
+        send_to(&socket);
+        registration.ready().await;
+        reactor.sleep_until(Instant::now() + BUDGET).await;
+        assert!(start.elapsed() >= 2 * BUDGET);
+    });
+}
+
+#[test]
+fn a_task_is_woken_from_another_thread() {
+    on_a_shard(|reactor| async move {
+        let (tell, told) = tokio::sync::oneshot::channel();
+        let (asked, ask) = std::sync::mpsc::channel();
+        let thread = std::thread::spawn(move || {
+            let _: () = ask.recv().unwrap();
+            tell.send(7).unwrap();
+        });
+        settle(&reactor).await;
+        asked.send(()).unwrap();
+        assert_eq!(told.await.unwrap(), 7);
+        thread.join().unwrap();
     });
 }
 
@@ -141,7 +222,7 @@ fn a_dropped_registration_is_gone_and_its_place_serves_the_next() {
         settle(&reactor).await;
         assert_eq!(counter.0.load(Ordering::Relaxed), 0);
         assert_eq!(Arc::strong_count(&counter), 2, "the waker was dropped");
-        assert!(poll_fn(|cx| Poll::Ready(registration.poll_ready(cx).is_pending())).await);
+        assert!(!is_ready(&registration).await);
         send_to(&second);
         registration.ready().await;
         assert_eq!(reactor.0.sockets.borrow().slots.len(), 1);
@@ -172,7 +253,6 @@ fn more_sockets_than_one_wait_takes_are_all_served() {
             sockets.iter().for_each(send_to);
             for registration in &registrations {
                 registration.ready().await;
-                registration.rearm().unwrap();
             }
         }
     });
@@ -185,12 +265,12 @@ fn a_busy_task_does_not_keep_others_from_their_input_and_timers() {
         let done = Rc::new(Cell::new(false));
         let stop = done.clone();
         let registration = reactor.register(&busy).unwrap();
+        let turns = reactor.clone();
         let flood = spawn_local(async move {
-            send_to(&busy);
             while !stop.get() {
+                send_to(&busy);
                 registration.ready().await;
-                registration.rearm().unwrap();
-                yield_now().await;
+                turns.yield_turn().await;
             }
         });
         let registration = reactor.register(&idle).unwrap();
