@@ -164,7 +164,10 @@ fn flow(rtp: bool, gather: Gather, outputs: &[(&'static str, OutputProtocol, Soc
         of_outputs.push((*name, stats.clone()));
         commands.send(FlowCommand::OpenOutput { name: (*name).to_owned(), config, ssrc: ssrc as u32, stats }).unwrap();
     }
-    (FlowSeed { gather, commands: inbox }, Outside { commands, input, source, outputs: of_outputs })
+    (
+        FlowSeed { gather, stats: Arc::default(), commands: inbox },
+        Outside { commands, input, source, outputs: of_outputs },
+    )
 }
 
 impl Outside {

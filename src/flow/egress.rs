@@ -24,6 +24,8 @@ pub struct MediaPacket<'p> {
     pub payload: &'p [u8],
     /// The datagram as it came; for an RTP source, with its header.
     pub datagram: &'p [u8],
+    /// When it came.
+    pub arrival: Instant,
     /// When the payload is due, at 90 kHz.
     pub timestamp: RtpTime,
     /// The timestamp does not follow from the one before.
@@ -146,6 +148,11 @@ impl Egress {
             outputs.iter().any(|o| matches!(o.framing, Framing::Repacketised(n) if usize::from(n) == r.packets()))
         };
         self.repacketisers.retain(used);
+    }
+
+    /// Whether there is no output.
+    pub fn is_empty(&self) -> bool {
+        self.outputs.is_empty()
     }
 
     /// When something that waits must be sent.

@@ -1,11 +1,10 @@
 //! The second room of the corridor: a source's protocol, driven by its datagrams.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use crate::config::plan::SourceProtocol;
 use crate::io::batch::Datagram;
-use crate::io::clock::Offset;
 use crate::proto::mpegts::packet::{Wire, check_datagram, classify};
 use crate::proto::rtp::header::{Header, carries_mp2t};
 use crate::proto::rtp::receive::{Place, Released, RtpReceiver};
@@ -14,9 +13,6 @@ use crate::proto::seq::RtpTime;
 
 use super::egress::MediaPacket;
 use super::stats::{Invalid, SourceStats};
-
-/// How often the clocks of the kernel's stamps and of the timers are compared.
-const COMPARE_CLOCKS: Duration = Duration::from_secs(1);
 
 /// One source's protocol, and the packets it has put in order since the last collection.
 #[derive(Debug)]
@@ -37,7 +33,6 @@ struct Rtp {
     receiver: RtpReceiver,
     released: Vec<Released>,
     counted: RtpCounters,
-    clocks: (Instant, Offset),
     /// Timestamps handed on: those of the stream, and over a restart as much later as time has passed.
     rebase: u32,
     last: Option<(Instant, RtpTime)>,
@@ -48,6 +43,7 @@ struct Rtp {
 struct Ready {
     place: ReadyPlace,
     header: Option<Header>,
+    arrival: Instant,
     timestamp: RtpTime,
     discontinuity: bool,
 }
@@ -68,7 +64,6 @@ impl Ingest {
                 receiver: RtpReceiver::new(reorder_window),
                 released: Vec::with_capacity(64),
                 counted: RtpCounters::default(),
-                clocks: (now, Offset::sample()),
                 rebase: 0,
                 last: None,
             })),
@@ -82,8 +77,8 @@ impl Ingest {
         }
     }
 
-    /// Take in a datagram that will be number `index` of those accepted. Whether it is accepted.
-    pub(super) fn handle(&mut self, datagram: &Datagram<'_>, index: usize, now: Instant) -> bool {
+    /// Take in a datagram that came at `arrival` and will be number `index` of those accepted. Whether it is accepted.
+    pub(super) fn handle(&mut self, datagram: &Datagram<'_>, arrival: Instant, index: usize, now: Instant) -> bool {
         match &mut self.protocol {
             Protocol::Udp { start } => {
                 let Ok(ts) = check_datagram(datagram.payload) else {
@@ -91,9 +86,9 @@ impl Ingest {
                     return false;
                 };
                 self.stats.sync_errors.add(ts.sync_errors as u64);
-                let timestamp = RtpTime(RtpTime::ticks(now.saturating_duration_since(*start)));
+                let timestamp = RtpTime(RtpTime::ticks(arrival.saturating_duration_since(*start)));
                 let place = ReadyPlace::Arrived(index);
-                self.ready.push(Ready { place, header: None, timestamp, discontinuity: false });
+                self.ready.push(Ready { place, header: None, arrival, timestamp, discontinuity: false });
             }
             Protocol::Rtp(rtp) => {
                 let header = Header::parse(datagram.payload).ok();
@@ -107,7 +102,6 @@ impl Ingest {
                     return false;
                 };
                 self.stats.sync_errors.add(ts.sync_errors as u64);
-                let arrival = rtp.arrival(datagram, now);
                 rtp.receiver.handle_packet(arrival, datagram.payload, &header, &mut rtp.released);
                 rtp.hand_on(Some(index), now, &mut self.ready);
             }
@@ -141,8 +135,8 @@ impl Ingest {
             };
             let payload = ready.header.map_or(datagram, |h| &datagram[h.payload()]);
             bytes += payload.len();
-            let Ready { timestamp, discontinuity, .. } = *ready;
-            media.push(MediaPacket { payload, datagram, timestamp, discontinuity });
+            let Ready { arrival, timestamp, discontinuity, .. } = *ready;
+            media.push(MediaPacket { payload, datagram, arrival, timestamp, discontinuity });
         }
         if self.ready.is_empty() {
             return;
@@ -189,17 +183,8 @@ impl Ingest {
 }
 
 impl Rtp {
-    /// When the kernel took the datagram in.
-    fn arrival(&mut self, datagram: &Datagram<'_>, now: Instant) -> Instant {
-        if now.saturating_duration_since(self.clocks.0) >= COMPARE_CLOCKS {
-            self.clocks = (now, Offset::sample());
-        }
-        // A step of the system's clock since then must not move a packet into the future.
-        datagram.arrival.map_or(now, |stamp| self.clocks.1.instant(stamp).min(now))
-    }
-
     fn hand_on(&mut self, index: Option<usize>, now: Instant, ready: &mut Vec<Ready>) {
-        for Released { place, header, discontinuity } in self.released.drain(..) {
+        for Released { place, header, arrival, discontinuity } in self.released.drain(..) {
             if discontinuity && let Some((at, last)) = self.last {
                 let continued = last.add(now.saturating_duration_since(at));
                 self.rebase = continued.0.wrapping_sub(header.timestamp.0);
@@ -210,7 +195,7 @@ impl Rtp {
                 (Place::Now, Some(index)) => ReadyPlace::Arrived(index),
                 (place, _) => ReadyPlace::Held(place),
             };
-            ready.push(Ready { place, header: Some(header), timestamp, discontinuity });
+            ready.push(Ready { place, header: Some(header), arrival, timestamp, discontinuity });
         }
     }
 }

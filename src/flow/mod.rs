@@ -1,5 +1,6 @@
 //! The corridor: files in the order a packet walks: source, ingest, egress.
 
+pub mod delay;
 pub mod egress;
 mod ingest;
 mod load;
@@ -29,7 +30,7 @@ use self::egress::{Egress, MediaPacket, OutputConfig, SenderKey};
 pub use self::load::Load;
 use self::load::LoadMeter;
 use self::source::{Source, SourceConfig};
-use self::stats::{OutputStats, SourceStats};
+use self::stats::{FlowStats, OutputStats, SourceStats};
 
 /// What the control plane tells a flow's task.
 #[derive(Debug)]
@@ -84,6 +85,8 @@ pub enum FlowCommand {
 pub struct FlowSeed {
     /// The gather budget.
     pub gather: Gather,
+    /// Where its own figures go.
+    pub stats: Arc<FlowStats>,
     /// Its orders; it ends when they end.
     pub commands: mpsc::UnboundedReceiver<FlowCommand>,
 }
@@ -151,6 +154,7 @@ impl ShardContext {
 pub struct Flow {
     shard: Rc<ShardContext>,
     gather: Gather,
+    stats: Arc<FlowStats>,
     commands: mpsc::UnboundedReceiver<FlowCommand>,
     sources: Vec<Source>,
     egress: Egress,
@@ -164,7 +168,8 @@ enum Wake {
 impl Flow {
     /// A flow without sockets; they come by command.
     pub fn new(seed: FlowSeed, shard: Rc<ShardContext>) -> Self {
-        Self { shard, gather: seed.gather, commands: seed.commands, sources: Vec::new(), egress: Egress::default() }
+        let FlowSeed { gather, stats, commands } = seed;
+        Self { shard, gather, stats, commands, sources: Vec::new(), egress: Egress::default() }
     }
 
     /// Receive → ingest → deliver → timers, until the commands end.
@@ -211,6 +216,7 @@ impl Flow {
             Gather::For(time) => time,
             Gather::Auto => shard.meter.borrow().budget(),
         };
+        self.stats.budget.set(budget.as_nanos() as u64);
         let mut buffers = shard.buffers.borrow_mut();
         let mut delivered = false;
         for source in &mut self.sources {
@@ -235,6 +241,10 @@ impl Flow {
             source.ingest.collect(&arrived, &mut packets, now);
             self.egress.deliver(&packets, send, now);
             delivered = true;
+            if !self.egress.is_empty() {
+                let sent = Instant::now();
+                packets.iter().for_each(|p| self.stats.delays.record(sent.saturating_duration_since(p.arrival)));
+            }
             *datagrams = reuse(arrived);
             *media = reuse(packets);
             source.ingest.recycle();

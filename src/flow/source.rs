@@ -9,6 +9,7 @@ use ipnet::IpNet;
 use crate::config::plan::SourceProtocol;
 use crate::config::value::Bitrate;
 use crate::io::batch::{Datagram, ReceiveBatch, Received};
+use crate::io::clock::Offset;
 use crate::io::open::Receiver;
 use crate::io::reactor::{Reactor, Registration};
 
@@ -16,6 +17,8 @@ use super::ingest::Ingest;
 use super::police::Police;
 use super::stats::{ADDRESSES, Invalid, Seen, SourceStats};
 
+/// How often the clocks of the kernel's stamps and of the timers are compared.
+const COMPARE_CLOCKS: Duration = Duration::from_secs(1);
 /// How often the addresses seen are published at most.
 const PUBLISH: Duration = Duration::from_millis(200);
 
@@ -44,6 +47,7 @@ pub(super) struct Source {
     police: Option<Police>,
     max_bitrate: Option<Bitrate>,
     addresses: Addresses,
+    clocks: (Instant, Offset),
     overflow: u32,
     stats: Arc<SourceStats>,
 }
@@ -68,6 +72,7 @@ impl Source {
             police: None,
             max_bitrate: None,
             addresses: Addresses::default(),
+            clocks: (Instant::now(), Offset::sample()),
             overflow: 0,
             stats,
         };
@@ -108,8 +113,13 @@ impl Source {
 
     /// Give each datagram of the batch that passes the checks to the protocol.
     pub(super) fn take_in<'p>(&mut self, batch: &'p ReceiveBatch, datagrams: &mut Vec<&'p [u8]>, now: Instant) {
+        if now.saturating_duration_since(self.clocks.0) >= COMPARE_CLOCKS {
+            self.clocks = (now, Offset::sample());
+        }
         for datagram in batch.datagrams() {
-            if self.admit(&datagram, now) && self.ingest.handle(&datagram, datagrams.len(), now) {
+            // A step of the system's clock since then must not move a packet into the future.
+            let arrival = datagram.arrival.map_or(now, |stamp| self.clocks.1.instant(stamp).min(now));
+            if self.admit(&datagram, now) && self.ingest.handle(&datagram, arrival, datagrams.len(), now) {
                 datagrams.push(datagram.payload);
                 self.addresses.sender(datagram.source);
             }

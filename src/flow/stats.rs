@@ -7,6 +7,8 @@ use std::time::{Duration, Instant, SystemTime};
 
 use crate::io::batch::SendError;
 
+use super::delay::Delays;
+
 /// A figure with one writer: no read-modify-write cycle, so it costs what an ordinary variable costs.
 #[derive(Debug, Default)]
 pub struct Figure(AtomicU64);
@@ -130,6 +132,15 @@ impl Invalid {
             Self::Truncated => "truncated",
         }
     }
+}
+
+/// A flow's figures, from its start.
+#[derive(Debug, Default)]
+pub struct FlowStats {
+    /// The gather budget in force, ns.
+    pub budget: Figure,
+    /// From the kernel's receive stamp until the packet had been handed to the kernel for all outputs.
+    pub delays: Delays,
 }
 
 /// How many addresses a source remembers, of senders and of those denied.

@@ -7,14 +7,14 @@ use std::time::{Duration, Instant, SystemTime};
 use tokio::sync::{mpsc, oneshot};
 
 use super::resolve::{self, Names, Unresolved};
-use super::sample::{OutputSample, Since, SourceSample};
+use super::sample::{DelaySample, OutputSample, Since, SourceSample};
 use super::shard::Shards;
 use crate::config::diff::{Change, Effect, Kind};
 use crate::config::plan::{FlowPlan, OutputProtocol, RtpHeader, SourcePlan};
 use crate::config::value::{FlowName, Host};
 use crate::flow::egress::{OutputConfig, SenderKey};
 use crate::flow::source::SourceConfig;
-use crate::flow::stats::{OutputStats, SourceStats};
+use crate::flow::stats::{FlowStats, OutputStats, SourceStats};
 use crate::flow::{FlowCommand, FlowSeed};
 use crate::io::links::Links;
 use crate::io::open::{ReceiveSpec, SendSpec, open_receiver, open_sender};
@@ -119,6 +119,8 @@ pub(super) struct Entry {
     pub(super) stale: Option<Stale>,
     pub(super) sources: BTreeMap<String, SourceEntry>,
     pub(super) outputs: BTreeMap<String, OutputEntry>,
+    pub(super) stats: Arc<FlowStats>,
+    pub(super) delay: DelaySample,
     pub(super) panics: u64,
     pub(super) panic_message: String,
     pub(super) conditions_since: Since,
@@ -142,6 +144,8 @@ impl Entry {
             stale: None,
             sources: BTreeMap::new(),
             outputs: BTreeMap::new(),
+            stats: Arc::default(),
+            delay: DelaySample::default(),
             panics: 0,
             panic_message: String::new(),
             conditions_since: Since::default(),
@@ -305,7 +309,8 @@ impl Entry {
         self.runs += 1;
         let (commands, inbox) = mpsc::unbounded_channel();
         self.task = Some(Task { commands, run: self.runs });
-        env.shards.spawn(self.name.clone(), self.runs, FlowSeed { gather: self.plan.gather, commands: inbox });
+        let seed = FlowSeed { gather: self.plan.gather, stats: self.stats.clone(), commands: inbox };
+        env.shards.spawn(self.name.clone(), self.runs, seed);
     }
 
     fn end_if_idle(&mut self) {

@@ -147,7 +147,7 @@ pub(super) fn source(plan: &SourcePlan, flow: &FlowPlan, links: &Links) -> Resul
         interface: interface(plan.interface.as_ref(), links)?,
         multicast_sources: plan.multicast_sources.clone(),
         receive_buffer: RECEIVE_BUFFER,
-        timestamps: rtp,
+        timestamps: true,
         gro,
     })
 }

@@ -3,12 +3,15 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant, SystemTime};
 
+use crate::flow::delay::{DelaySnapshot, Delays};
 use crate::flow::stats::{Invalid, OutputStats, SourceStats};
 use crate::observe::condition::Condition;
 use crate::observe::status::{ConditionDoc, OutputState, SourceState};
 
 /// How often counters are read.
 pub(super) const INTERVAL: Duration = Duration::from_millis(500);
+/// How long delays are collected before the oldest are forgotten.
+const DELAY_WINDOW: Duration = Duration::from_secs(5);
 /// A source that has been silent for this long is lost.
 const SILENCE: Duration = Duration::from_secs(1);
 /// A fault that happened within this time counts as one that is there.
@@ -204,6 +207,40 @@ impl OutputSample {
     }
 }
 
+/// The delays of the last seconds.
+#[derive(Debug, Default)]
+pub(super) struct DelaySample {
+    /// Taken when the windows began; for a flow that has carried nothing there are none.
+    windows: Option<Box<[DelaySnapshot; 2]>>,
+    began: Option<Instant>,
+    total: u32,
+    percentiles: Option<[Duration; 2]>,
+}
+
+impl DelaySample {
+    /// Read the histogram.
+    pub(super) fn update(&mut self, delays: &Delays, now: Instant) {
+        let total = delays.total();
+        if total == self.total && self.percentiles.is_none() {
+            return;
+        }
+        self.total = total;
+        let counts = delays.snapshot();
+        let windows = self.windows.get_or_insert_default();
+        self.percentiles = counts.percentiles(&windows[0], [0.5, 0.99]);
+        if self.began.is_none_or(|at| now.saturating_duration_since(at) >= DELAY_WINDOW) {
+            self.began = Some(now);
+            windows.rotate_left(1);
+            windows[1] = counts;
+        }
+    }
+
+    /// The median and the 99th percentile of the last 5 to 10 seconds; `None` without packets.
+    pub(super) fn percentiles(&self) -> Option<[Duration; 2]> {
+        self.percentiles
+    }
+}
+
 /// Since when each condition holds, by its code and the part it is about.
 #[derive(Debug, Default)]
 pub(super) struct Since(BTreeMap<(&'static str, String), SystemTime>);
@@ -268,6 +305,27 @@ mod tests {
         stats.last_sent.set(at(5));
         assert_eq!(sample.update(&stats, true, at(5)), Turn::Back(Duration::from_secs(4)));
         assert_eq!(stats.last_fault_name(), "connection-refused");
+    }
+
+    #[test]
+    fn the_delays_are_those_of_the_last_seconds() {
+        let (delays, mut sample, start) = (Delays::default(), DelaySample::default(), Instant::now());
+        let ms = Duration::from_millis;
+        sample.update(&delays, start);
+        assert_eq!((sample.percentiles(), sample.windows.is_none()), (None, true));
+        for n in 1..=60_u32 {
+            // Slow at first.
+            let delay = if n <= 10 { ms(100) } else { ms(1) };
+            (0..100).for_each(|_| delays.record(delay));
+            sample.update(&delays, start + n * INTERVAL);
+            let [median, p99] = sample.percentiles().unwrap();
+            assert!(median >= delay || n <= 20, "{n}: {median:?}");
+            assert!(p99 >= delay && (n <= 31 || p99 < ms(2)), "{n}: {p99:?}");
+        }
+        for n in 61..=82_u32 {
+            sample.update(&delays, start + n * INTERVAL);
+        }
+        assert_eq!(sample.percentiles(), None);
     }
 
     #[test]

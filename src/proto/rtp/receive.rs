@@ -36,6 +36,8 @@ pub struct Released {
     pub place: Place,
     /// Its header; the payload's range counts in the whole packet.
     pub header: Header,
+    /// When it came.
+    pub arrival: Instant,
     /// The stream began anew with this packet. Not set on the very first one.
     pub discontinuity: bool,
 }
@@ -226,7 +228,7 @@ impl RtpReceiver {
             let slot = match bytes {
                 _ if self.window.is_zero() => None,
                 Bytes::Held(slot) => Some(slot),
-                Bytes::Now(packet) => self.slots.store(packet, header),
+                Bytes::Now(packet) => self.slots.store(packet, header, arrival),
             };
             if let Some(slot) = slot {
                 stream.order.wait(arrival, seq, slot);
@@ -242,7 +244,7 @@ impl RtpReceiver {
                 Place::Held(slot)
             }
         };
-        self.deliver(place, *header, out);
+        self.deliver(place, *header, arrival, out);
         if let Some(stream) = &mut self.stream {
             stream.order.pass();
             let next = stream.order.next();
@@ -250,10 +252,10 @@ impl RtpReceiver {
         }
     }
 
-    fn deliver(&mut self, place: Place, header: Header, out: &mut Vec<Released>) {
+    fn deliver(&mut self, place: Place, header: Header, arrival: Instant, out: &mut Vec<Released>) {
         let Some(stream) = &mut self.stream else { return };
         self.counters.delivered += 1;
-        out.push(Released { place, header, discontinuity: std::mem::take(&mut stream.fresh) });
+        out.push(Released { place, header, arrival, discontinuity: std::mem::take(&mut stream.fresh) });
     }
 
     /// Release what waits before `target` and all that follows on it; count what is missing before `target` as lost.
@@ -263,7 +265,7 @@ impl RtpReceiver {
             self.counters.lost += lost;
             let Some(slot) = slot else { return };
             self.slots.release(slot);
-            self.deliver(Place::Held(slot), self.slots.header(slot), out);
+            self.deliver(Place::Held(slot), self.slots.header(slot), self.slots.arrival(slot), out);
         }
     }
 
@@ -291,7 +293,7 @@ impl RtpReceiver {
             self.counters.duplicate += 1;
             return;
         }
-        let Some(slot) = self.slots.store(packet, header) else {
+        let Some(slot) = self.slots.store(packet, header, arrival) else {
             // No memory for more doubt.
             self.counters.stray += 1;
             return;

@@ -152,7 +152,7 @@ mod tests {
     fn reorder_with(first: u16, waiting: &[u16]) -> Reorder {
         let (mut slots, now, mut reorder) = (Slots::default(), Instant::now(), Reorder::new(Seq(first)));
         for &seq in waiting {
-            let slot = slots.store(b"", &Header::new(33, Seq(seq), RtpTime(0), 0)).unwrap();
+            let slot = slots.store(b"", &Header::new(33, Seq(seq), RtpTime(0), 0), now).unwrap();
             let seq = reorder.newest().unwrap(Seq(seq));
             reorder.wait(now, seq, slot);
         }

@@ -1,5 +1,7 @@
 //! Copies of packets that wait. Memory is taken on first use, kept, and bounded.
 
+use std::time::Instant;
+
 use super::header::Header;
 
 /// A packet that was held back: ask [`super::receive::RtpReceiver::held`] for its bytes.
@@ -15,6 +17,7 @@ const LIMIT: usize = 16 << 20;
 struct Slot {
     packet: Vec<u8>,
     header: Header,
+    arrival: Instant,
 }
 
 #[derive(Debug, Default)]
@@ -29,8 +32,8 @@ pub(super) struct Slots {
 
 impl Slots {
     /// Copy a packet; `None` when the memory is used up.
-    pub(super) fn store(&mut self, packet: &[u8], header: &Header) -> Option<SlotId> {
-        let Some(id) = self.free.pop() else { return self.grow(packet, header) };
+    pub(super) fn store(&mut self, packet: &[u8], header: &Header, arrival: Instant) -> Option<SlotId> {
+        let Some(id) = self.free.pop() else { return self.grow(packet, header, arrival) };
         let slot = &mut self.slots[id.0 as usize];
         let more = packet.len().saturating_sub(slot.packet.capacity());
         if self.bytes + more > LIMIT {
@@ -42,10 +45,11 @@ impl Slots {
         slot.packet.reserve_exact(packet.len());
         slot.packet.extend_from_slice(packet);
         slot.header = *header;
+        slot.arrival = arrival;
         Some(id)
     }
 
-    fn grow(&mut self, packet: &[u8], header: &Header) -> Option<SlotId> {
+    fn grow(&mut self, packet: &[u8], header: &Header, arrival: Instant) -> Option<SlotId> {
         let capacity = packet.len().max(SLOT_LEN);
         if self.bytes + capacity > LIMIT {
             return None;
@@ -54,7 +58,7 @@ impl Slots {
         let mut copy = Vec::with_capacity(capacity);
         copy.extend_from_slice(packet);
         self.bytes += capacity;
-        self.slots.push(Slot { packet: copy, header: *header });
+        self.slots.push(Slot { packet: copy, header: *header, arrival });
         Some(id)
     }
 
@@ -64,6 +68,10 @@ impl Slots {
 
     pub(super) fn header(&self, id: SlotId) -> Header {
         self.slots[id.0 as usize].header
+    }
+
+    pub(super) fn arrival(&self, id: SlotId) -> Instant {
+        self.slots[id.0 as usize].arrival
     }
 
     /// Give a slot back whose bytes nobody was told of.
@@ -90,24 +98,24 @@ mod tests {
 
     #[test]
     fn a_released_slot_is_readable_until_it_is_recycled() {
-        let mut slots = Slots::default();
-        let first = slots.store(b"first", &HEADER).unwrap();
+        let (now, mut slots) = (Instant::now(), Slots::default());
+        let first = slots.store(b"first", &HEADER, now).unwrap();
         slots.release(first);
-        let second = slots.store(b"second", &HEADER).unwrap();
+        let second = slots.store(b"second", &HEADER, now).unwrap();
         assert_eq!((slots.packet(first), slots.packet(second)), (&b"first"[..], &b"second"[..]));
         slots.recycle();
-        assert_eq!(slots.store(b"third", &HEADER), Some(first));
+        assert_eq!(slots.store(b"third", &HEADER, now), Some(first));
         assert_eq!(slots.packet(first), b"third");
     }
 
     #[test]
     fn memory_is_bounded_for_packets_of_any_size() {
-        let mut slots = Slots::default();
-        let small: Vec<_> = std::iter::from_fn(|| slots.store(&[0; 100], &HEADER)).collect();
+        let (now, mut slots) = (Instant::now(), Slots::default());
+        let small: Vec<_> = std::iter::from_fn(|| slots.store(&[0; 100], &HEADER, now)).collect();
         assert_eq!(small.len(), LIMIT / SLOT_LEN);
         small.into_iter().for_each(|id| slots.discard(id));
-        assert_eq!(slots.store(&[0; 60_000], &HEADER), None, "no slot may grow beyond the bound");
-        assert!(slots.store(&[0; SLOT_LEN], &HEADER).is_some());
+        assert_eq!(slots.store(&[0; 60_000], &HEADER, now), None, "no slot may grow beyond the bound");
+        assert!(slots.store(&[0; SLOT_LEN], &HEADER, now).is_some());
         let held: usize = slots.slots.iter().map(|slot| slot.packet.capacity()).sum();
         assert_eq!(held, slots.bytes);
     }

@@ -181,8 +181,9 @@ fn packets_in_order_are_never_copied() {
     let (start, mut out) = (Instant::now(), Vec::new());
     for index in 0..3000 {
         let header = Header::new(33, Seq(FIRST).add(index), RtpTime(0), A);
-        receiver.handle_packet(start + ms(index.into()), &header.write(), &header, &mut out);
-        assert_eq!(out.pop(), Some(Released { place: Place::Now, header, discontinuity: false }));
+        let arrival = start + ms(index.into());
+        receiver.handle_packet(arrival, &header.write(), &header, &mut out);
+        assert_eq!(out.pop(), Some(Released { place: Place::Now, header, arrival, discontinuity: false }));
         assert_eq!(receiver.poll_timeout(), None);
     }
 }
