@@ -115,7 +115,7 @@ fn load_flow(config_dir: &Path, name: &str) -> Result<FlowPlan, Failure> {
     let flows_dir = config_dir.join("flows.d");
     let flow = name.parse::<FlowName>().ok().and_then(|name| loaded.flows.get(&name));
     let what = match flow {
-        Some(FlowFile::Valid { plan, .. }) => return Ok(plan.clone()),
+        Some(FlowFile::Valid { plan, .. }) => return Ok(FlowPlan::clone(plan)),
         Some(FlowFile::Unreadable) => format!("the file of flow '{name}' in {} can't be read", flows_dir.display()),
         Some(FlowFile::Rejected | FlowFile::Busy) => {
             let errors = loaded.diagnostics.iter().filter(|d| d.flow.as_deref() == Some(name));

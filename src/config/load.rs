@@ -6,6 +6,7 @@ use std::fs::File;
 use std::io;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf, absolute};
+use std::sync::Arc;
 
 use nix::errno::Errno;
 use nix::fcntl::AtFlags;
@@ -25,7 +26,7 @@ use super::value::FlowName;
 pub struct Context<'a> {
     /// The last good plans. They go on running when their file is refused, busy or unreadable, keep their claims, and
     /// win conflicts where unchanged.
-    pub previous: &'a BTreeMap<FlowName, FlowPlan>,
+    pub previous: &'a BTreeMap<FlowName, Arc<FlowPlan>>,
     /// The last good `mediaconnect.toml`: flows are judged by it while the file is refused, busy or unreadable.
     pub previous_daemon: Option<&'a DaemonPlan>,
     /// Files still open for writing: not read now.
@@ -37,7 +38,7 @@ pub struct Context<'a> {
 
 impl Default for Context<'_> {
     fn default() -> Self {
-        const NO_FLOWS: &BTreeMap<FlowName, FlowPlan> = &BTreeMap::new();
+        const NO_FLOWS: &BTreeMap<FlowName, Arc<FlowPlan>> = &BTreeMap::new();
         const NO_FILES: &BTreeSet<PathBuf> = &BTreeSet::new();
         const NO_OVERLAYS: &BTreeMap<PathBuf, PathBuf> = &BTreeMap::new();
         Self { previous: NO_FLOWS, previous_daemon: None, busy: NO_FILES, overlays: NO_OVERLAYS }
@@ -63,7 +64,7 @@ pub enum FlowFile {
     /// Run this.
     Valid {
         /// What to run.
-        plan: FlowPlan,
+        plan: Arc<FlowPlan>,
         /// The file's bytes.
         text: Vec<u8>,
     },
@@ -86,6 +87,12 @@ pub enum FlowFile {
 /// ```
 pub fn load(dir: &Path, context: &Context<'_>) -> Loaded {
     load_on(dir, context, &LocalPorts::of_this_host())
+}
+
+/// `mediaconnect.toml` of the configuration directory `dir` alone; `None`: refused or unreadable.
+pub fn load_settings(dir: &Path) -> Option<DaemonPlan> {
+    let mut report = Vec::new();
+    load_daemon(&Found::in_dir(dir, &Context::default(), &mut report), &mut report).0
 }
 
 /// The text of one flow's file alone, as kept from when it was last good. What other flows claim is not looked at.
@@ -324,7 +331,7 @@ fn load_flow(name: &FlowName, entry: &Entry, site: &Site<'_>, report: &mut Vec<D
     };
     let Compiled { plan, places, diagnostics } = judge(name, file, &text, site);
     report.extend(diagnostics);
-    (plan.map_or(FlowFile::Rejected, |plan| FlowFile::Valid { plan, text }), places)
+    (plan.map_or(FlowFile::Rejected, |plan| FlowFile::Valid { plan: Arc::new(plan), text }), places)
 }
 
 /// Weigh the flows against each other, those that go on running without a valid file included.
@@ -347,7 +354,7 @@ fn refuse_conflicts(
                 Some(FlowFile::Valid { plan, .. }) => Some(plan),
                 _ => None,
             },
-            running: context.previous.get(name),
+            running: context.previous.get(name).map(|plan| &**plan),
             file: entry.map_or(Path::new("flows.d"), |entry| &entry.file),
             places: places.get(name).unwrap_or(&nowhere),
             late: entry.is_some_and(|entry| entry.overlay),

@@ -18,4 +18,4 @@ mod section;
 mod source;
 pub mod value;
 
-pub use load::{Context, FlowFile, Loaded, load, parse_flow, read_file};
+pub use load::{Context, FlowFile, Loaded, load, load_settings, parse_flow, read_file};

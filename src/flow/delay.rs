@@ -121,7 +121,7 @@ mod tests {
             let bound = upper_bound(index(delay));
             prop_assert!(delay < bound);
             prop_assert!(bound.as_nanos() as u64 <= ns + ns / 8 + 1024);
-            prop_assert!(index(bound) == (index(delay) + 1).min(BUCKETS - 1));
+            prop_assert_eq!(index(bound), (index(delay) + 1).min(BUCKETS - 1));
         }
     }
 }

@@ -22,6 +22,8 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{HeaderMap, Request};
 use hyper_util::rt::{TokioIo, TokioTimer};
+use serde::Serializer;
+use serde::ser::SerializeSeq;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, UnixListener};
 use tokio::task::JoinSet;
@@ -35,7 +37,7 @@ use self::answer::Answer;
 use self::route::{Asked, Document, Unroutable, route};
 use self::stall::Stall;
 use super::metrics;
-use super::status::{FlowDoc, FlowsDoc, StatusDoc};
+use super::status::{FlowDoc, StatusDoc};
 use crate::config::plan::ControlPlan;
 use crate::supervisor::control::{Command, Handle};
 
@@ -45,8 +47,8 @@ pub trait View {
     fn ready(&self) -> bool;
     /// `/v1/status`.
     fn status(&self) -> StatusDoc;
-    /// `/v1/flows`, in the order of their names.
-    fn flows(&self) -> Vec<FlowDoc>;
+    /// `/v1/flows`, in the order of their names. One at a time: a thousand documents at once are megabytes.
+    fn flows(&self, each: &mut dyn FnMut(&FlowDoc));
     /// `/v1/flows/NAME`; `None`: no such flow.
     fn flow(&self, name: &str) -> Option<FlowDoc>;
     /// `[control]` in force.
@@ -88,6 +90,24 @@ const WRITE_TIME: Duration = Duration::from_secs(10);
 const HEAD_SIZE: usize = 16 * 1024;
 /// After an accept that failed, as when descriptors run out.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// [`super::status::FlowsDoc`], each flow written as it is made.
+#[derive(serde::Serialize)]
+struct Flows<'a> {
+    #[serde(serialize_with = "one_by_one")]
+    flows: &'a dyn View,
+}
+
+fn one_by_one<S: Serializer>(view: &&dyn View, to: S) -> Result<S::Ok, S::Error> {
+    let (mut list, mut written) = (to.serialize_seq(None)?, Ok(()));
+    view.flows(&mut |flow| {
+        if written.is_ok() {
+            written = list.serialize_element(flow);
+        }
+    });
+    written?;
+    list.end()
+}
 
 /// What a party reads that has as many connections as it may.
 const BUSY: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nConnection: close\r\nContent-Type: application/json\r\n\r\n\
@@ -252,10 +272,12 @@ impl Server {
             Document::Ready => Answer::text(503, "starting: the configuration is not applied yet\n"),
             Document::Metrics => {
                 let format = answer::metrics_format(headers);
-                Answer::metrics(format, metrics::render(&self.view.status(), &self.view.flows(), format))
+                let mut scrape = metrics::Scrape::new(format);
+                self.view.flows(&mut |flow| scrape.add(flow));
+                Answer::metrics(format, scrape.finish(&self.view.status()))
             }
             Document::Status => Answer::json(&self.view.status()),
-            Document::Flows => Answer::json(&FlowsDoc { flows: self.view.flows() }),
+            Document::Flows => Answer::json(&Flows { flows: &*self.view }),
             Document::Flow(name) => match self.view.flow(name) {
                 Some(flow) => Answer::json(&flow),
                 None => Answer::error(404, format!("there is no flow '{name}'")),

@@ -1,7 +1,7 @@
 //! The status documents as text for Prometheus: format 0.0.4, or OpenMetrics 1.0. Names are the contract's; what has no
 //! value now has no series.
 
-use std::fmt::{self, Display, Write as _};
+use std::fmt::{self, Write as _};
 
 use super::log;
 use super::status::{
@@ -98,52 +98,115 @@ const FLOW: &[Family<FlowDoc>] = &[
     }),
 ];
 
-/// All metrics of the appliance and of these flows.
-pub fn render(status: &StatusDoc, flows: &[FlowDoc], format: Format) -> String {
-    let flows: Vec<_> = flows.iter().map(|flow| (label("flow", &flow.name), flow)).collect();
-    let sources: Vec<_> = flows
-        .iter()
-        .flat_map(|(of, flow)| {
-            flow.sources.iter().map(move |(name, doc)| (format!("{of},{}", label("source", name)), doc))
-        })
-        .collect();
-    let outputs: Vec<_> = flows
-        .iter()
-        .flat_map(|(of, flow)| {
-            flow.outputs.iter().map(move |(name, doc)| (format!("{of},{}", label("output", name)), doc))
-        })
-        .collect();
-    let series = SOURCE.len() * sources.len() + OUTPUT.len() * outputs.len() + FLOW.len() * flows.len();
-    let mut to = Text { out: String::with_capacity(8192 + series * 96), format };
-    appliance(&mut to, status);
-    to.families(FLOW, &flows);
-    let conditions = flows.iter().flat_map(|(of, flow)| flow.conditions.iter().map(move |c| (of.as_str(), c)));
-    to.conditions("mediaconnect_flow_condition", "1 for each condition of a flow.", conditions);
-    to.families(SOURCE, &sources);
-    to.families(OUTPUT, &outputs);
-    if outputs.iter().any(|(_, output)| !output.errors.is_empty()) {
-        to.head("mediaconnect_output_errors", Kind::Counter, "Datagrams that could not be sent, by error.");
-    }
-    for (labels, output) in &outputs {
-        for (error, count) in &output.errors {
-            to.sample(
-                "mediaconnect_output_errors",
-                Kind::Counter,
-                format_args!("{labels},{}", label("error", error)),
-                *count as f64,
-            );
+const CONDITIONS: &str = "mediaconnect_flow_condition";
+const ERRORS: &str = "mediaconnect_output_errors";
+
+/// A scrape that is being written: flows are taken one by one, and each adds its lines to every family.
+#[derive(Debug)]
+pub struct Scrape {
+    format: Format,
+    flows: [String; FLOW.len()],
+    conditions: String,
+    sources: [String; SOURCE.len()],
+    outputs: [String; OUTPUT.len()],
+    errors: String,
+}
+
+impl Scrape {
+    /// Without flows.
+    pub fn new(format: Format) -> Self {
+        Self {
+            format,
+            flows: Default::default(),
+            conditions: String::new(),
+            sources: Default::default(),
+            outputs: Default::default(),
+            errors: String::new(),
         }
     }
-    if format == Format::OpenMetrics {
-        to.out.push_str("# EOF\n");
+
+    /// The metrics of one flow more.
+    pub fn add(&mut self, flow: &FlowDoc) {
+        let of = label("flow", &flow.name);
+        samples(&mut self.flows, FLOW, &of, flow);
+        conditions(&mut self.conditions, CONDITIONS, &of, &flow.conditions);
+        for (name, source) in &flow.sources {
+            samples(&mut self.sources, SOURCE, &format!("{of},{}", label("source", name)), source);
+        }
+        for (name, output) in &flow.outputs {
+            let of = format!("{of},{}", label("output", name));
+            samples(&mut self.outputs, OUTPUT, &of, output);
+            for (error, count) in &output.errors {
+                let of = format!("{of},{}", label("error", error));
+                sample(&mut self.errors, ERRORS, Kind::Counter, &of, *count as f64);
+            }
+        }
     }
-    to.out
+
+    /// All of it: the appliance's metrics, and those of the flows.
+    pub fn finish(self, status: &StatusDoc) -> String {
+        let texts = self.flows.iter().chain(&self.sources).chain(&self.outputs);
+        let length = texts.chain([&self.conditions, &self.errors]).map(String::len).sum::<usize>();
+        let mut to = Text { out: String::with_capacity(length + (16 << 10)), format: self.format };
+        appliance(&mut to, status);
+        to.families(FLOW, &self.flows);
+        to.family(CONDITIONS, Kind::Gauge, "1 for each condition of a flow.", &self.conditions);
+        to.families(SOURCE, &self.sources);
+        to.families(OUTPUT, &self.outputs);
+        to.family(ERRORS, Kind::Counter, "Datagrams that could not be sent, by error.", &self.errors);
+        if self.format == Format::OpenMetrics {
+            to.out.push_str("# EOF\n");
+        }
+        to.out
+    }
+}
+
+/// One line in each text, by the family of the same number.
+fn samples<T>(texts: &mut [String], families: &[Family<T>], labels: &str, of: &T) {
+    for (text, family) in texts.iter_mut().zip(families) {
+        if let Some(value) = (family.value)(of) {
+            sample(text, family.name, family.kind, labels, value);
+        }
+    }
+}
+
+/// Sources and outputs of a flow may be in the same condition: one series tells of both.
+fn conditions(text: &mut String, name: &str, flow: &str, all: &[ConditionDoc]) {
+    let mut all: Vec<_> = all.iter().map(|c| (c.code.as_str(), severity(c.severity))).collect();
+    all.sort_unstable();
+    all.dedup_by_key(|(code, _)| *code);
+    let comma = if flow.is_empty() { "" } else { "," };
+    for (code, severity) in all {
+        let labels = format!("{flow}{comma}{},{}", label("code", code), label("severity", severity));
+        sample(text, name, Kind::Gauge, &labels, 1.0);
+    }
+}
+
+fn sample(text: &mut String, name: &str, kind: Kind, labels: &str, value: f64) {
+    text.push_str(name);
+    text.push_str(match kind {
+        Kind::Counter => "_total",
+        Kind::Info => "_info",
+        Kind::Gauge => "",
+    });
+    if !labels.is_empty() {
+        text.push('{');
+        text.push_str(labels);
+        text.push('}');
+    }
+    // Writing to a String cannot fail. Nearly all are whole, which is written faster so.
+    let _ = if value >= 0.0 && value < 1e15 && value.fract() == 0.0 {
+        writeln!(text, " {}", value as u64)
+    } else {
+        writeln!(text, " {value}")
+    };
 }
 
 fn appliance(to: &mut Text, status: &StatusDoc) {
     to.single("mediaconnect_build", Kind::Info, "The version that runs.", &label("version", &status.version), 1.0);
-    let conditions = status.conditions.iter().map(|c| ("", c));
-    to.conditions("mediaconnect_condition", "1 for each condition of the appliance.", conditions);
+    let (name, mut text) = ("mediaconnect_condition", String::new());
+    conditions(&mut text, name, "", &status.conditions);
+    to.family(name, Kind::Gauge, "1 for each condition of the appliance.", &text);
     let config = &status.config;
     let name = "mediaconnect_config_generation";
     to.single(name, Kind::Gauge, "Reloads that changed something, from 1 at start.", "", config.generation as f64);
@@ -159,7 +222,7 @@ fn appliance(to: &mut Text, status: &StatusDoc) {
     to.head("mediaconnect_flows", Kind::Gauge, "Flows by state.");
     let f = status.flows;
     for (state, count) in [("active", f.active), ("error", f.error), ("standby", f.standby), ("starting", f.starting)] {
-        to.sample("mediaconnect_flows", Kind::Gauge, label("state", state), count as f64);
+        sample(&mut to.out, "mediaconnect_flows", Kind::Gauge, &label("state", state), count as f64);
     }
     let name = "mediaconnect_log_lines_dropped";
     to.single(
@@ -196,51 +259,23 @@ impl Text {
         }
     }
 
-    fn sample(&mut self, name: &str, kind: Kind, labels: impl Display, value: f64) {
-        let suffix = match kind {
-            Kind::Counter => "_total",
-            Kind::Info => "_info",
-            Kind::Gauge => "",
-        };
-        self.put(format_args!("{name}{suffix}{{{labels}}} {value}\n"));
-    }
-
     /// A family of one series.
     fn single(&mut self, name: &str, kind: Kind, help: &str, labels: &str, value: f64) {
         self.head(name, kind, help);
-        if labels.is_empty() {
-            let suffix = if kind == Kind::Counter { "_total" } else { "" };
-            self.put(format_args!("{name}{suffix} {value}\n"));
-        } else {
-            self.sample(name, kind, labels, value);
+        sample(&mut self.out, name, kind, labels, value);
+    }
+
+    /// A family whose samples are written; nothing if there are none.
+    fn family(&mut self, name: &str, kind: Kind, help: &str, samples: &str) {
+        if !samples.is_empty() {
+            self.head(name, kind, help);
+            self.out.push_str(samples);
         }
     }
 
-    fn families<T>(&mut self, families: &[Family<T>], of: &[(String, &T)]) {
-        for family in families {
-            let mut values = of.iter().filter_map(|(labels, doc)| Some((labels, (family.value)(doc)?))).peekable();
-            if values.peek().is_some() {
-                self.head(family.name, family.kind, family.help);
-            }
-            for (labels, value) in values {
-                self.sample(family.name, family.kind, labels, value);
-            }
-        }
-    }
-
-    /// Sources and outputs of a flow may be in the same condition: one series tells of both.
-    fn conditions<'a>(&mut self, name: &str, help: &str, of: impl Iterator<Item = (&'a str, &'a ConditionDoc)>) {
-        let mut all: Vec<_> = of.map(|(flow, c)| (flow, c.code.as_str(), severity(c.severity))).collect();
-        all.sort_unstable();
-        all.dedup_by_key(|(flow, code, _)| (*flow, *code));
-        if !all.is_empty() {
-            self.head(name, Kind::Gauge, help);
-        }
-        for (flow, code, severity) in all {
-            let comma = if flow.is_empty() { "" } else { "," };
-            let labels =
-                format_args!("{flow}{comma}{},{}", label("code", code), label("severity", severity)).to_string();
-            self.sample(name, Kind::Gauge, labels, 1.0);
+    fn families<T>(&mut self, families: &[Family<T>], texts: &[String]) {
+        for (family, text) in families.iter().zip(texts) {
+            self.family(family.name, family.kind, family.help, text);
         }
     }
 

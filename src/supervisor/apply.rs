@@ -4,6 +4,7 @@ use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use super::control::Outcome;
@@ -25,7 +26,7 @@ const CLOSING: Duration = Duration::from_secs(1);
 pub(super) struct Prepared {
     loaded: Loaded,
     /// What each flow shall run by its file; `None`: nothing, its file is gone. Unchanged ones are not listed.
-    targets: Vec<(FlowName, Option<FlowPlan>)>,
+    targets: Vec<(FlowName, Option<Arc<FlowPlan>>)>,
     daemon: Option<DaemonPlan>,
     changes: Vec<Change>,
     held_back: BTreeSet<String>,
@@ -95,9 +96,9 @@ fn weigh(state: &State, loaded: Loaded) -> Prepared {
     Prepared { loaded, targets, daemon, changes, held_back }
 }
 
-fn diff(state: &State, running: Option<&Entry>, target: Option<&FlowPlan>) -> Option<Change> {
+fn diff(state: &State, running: Option<&Entry>, target: Option<&Arc<FlowPlan>>) -> Option<Change> {
     let wanted = target.map(|plan| state.effective(plan));
-    diff_flow(running.map(|e| &e.plan), wanted.as_ref())
+    diff_flow(running.map(|e| &*e.plan), wanted.as_deref())
 }
 
 impl Prepared {
@@ -143,14 +144,17 @@ pub(super) async fn apply(state: &Rc<RefCell<State>>, prepared: Prepared, view: 
 }
 
 /// Make flows run what their files say: first all that closes, then all that opens, so that a port can change hands.
-pub(super) async fn transition(state: &Rc<RefCell<State>>, targets: Vec<(FlowName, Option<FlowPlan>)>) -> Vec<Change> {
+pub(super) async fn transition(
+    state: &Rc<RefCell<State>>,
+    targets: Vec<(FlowName, Option<Arc<FlowPlan>>)>,
+) -> Vec<Change> {
     let mut changes = Vec::new();
     let mut closing = Closing::new();
     {
         let mut s = state.borrow_mut();
         for (name, target) in targets {
             let wanted = target.as_ref().map(|plan| s.effective(plan));
-            let change = diff_flow(s.flows.get(&name).map(|e| &e.plan), wanted.as_ref());
+            let change = diff_flow(s.flows.get(&name).map(|e| &*e.plan), wanted.as_deref());
             let (Some(file), Some(plan)) = (target, wanted) else {
                 if let Some(mut entry) = s.flows.remove(&name) {
                     closing.extend(entry.close_all());
@@ -233,11 +237,13 @@ fn settle_files(s: &mut State, loaded: &Loaded) {
         let path = flows_d.join(format!("{name}.toml"));
         match file {
             FlowFile::Valid { plan, text } if s.flows.get(name).is_some_and(|e| e.file == *plan) => {
-                keep(s, name, plan, text);
-                if let Some(entry) = s.flows.get_mut(name)
-                    && entry.stale.take().is_some()
-                {
-                    emit(Event::ConfigRecovered { flow: name.clone(), file: path });
+                warn_unkept(s.store.keep_flow(name, text));
+                if let Some(entry) = s.flows.get_mut(name) {
+                    // One plan for all who ask: of a thousand flows each copy counts.
+                    s.good.insert(name.clone(), entry.file.clone());
+                    if entry.stale.take().is_some() {
+                        emit(Event::ConfigRecovered { flow: name.clone(), file: path });
+                    }
                 }
             }
             FlowFile::Rejected => {
@@ -281,13 +287,6 @@ fn settle_files(s: &mut State, loaded: &Loaded) {
     }
     s.unreadable = unreadable;
     s.rejected = rejected;
-}
-
-fn keep(s: &mut State, name: &FlowName, plan: &FlowPlan, text: &[u8]) {
-    if s.good.get(name) != Some(plan) {
-        s.good.insert(name.clone(), plan.clone());
-    }
-    warn_unkept(s.store.keep_flow(name, text));
 }
 
 fn warn_unkept(kept: std::io::Result<()>) {

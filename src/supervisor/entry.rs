@@ -113,12 +113,13 @@ pub(super) struct Stale {
 pub(super) struct Entry {
     pub(super) name: FlowName,
     /// What its file says.
-    pub(super) file: FlowPlan,
+    pub(super) file: Arc<FlowPlan>,
     /// What runs: the file, and what operators set against it.
-    pub(super) plan: FlowPlan,
+    pub(super) plan: Arc<FlowPlan>,
     pub(super) stale: Option<Stale>,
-    pub(super) sources: BTreeMap<String, SourceEntry>,
-    pub(super) outputs: BTreeMap<String, OutputEntry>,
+    /// Boxed, as are the outputs: a map makes room for eleven, and most flows have one.
+    pub(super) sources: BTreeMap<String, Box<SourceEntry>>,
+    pub(super) outputs: BTreeMap<String, Box<OutputEntry>>,
     pub(super) stats: Arc<FlowStats>,
     pub(super) delay: DelaySample,
     pub(super) panics: u64,
@@ -136,7 +137,7 @@ pub(super) type Closing = Vec<oneshot::Receiver<()>>;
 
 impl Entry {
     /// A flow of which nothing is open yet.
-    pub(super) fn new(file: FlowPlan, plan: FlowPlan) -> Self {
+    pub(super) fn new(file: Arc<FlowPlan>, plan: Arc<FlowPlan>) -> Self {
         Self {
             name: file.name.clone(),
             file,
@@ -328,12 +329,14 @@ impl Entry {
         let wanted = self.plan.enabled && plan.enabled;
         let spec = resolve::source(plan, &self.plan, env.links).map_err(Problem::Unresolved);
         let config = source_config(plan);
-        let entry = self.sources.entry(name.to_owned()).or_insert_with(|| SourceEntry {
-            part: Part::Closed,
-            stats: Arc::default(),
-            granted: 0,
-            opened: env.now,
-            sample: SourceSample::default(),
+        let entry = self.sources.entry(name.to_owned()).or_insert_with(|| {
+            Box::new(SourceEntry {
+                part: Part::Closed,
+                stats: Arc::default(),
+                granted: 0,
+                opened: env.now,
+                sample: SourceSample::default(),
+            })
         });
         if !wanted || matches!(entry.part, Part::Open(_)) {
             return;
@@ -389,12 +392,14 @@ impl Entry {
     fn open_output(&mut self, name: &str, env: &Env<'_>) {
         let Some(plan) = self.plan.outputs.get(name) else { return };
         let wanted = self.plan.enabled && plan.enabled;
-        let entry = self.outputs.entry(name.to_owned()).or_insert_with(|| OutputEntry {
-            part: Part::Closed,
-            stats: Arc::default(),
-            ssrc: random(),
-            opened: SystemTime::now(),
-            sample: OutputSample::default(),
+        let entry = self.outputs.entry(name.to_owned()).or_insert_with(|| {
+            Box::new(OutputEntry {
+                part: Part::Closed,
+                stats: Arc::default(),
+                ssrc: random(),
+                opened: SystemTime::now(),
+                sample: OutputSample::default(),
+            })
         });
         if !wanted || matches!(entry.part, Part::Open(_)) {
             return;
@@ -456,7 +461,7 @@ impl Entry {
     fn retune_output(&mut self, name: &str, env: &Env<'_>) {
         let Some(plan) = self.plan.outputs.get(name) else { return };
         let Ok(config) = resolve::output(plan, env.links, env.names, env.now) else { return };
-        let Some(OutputEntry { part: Part::Open(open), .. }) = self.outputs.get_mut(name) else { return };
+        let Some(Part::Open(open)) = self.outputs.get_mut(name).map(|o| &mut o.part) else { return };
         *open = config.clone();
         self.send(FlowCommand::RetuneOutput(name.to_owned(), config));
     }

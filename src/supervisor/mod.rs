@@ -22,6 +22,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use nix::fcntl::{Flock, FlockArg};
@@ -37,10 +38,10 @@ use self::state::State;
 use self::store::Store;
 use self::view::StateView;
 use self::watch::Watch;
+use crate::config;
 use crate::config::diff::{Action, Change};
 use crate::config::plan::{DaemonPlan, FlowPlan};
 use crate::config::value::FlowName;
-use crate::config::{self, Context};
 use crate::io::links::{Links, Watcher};
 use crate::observe::event::{Event, emit};
 use crate::observe::http::{View, serve_unix};
@@ -116,9 +117,7 @@ async fn run(dirs: Dirs, stop: impl AsyncFnOnce(Rc<dyn View>, StopSignals) -> &'
     let (signals, mut hangup) = (StopSignals::new()?, signal(SignalKind::hangup())?);
     let mut watch = Watch::start(&dirs.config);
 
-    let kept = config::load(store.dir(), &Context::default()).daemon.unwrap_or_default();
-    let first = config::load(&dirs.config, &Context { previous_daemon: Some(&kept), ..Context::default() });
-    let daemon = first.daemon.unwrap_or(kept);
+    let daemon = config::load_settings(&dirs.config).or_else(|| config::load_settings(store.dir())).unwrap_or_default();
     let logger = log::start(&daemon.log).map_err(|e| std::io::Error::other(e.to_string()))?;
     install_panic_hook();
 
@@ -197,11 +196,11 @@ fn bind_control(path: &PathBuf) -> std::io::Result<UnixListener> {
     Ok(listener)
 }
 
-fn good_plans(store: &Store, daemon: &DaemonPlan) -> BTreeMap<FlowName, FlowPlan> {
+fn good_plans(store: &Store, daemon: &DaemonPlan) -> BTreeMap<FlowName, Arc<FlowPlan>> {
     let kept = store.flows();
     let parse = |(name, text): (FlowName, Vec<u8>)| {
         let plan = config::parse_flow(&name, &store.flow_path(&name), &text, daemon).0?;
-        Some((name, plan))
+        Some((name, Arc::new(plan)))
     };
     kept.into_iter().filter_map(parse).collect()
 }

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
 use super::Dirs;
@@ -35,7 +36,7 @@ pub(super) struct State {
     pub(super) workers: usize,
     pub(super) flows: BTreeMap<FlowName, Entry>,
     /// The last good plans of files, as kept in the state directory.
-    pub(super) good: BTreeMap<FlowName, FlowPlan>,
+    pub(super) good: BTreeMap<FlowName, Arc<FlowPlan>>,
     /// Files that are rejected and never had a good version.
     pub(super) rejected: Vec<PathBuf>,
     /// Directories and files that can't be read.
@@ -65,15 +66,17 @@ impl State {
     }
 
     /// A file's plan with what operators set against it.
-    pub(super) fn effective(&self, file: &FlowPlan) -> FlowPlan {
+    pub(super) fn effective(&self, file: &Arc<FlowPlan>) -> Arc<FlowPlan> {
         let mut plan = file.clone();
         let name = file.name.as_str();
         if let Some(word) = self.overrides.flows.get(name).filter(|o| o.file_enabled == file.enabled) {
-            plan.enabled = word.enabled;
+            Arc::make_mut(&mut plan).enabled = word.enabled;
         }
         for (output, word) in self.overrides.outputs.get(name).into_iter().flatten() {
-            if let Some(plan) = plan.outputs.get_mut(output).filter(|p| p.enabled == word.file_enabled) {
-                plan.enabled = word.enabled;
+            if plan.outputs.get(output).is_some_and(|p| p.enabled == word.file_enabled)
+                && let Some(output) = Arc::make_mut(&mut plan).outputs.get_mut(output)
+            {
+                output.enabled = word.enabled;
             }
         }
         plan

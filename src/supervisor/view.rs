@@ -1,7 +1,9 @@
 //! The documents that status, metrics and `explain` are made of.
 
 use std::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
+use std::path::Path;
 use std::rc::Rc;
 use std::sync::PoisonError;
 use std::time::{Instant, SystemTime};
@@ -10,10 +12,10 @@ use super::entry::{Entry, Part, Problem, describe};
 use super::resolve::{RECEIVE_BUFFER, Unresolved};
 use super::sample::Turn;
 use super::state::State;
-use super::store::{Freeze, Override};
+use super::store::{Freeze, Override, Overrides};
 use crate::config::diagnostic::Level;
 use crate::config::plan::{ControlPlan, OutputProtocol, RtpHeader, SourceProtocol};
-use crate::config::value::Gather;
+use crate::config::value::{FlowName, Gather};
 use crate::flow::stats::Invalid;
 use crate::observe::condition::{Condition, Mismatch};
 use crate::observe::event::{Event, emit};
@@ -36,17 +38,17 @@ impl View for StateView {
         self.0.borrow_mut().status_doc()
     }
 
-    fn flows(&self) -> Vec<FlowDoc> {
+    fn flows(&self, each: &mut dyn FnMut(&FlowDoc)) {
         let mut state = self.0.borrow_mut();
-        let words: Vec<_> = state.flows.values().map(|entry| state.words(entry)).collect();
-        state.flows.values_mut().zip(&words).map(|(entry, words)| entry.doc(words)).collect()
+        let (flows, words) = state.words();
+        flows.values_mut().for_each(|entry| each(&entry.doc(&words)));
     }
 
     fn flow(&self, name: &str) -> Option<FlowDoc> {
         let name = name.parse().ok()?;
         let mut state = self.0.borrow_mut();
-        let words = state.words(state.flows.get(&name)?);
-        Some(state.flows.get_mut(&name)?.doc(&words))
+        let (flows, words) = state.words();
+        Some(flows.get_mut(&name)?.doc(&words))
     }
 
     fn control(&self) -> ControlPlan {
@@ -54,25 +56,17 @@ impl View for StateView {
     }
 }
 
-/// What is said of a flow outside of it.
-struct Words {
-    flow: Option<Override>,
-    outputs: std::collections::BTreeMap<String, Override>,
-    freeze: Option<Freeze>,
-    waits: bool,
-    dir: std::path::PathBuf,
+/// What is said of flows outside of them.
+struct Words<'a> {
+    overrides: &'a Overrides,
+    held_back: &'a BTreeSet<String>,
+    config_dir: &'a Path,
 }
 
 impl State {
-    fn words(&self, entry: &Entry) -> Words {
-        let name = entry.name.as_str();
-        Words {
-            flow: self.overrides.flows.get(name).cloned(),
-            outputs: self.overrides.outputs.get(name).cloned().unwrap_or_default(),
-            freeze: self.overrides.freeze_of(&entry.name).cloned(),
-            waits: self.held_back.contains(name),
-            dir: self.dirs.config.clone(),
-        }
+    fn words(&mut self) -> (&mut BTreeMap<FlowName, Entry>, Words<'_>) {
+        let Self { flows, overrides, held_back, dirs, .. } = self;
+        (flows, Words { overrides, held_back, config_dir: &dirs.config })
     }
 
     /// Remember since when each condition holds.
@@ -80,9 +74,9 @@ impl State {
         let wall = SystemTime::now();
         let conditions = self.conditions();
         self.since.note(&conditions, wall);
-        let words: Vec<_> = self.flows.values().map(|entry| self.words(entry)).collect();
-        for (entry, words) in self.flows.values_mut().zip(&words) {
-            let conditions = entry.conditions(words, now);
+        let (flows, words) = self.words();
+        for entry in flows.values_mut() {
+            let conditions = entry.conditions(&words, now);
             entry.conditions_since.note(&conditions, wall);
         }
     }
@@ -213,7 +207,7 @@ impl Entry {
         }
     }
 
-    fn doc(&mut self, words: &Words) -> FlowDoc {
+    fn doc(&mut self, words: &Words<'_>) -> FlowDoc {
         let now = Instant::now();
         let conditions = self.conditions(words, now);
         let conditions = self.conditions_since.stamp(conditions, SystemTime::now());
@@ -227,7 +221,11 @@ impl Entry {
                 Gather::Auto => "auto".to_owned(),
                 Gather::For(time) => humantime::format_duration(time).to_string(),
             },
-            operator_override: words.flow.as_ref().map(|o| override_doc(o, ["start", "stop"])),
+            operator_override: words
+                .overrides
+                .flows
+                .get(self.name.as_str())
+                .map(|o| override_doc(o, ["start", "stop"])),
             sources: self.plan.sources.keys().filter_map(|n| Some((n.clone(), self.source_doc(n)?))).collect(),
             outputs: self.plan.outputs.keys().filter_map(|n| Some((n.clone(), self.output_doc(n, words)?))).collect(),
             conditions,
@@ -241,7 +239,7 @@ impl Entry {
         let stats = entry.map_or(&blank, |e| &*e.stats);
         let seen = stats.seen.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let rtp = matches!(plan.protocol, SourceProtocol::Rtp { .. });
-        let invalid: std::collections::BTreeMap<_, _> = Invalid::ALL
+        let invalid: BTreeMap<_, _> = Invalid::ALL
             .iter()
             .map(|kind| (kind.name().to_owned(), stats.invalid[*kind as usize].value()))
             .filter(|(_, count)| *count > 0)
@@ -286,7 +284,7 @@ impl Entry {
         })
     }
 
-    fn output_doc(&self, name: &str, words: &Words) -> Option<OutputDoc> {
+    fn output_doc(&self, name: &str, words: &Words<'_>) -> Option<OutputDoc> {
         let plan = self.plan.outputs.get(name)?;
         let blank = Default::default();
         let entry = self.outputs.get(name);
@@ -305,13 +303,14 @@ impl Entry {
             Part::Open(config) => Some(PeerDoc { address: config.address.to_string(), since: rfc3339(e.opened) }),
             _ => None,
         });
+        let word = words.overrides.outputs.get(self.name.as_str()).and_then(|outputs| outputs.get(name));
         let own_header = matches!(plan.protocol, OutputProtocol::Rtp(RtpHeader::Regenerate { .. }));
         Some(OutputDoc {
             protocol: plan.protocol.name().to_owned(),
             state,
             description: plan.description.clone(),
             destination: plan.destination.to_string(),
-            operator_override: words.outputs.get(name).map(|o| override_doc(o, ["enable", "disable"])),
+            operator_override: word.map(|o| override_doc(o, ["enable", "disable"])),
             peers: peers.into_iter().collect(),
             bitrate_bps: entry.map_or(0, |e| e.sample.bps()),
             packets: stats.packets.value(),
@@ -323,12 +322,12 @@ impl Entry {
         })
     }
 
-    fn conditions(&self, words: &Words, now: Instant) -> Vec<(String, Condition)> {
+    fn conditions(&self, words: &Words<'_>, now: Instant) -> Vec<(String, Condition)> {
         let mut all = Vec::new();
         let mut add = |part: &str, condition| all.push((part.to_owned(), condition));
-        let file = words.dir.join("flows.d").join(format!("{}.toml", self.name));
+        let file = || words.config_dir.join("flows.d").join(format!("{}.toml", self.name));
         let flow = || self.name.clone();
-        match &words.flow {
+        match words.overrides.flows.get(self.name.as_str()) {
             Some(Override { enabled: false, by, since, .. }) => {
                 add("", Condition::Stopped { flow: flow(), by: by.clone(), since: *since });
             }
@@ -337,7 +336,7 @@ impl Entry {
             }
             None if !self.file.enabled => {
                 let (sources, outputs) = (self.plan.sources.len(), self.plan.outputs.len());
-                add("", Condition::Disabled { file: file.clone(), sources, outputs });
+                add("", Condition::Disabled { file: file(), sources, outputs });
             }
             None => {}
         }
@@ -345,8 +344,8 @@ impl Entry {
             let (line, column) = (stale.line, stale.column);
             add("", Condition::StaleConfig { file: stale.file, line, column, message: stale.message });
         }
-        if let Some(Freeze { by, until, .. }) = words.freeze.clone() {
-            let waiting = usize::from(words.waits);
+        if let Some(Freeze { by, until, .. }) = words.overrides.freeze_of(&self.name).cloned() {
+            let waiting = usize::from(words.held_back.contains(self.name.as_str()));
             add("", Condition::Frozen { flow: Some(flow()), by, until, waiting });
         }
         if self.panics > 0 {
@@ -354,9 +353,10 @@ impl Entry {
             add("", Condition::FlowPanicked { flow: flow(), message, times });
         }
         if self.plan.outputs.is_empty() {
-            add("", Condition::NoOutputs { file });
+            add("", Condition::NoOutputs { file: file() });
         }
-        for (name, word) in words.outputs.iter().filter(|(name, _)| self.plan.outputs.contains_key(*name)) {
+        let outputs = words.overrides.outputs.get(self.name.as_str()).into_iter().flatten();
+        for (name, word) in outputs.filter(|(name, _)| self.plan.outputs.contains_key(*name)) {
             let Override { enabled, by, since, .. } = word.clone();
             add(name, Condition::OutputOverride { flow: flow(), output: name.clone(), enabled, by, since });
         }

@@ -14,7 +14,7 @@ fn flow(port: u16) -> String {
 /// A configuration directory, and what runs by it.
 struct Site {
     dir: tempfile::TempDir,
-    running: BTreeMap<FlowName, FlowPlan>,
+    running: BTreeMap<FlowName, Arc<FlowPlan>>,
     daemon: Option<DaemonPlan>,
     busy: BTreeSet<PathBuf>,
     overlays: BTreeMap<PathBuf, PathBuf>,

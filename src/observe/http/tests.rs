@@ -9,6 +9,7 @@ use tokio::task::LocalSet;
 
 use super::*;
 use crate::config::diff::{Action, Change};
+use crate::observe::status::FlowsDoc;
 use crate::supervisor::control::{Outcome, Refusal, Request as Asking};
 
 struct Shown {
@@ -31,8 +32,8 @@ impl View for Shown {
     fn status(&self) -> StatusDoc {
         serde_json::from_str(include_str!("../../../tests/ctl/status.json")).unwrap()
     }
-    fn flows(&self) -> Vec<FlowDoc> {
-        self.flows.clone()
+    fn flows(&self, each: &mut dyn FnMut(&FlowDoc)) {
+        self.flows.iter().for_each(each);
     }
     fn flow(&self, name: &str) -> Option<FlowDoc> {
         self.flows.iter().find(|f| f.name == name).cloned()

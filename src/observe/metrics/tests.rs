@@ -97,6 +97,12 @@ fn labels_are_well_formed(labels: &str) {
     }
 }
 
+fn render(status: &StatusDoc, flows: &[FlowDoc], format: Format) -> String {
+    let mut scrape = Scrape::new(format);
+    flows.iter().for_each(|flow| scrape.add(flow));
+    scrape.finish(status)
+}
+
 const BOTH: [Format; 2] = [Format::Prometheus, Format::OpenMetrics];
 
 #[test]
