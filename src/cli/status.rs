@@ -95,11 +95,23 @@ fn line(flow: &FlowDoc) -> [(String, Paint); 8] {
     ]
 }
 
+/// How long packets are gathered, and how long they take.
+fn delays(flow: &FlowDoc) -> String {
+    let mut text = format!("gather {}", clean(&flow.gather));
+    if let Some(budget) = flow.gather_budget_ms.filter(|_| flow.gather == "auto") {
+        let _ = write!(text, " (now {budget} ms)");
+    }
+    if let Some(delay) = flow.added_delay_ms {
+        let _ = write!(text, ", added delay {} ms (p99 {} ms)", delay.p50, delay.p99);
+    }
+    text
+}
+
 /// One flow with all of its figures.
 pub(super) fn detail(flow: &FlowDoc, style: Style) -> String {
     let mut out = String::new();
     let state = style.paint(paint_of_flow(flow.state), &word(flow.state));
-    let _ = writeln!(out, "{}: {state}, gather {}", style.paint(Paint::Strong, &flow.name), clean(&flow.gather));
+    let _ = writeln!(out, "{}: {state}, {}", style.paint(Paint::Strong, &flow.name), delays(flow));
     if flow.stale_config {
         let _ = writeln!(out, "  {}", style.paint(Paint::Bad, "its file is rejected: the last good version runs"));
     }
@@ -268,7 +280,7 @@ mod tests {
     #[test]
     fn the_detail_has_every_figure_of_a_flow() {
         insta::assert_snapshot!(detail(&sample::flow("news"), PLAIN), @r#"
-            news: active, gather auto
+            news: active, gather auto (now 0.5 ms), added delay 0.297 ms (p99 0.754 ms)
               its file is rejected: the last good version runs
               News contribution, venue A
               Channel = news-1

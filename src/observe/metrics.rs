@@ -93,6 +93,17 @@ const FLOW: &[Family<FlowDoc>] = &[
     gauge("mediaconnect_flow_connected_outputs", "Outputs that send.", |f| {
         n(f.outputs.values().filter(|o| o.state == OutputState::Sending).count() as u64)
     }),
+    gauge(
+        "mediaconnect_flow_delay_median_seconds",
+        "From arrival until sent to all outputs, over the last seconds.",
+        |f| f.added_delay_ms.map(|d| d.p50 / 1e3),
+    ),
+    gauge("mediaconnect_flow_delay_p99_seconds", "The same; one packet in a hundred took longer.", |f| {
+        f.added_delay_ms.map(|d| d.p99 / 1e3)
+    }),
+    gauge("mediaconnect_flow_gather_seconds", "How long packets may be gathered, as in force now.", |f| {
+        f.gather_budget_ms.map(|ms| ms / 1e3)
+    }),
     gauge("mediaconnect_flow_stale_config", "1 while a newer file is rejected and the last good one runs.", |f| {
         n(f.stale_config.into())
     }),

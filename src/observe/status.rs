@@ -92,6 +92,12 @@ pub struct FlowDoc {
     pub description: String,
     /// How long packets may be gathered: `"auto"` or a duration.
     pub gather: String,
+    /// The gather budget in force, ms; absent while the flow is not active.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gather_budget_ms: Option<f64>,
+    /// Absent where no packets passed lately.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub added_delay_ms: Option<DelayDoc>,
     /// What an operator set against the file; absent: nothing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub operator_override: Option<OverrideDoc>,
@@ -101,6 +107,17 @@ pub struct FlowDoc {
     pub outputs: BTreeMap<String, OutputDoc>,
     /// What is wrong, worst first.
     pub conditions: Vec<ConditionDoc>,
+}
+
+/// How long packets were in the appliance, over the last 5 to 10 s: from their arrival at the kernel until they had been
+/// sent to all outputs.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct DelayDoc {
+    /// The median.
+    pub p50: f64,
+    /// One packet in a hundred took longer.
+    pub p99: f64,
 }
 
 /// An operator's word against the file.

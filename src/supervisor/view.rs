@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use std::path::Path;
 use std::rc::Rc;
 use std::sync::PoisonError;
-use std::time::{Instant, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use super::entry::{Entry, Part, Problem, describe};
 use super::resolve::{RECEIVE_BUFFER, Unresolved};
@@ -21,8 +21,8 @@ use crate::observe::condition::{Condition, Mismatch};
 use crate::observe::event::{Event, emit};
 use crate::observe::http::View;
 use crate::observe::status::{
-    ConfigDoc, FlowCounts, FlowDoc, FlowState, OutputDoc, OutputState, OverrideDoc, PeerDoc, SourceDoc, SourceState,
-    StatusDoc,
+    ConfigDoc, DelayDoc, FlowCounts, FlowDoc, FlowState, OutputDoc, OutputState, OverrideDoc, PeerDoc, SourceDoc,
+    SourceState, StatusDoc,
 };
 use crate::observe::text::rfc3339;
 
@@ -162,6 +162,7 @@ impl Entry {
 
     /// Read the counters, and say what changed.
     pub(super) fn sample(&mut self, now: Instant) {
+        self.delay.update(&self.stats.delays, now);
         for (name, source) in &mut self.sources {
             let open = matches!(source.part, Part::Open(_));
             let (turn, restarted) = source.sample.update(&source.stats, open, now);
@@ -221,6 +222,11 @@ impl Entry {
                 Gather::Auto => "auto".to_owned(),
                 Gather::For(time) => humantime::format_duration(time).to_string(),
             },
+            gather_budget_ms: (self.state() == FlowState::Active).then(|| match self.plan.gather {
+                Gather::Auto => millis(Duration::from_nanos(self.stats.budget.value())),
+                Gather::For(time) => millis(time),
+            }),
+            added_delay_ms: self.delay.percentiles().map(|[p50, p99]| DelayDoc { p50: millis(p50), p99: millis(p99) }),
             operator_override: words
                 .overrides
                 .flows
@@ -247,8 +253,7 @@ impl Entry {
         let open = entry.is_some_and(|e| matches!(e.part, Part::Open(_)));
         let waiting = entry.is_some_and(|e| e.part.waiting().is_some());
         let lost = stats.lost.value();
-        #[allow(clippy::cast_precision_loss, reason = "a jitter in ns fits 53 bits")]
-        let jitter_ms = rtp.then(|| (stats.jitter_ns.value() as f64 / 1e3).round() / 1e3);
+        let jitter_ms = rtp.then(|| millis(Duration::from_nanos(stats.jitter_ns.value())));
         let ssrc = stats.ssrc.value();
         Some(SourceDoc {
             protocol: plan.protocol.name().to_owned(),
@@ -472,4 +477,10 @@ impl Entry {
 fn override_doc(word: &Override, [yes, no]: [&str; 2]) -> OverrideDoc {
     let action = if word.enabled { yes } else { no }.to_owned();
     OverrideDoc { action, by: word.by.clone(), since: rfc3339(word.since) }
+}
+
+/// To a microsecond.
+#[allow(clippy::cast_precision_loss, reason = "microseconds fit 53 bits")]
+fn millis(time: Duration) -> f64 {
+    time.as_micros() as f64 / 1e3
 }

@@ -34,6 +34,7 @@ fn flow(name: &str) -> FlowDoc {
     });
     serde_json::from_value(serde_json::json!({
         "name": name, "state": "active", "stale-config": true, "tags": {}, "description": "", "gather": "auto",
+        "gather-budget-ms": 0.5, "added-delay-ms": { "p50": 0.25, "p99": 1.5 },
         "sources": { "a": source }, "outputs": { "x": output },
         "conditions": [{ "code": "stale-config", "severity": "major", "since": "", "message": "", "help": "" }]
     }))
@@ -74,7 +75,7 @@ fn read(text: &str, format: Format) -> BTreeMap<String, f64> {
         };
         assert_eq!(name, format!("{family}{suffix}"), "{line}");
         assert!(kind != "counter" || name.ends_with("_total"), "{line}");
-        assert!(name.bytes().all(|b| b.is_ascii_lowercase() || b == b'_'), "{line}");
+        assert!(name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_'), "{line}");
         labels_are_well_formed(labels);
         assert!(series.insert(key.to_owned(), value.parse().unwrap()).is_none(), "{line} twice");
     }
