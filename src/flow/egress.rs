@@ -65,8 +65,8 @@ impl OutputConfig {
     }
 
     fn target(&self) -> Target {
-        let ttl = self.ttl.unwrap_or(if self.address.ip().is_multicast() { 16 } else { 64 });
-        Target::new(self.address, Some(ttl), self.dscp.tos(), self.interface)
+        // Without a word about it the socket's own is used: that spares the kernel some work with each packet.
+        Target::new(self.address, self.ttl, self.dscp.tos(), self.interface)
     }
 }
 
