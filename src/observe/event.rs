@@ -74,6 +74,8 @@ pub enum Event {
     Thawed { flow: Option<FlowName>, by: String },
     /// A data-plane thread does not answer.
     ShardStuck { shard: usize, silent_for: Duration },
+    /// A data-plane thread can't run on the CPU that `limits.worker-cpus` gives it; it runs on any.
+    WorkerUnpinned { cpu: u16, error: String },
     /// The service manager can't be told; the relay goes on.
     NotifyFailed { error: String },
 }
@@ -142,6 +144,7 @@ impl Event {
             Self::Frozen { .. } => kind("frozen", "5d045236c31e4eb89477c6e97ba57abd", I, CONTROL),
             Self::Thawed { .. } => kind("thawed", "53806b8c85d341038169264a5fb0e7af", I, CONTROL),
             Self::ShardStuck { .. } => kind("shard-stuck", "c8604f453dbd443484a1ac18caeb21c7", E, DAEMON),
+            Self::WorkerUnpinned { .. } => kind("worker-unpinned", "70470e48c1d94f09810362ef8357a8e3", W, DAEMON),
             Self::NotifyFailed { .. } => kind("notify-failed", "50b60f6add61441eb01e7ddfdd0d8f0b", W, DAEMON),
         }
     }
@@ -202,6 +205,7 @@ impl Event {
             Self::ConfigUnreadable { path, .. } | Self::ConfigReadable { path } => path.display().to_string(),
             Self::HttpFailed { address, .. } | Self::HttpListening { address } => address.to_string(),
             Self::ShardStuck { shard, .. } => shard.to_string(),
+            Self::WorkerUnpinned { cpu, .. } => cpu.to_string(),
             _ => self.source().or(self.output()).unwrap_or_default().to_owned(),
         }
     }
@@ -238,6 +242,9 @@ impl fmt::Display for Event {
             }
             Self::ShardStuck { shard, silent_for } => {
                 write!(f, "data-plane thread {shard} has not answered for {}", span(*silent_for))
+            }
+            Self::WorkerUnpinned { cpu, error } => {
+                write!(f, "a data-plane thread can't run on CPU {cpu} (`limits.worker-cpus`): {error}; it runs on any")
             }
             Self::NotifyFailed { error } => write!(f, "the service manager can't be told: {error}"),
             _ if self.kind().target == CONFIG => self.config_text(f),

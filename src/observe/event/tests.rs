@@ -60,6 +60,7 @@ pub(in crate::observe) fn every() -> Vec<Event> {
         E::Frozen { flow: None, by: by(), until: Some(SystemTime::UNIX_EPOCH) },
         E::Thawed { flow: Some(flow()), by: by() },
         E::ShardStuck { shard: 1, silent_for: TEN },
+        E::WorkerUnpinned { cpu: 6, error: error() },
         E::NotifyFailed { error: error() },
     ];
     let arms = include_str!("../event.rs").matches("kind(\"").count();
