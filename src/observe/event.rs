@@ -50,6 +50,8 @@ pub enum Event {
     ConfigApplied { generation: u64, started: usize, stopped: usize, changed: usize, rejected: usize, took: Duration },
     /// One fault of a file: an error or a warning.
     ConfigDiagnostic { diagnostic: Diagnostic },
+    /// These keys, such as `limits.workers`, were changed, and take effect when the daemon is restarted.
+    RestartNeeded { keys: Vec<String> },
     /// A newer file was rejected; the last good version of the flow runs.
     ConfigStale { flow: FlowName, file: PathBuf },
     /// A flow runs what its file says again.
@@ -132,6 +134,7 @@ impl Event {
                 kind("config-rejected", "a1f8761ca0cb4a2aa1103d36cbf0c34c", E, CONFIG)
             }
             Self::ConfigDiagnostic { .. } => kind("config-warning", "4f1a187bbe304d9b8685b0ea2f1d1fd7", W, CONFIG),
+            Self::RestartNeeded { .. } => kind("restart-needed", "f95a03f053d442afb4ce542808d7b719", W, CONFIG),
             Self::ConfigStale { .. } => kind("config-stale", "cebfba48c29d45c7bde72b4aed67436c", W, CONFIG),
             Self::ConfigRecovered { .. } => kind("config-recovered", "55e7862a52ac4b5286fd6a122fc3bb0c", I, CONFIG),
             Self::ConfigUnreadable { .. } => kind("config-unreadable", "fd124a435c344711bda2b71f459eefc9", E, CONFIG),
@@ -270,6 +273,9 @@ impl Event {
                 let word = if d.severity == diagnostic::Level::Error { "error" } else { "warning" };
                 write!(f, " {word}: {}", d.message)?;
                 d.help.as_ref().map_or(Ok(()), |help| write!(f, "; {help}"))
+            }
+            Self::RestartNeeded { keys } => {
+                write!(f, "{} changed: it takes effect when the daemon is restarted", keys.join(", "))
             }
             Self::ConfigStale { flow, file } => {
                 write!(f, "{flow}: {} is rejected; its last good version runs on", file.display())

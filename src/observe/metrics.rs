@@ -195,7 +195,7 @@ fn sample(text: &mut String, name: &str, kind: Kind, labels: &str, value: f64) {
         text.push('}');
     }
     // Writing to a String cannot fail. Nearly all are whole, which is written faster so.
-    let _ = if value >= 0.0 && value < 1e15 && value.fract() == 0.0 {
+    let _ = if (0.0..1e15).contains(&value) && value.fract() == 0.0 {
         writeln!(text, " {}", value as u64)
     } else {
         writeln!(text, " {value}")

@@ -48,6 +48,7 @@ pub(in crate::observe) fn every() -> Vec<Event> {
         E::ConfigApplied { generation: 2, started: 1, stopped: 0, changed: 3, rejected: 1, took: TEN },
         E::ConfigDiagnostic { diagnostic: diagnostic(diagnostic::Level::Error) },
         E::ConfigDiagnostic { diagnostic: diagnostic(diagnostic::Level::Warning) },
+        E::RestartNeeded { keys: vec![s("limits.workers")] },
         E::ConfigStale { flow: flow(), file: path() },
         E::ConfigRecovered { flow: flow(), file: path() },
         E::ConfigUnreadable { path: path(), error: error() },
