@@ -3,7 +3,9 @@
 mod support;
 
 use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
+use std::path::{Path, PathBuf};
 
+use nix::sched::{CpuSet, sched_getaffinity};
 use nix::sys::ptrace;
 use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
@@ -34,6 +36,13 @@ fn relaying() -> (Machine, Sink) {
     machine.start();
     let sink = Sink::bind(Wire::Udp, v4(OUTPUT), STREAM);
     (machine, sink)
+}
+
+/// Where /proc has a data-plane thread of the process.
+fn shard_of(process: Pid) -> PathBuf {
+    let threads = std::fs::read_dir(format!("/proc/{process}/task")).unwrap().flatten();
+    let name = |path: &Path| std::fs::read_to_string(path.join("comm")).unwrap_or_default();
+    threads.map(|entry| entry.path()).find(|path| name(path).starts_with("shard-")).expect("a shard")
 }
 
 /// Every line of the journal's records that are of an event.
@@ -192,9 +201,7 @@ fn the_watchdog_restarts_a_process_of_which_one_data_plane_thread_hangs() {
     let (machine, sink) = relaying();
     drop(sink);
     let before = machine.main_process();
-    let threads = std::fs::read_dir(format!("/proc/{before}/task")).unwrap().flatten();
-    let name = |path: &std::path::Path| std::fs::read_to_string(path.join("comm")).unwrap_or_default();
-    let shard = threads.map(|entry| entry.path()).find(|path| name(path).starts_with("shard-")).expect("a shard");
+    let shard = shard_of(before);
     let shard = Pid::from_raw(shard.file_name().unwrap().to_str().unwrap().parse().unwrap());
     // A debugger's grip holds a single thread; all others run.
     ptrace::seize(shard, ptrace::Options::empty()).unwrap();
@@ -224,6 +231,19 @@ fn it_runs_as_its_own_user_without_capabilities() {
         assert_eq!(field(set), "0000000000000000", "{set}");
     }
     assert_eq!((field("NoNewPrivs"), field("Seccomp")), ("1".into(), "2".into()), "confined");
+}
+
+#[test]
+fn the_sandbox_lets_data_plane_threads_have_cpus_of_their_own() {
+    let machine = Machine::boot();
+    let mine = sched_getaffinity(Pid::from_raw(0)).unwrap();
+    let cpu = (0..CpuSet::count()).rev().find(|cpu| mine.is_set(*cpu).unwrap()).unwrap();
+    machine.write("/etc/mediaconnect/mediaconnect.toml", &format!("[limits]\nworker-cpus = '{cpu}'\n"));
+    machine.write_flow("news", &flow(INPUT, OUTPUT));
+    machine.start();
+    let status = std::fs::read_to_string(shard_of(machine.main_process()).join("status")).unwrap();
+    assert!(status.contains(&format!("Cpus_allowed_list:\t{cpu}\n")), "{status}");
+    assert!(of_event(&machine.records(), "worker-unpinned").is_empty(), "{}", machine.journal());
 }
 
 #[test]

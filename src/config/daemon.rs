@@ -26,7 +26,7 @@ pub(super) fn compile(file: &Path, text: &[u8]) -> (DaemonPlan, Vec<Diagnostic>)
             control: root.table("control").map_or(default.control.clone(), |s| control(&source, &s, default.control)),
             networks: networks(&source, &root),
             gather: root.table("defaults").and_then(|s| s.gather("gather")).unwrap_or(default.gather),
-            limits: root.table("limits").map_or(default.limits, |s| limits(&s, default.limits)),
+            limits: root.table("limits").map_or(default.limits.clone(), |s| limits(&s, default.limits)),
         }
     });
     (plan.unwrap_or_default(), source.into_diagnostics())
@@ -157,5 +157,6 @@ fn limits(s: &Section<'_, '_>, default: Limits) -> Limits {
         max_flows: limit("max-flows", default.max_flows),
         max_outputs_per_flow: limit("max-outputs-per-flow", default.max_outputs_per_flow),
         workers: limit("workers", default.workers),
+        worker_cpus: s.parsed("worker-cpus").map_or(default.worker_cpus, |cpus| cpus.value),
     }
 }

@@ -131,7 +131,7 @@ pub fn diff_daemon(old: &DaemonPlan, new: &DaemonPlan) -> Vec<Touch> {
         touch(&format!("networks.{name}"), Effect::InPlace, &[("interface", by_name), ("cidr", by_cidr)]);
     }
     touch("defaults", Effect::InPlace, &[("gather", *gather != new.gather)]);
-    let Limits { max_flows, max_outputs_per_flow, workers } = limits;
+    let Limits { max_flows, max_outputs_per_flow, workers, worker_cpus } = limits;
     touch(
         "limits",
         Effect::InPlace,
@@ -140,7 +140,11 @@ pub fn diff_daemon(old: &DaemonPlan, new: &DaemonPlan) -> Vec<Touch> {
             ("max-outputs-per-flow", *max_outputs_per_flow != new.limits.max_outputs_per_flow),
         ],
     );
-    touch("limits", Effect::Restart, &[("workers", *workers != new.limits.workers)]);
+    touch(
+        "limits",
+        Effect::Restart,
+        &[("workers", *workers != new.limits.workers), ("worker-cpus", *worker_cpus != new.limits.worker_cpus)],
+    );
     touches
 }
 

@@ -49,6 +49,8 @@ pub(super) enum Form {
     Network,
     /// An address.
     Address,
+    /// CPUs, by number and range.
+    Cpus,
     /// One of these words.
     Choice(&'static [&'static str]),
     /// A list of the form.
@@ -80,6 +82,7 @@ impl Form {
             Self::Interface => "the name of an interface such as \"eth1\"".into(),
             Self::Network => "a network such as \"203.0.113.0/24\" or one address".into(),
             Self::Address => "an address such as \"203.0.113.7\"".into(),
+            Self::Cpus => "a list of CPUs such as \"2-3,6\"".into(),
             Self::Choice(words) => format!("one of {}", quoted(words)),
             Self::List(Self::Choice(words)) => format!("a list of {}", quoted(words)),
             Self::List(Self::Bind) => "a list such as [\"127.0.0.1:9740\"]".into(),
@@ -374,4 +377,9 @@ pub(super) const LIMITS: &[Key] = &[
     Key::new("max-flows", Form::Whole(1, 100_000), "Most flow files").default("1000"),
     Key::new("max-outputs-per-flow", Form::Whole(1, 100_000), "Most outputs of one flow").default("500"),
     Key::new("workers", Form::Whole(0, 1024), "Data-plane threads; 0: one a core; needs a restart").default("0"),
+    Key::new(
+        "worker-cpus",
+        Form::Cpus,
+        "The CPUs of the data-plane threads, such as \"2-3,6\"; `workers` = 0 means one thread for each; needs a restart",
+    ),
 ];

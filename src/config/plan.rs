@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
-use super::value::{Bind, Bitrate, Destination, Dscp, FlowName, Gather, Interface};
+use super::value::{Bind, Bitrate, CpuList, Destination, Dscp, FlowName, Gather, Interface};
 
 /// One flow: what arrives, and where it goes.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -161,7 +161,7 @@ impl Default for DaemonPlan {
             control: ControlPlan { operators: "mediaconnect-operators".into(), readers: None },
             networks: BTreeMap::new(),
             gather: Gather::Auto,
-            limits: Limits { max_flows: 1000, max_outputs_per_flow: 500, workers: 0 },
+            limits: Limits { max_flows: 1000, max_outputs_per_flow: 500, workers: 0, worker_cpus: CpuList::default() },
         }
     }
 }
@@ -236,12 +236,50 @@ pub struct ControlPlan {
 }
 
 /// `[limits]`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Limits {
     /// Most flow files.
     pub max_flows: usize,
     /// Most outputs of one flow.
     pub max_outputs_per_flow: usize,
-    /// Data-plane threads; 0: one a core.
+    /// Data-plane threads; 0: one for each of `worker_cpus`, or without these one a core.
     pub workers: usize,
+    /// Where the data-plane threads run, in turn; empty: wherever the kernel likes.
+    pub worker_cpus: CpuList,
+}
+
+impl Limits {
+    /// How many data-plane threads there are on a host with so many cores.
+    pub fn threads(&self, cores: usize) -> usize {
+        match (self.workers, self.worker_cpus.0.len()) {
+            (0, 0) => cores.max(1),
+            (0, cpus) => cpus,
+            (workers, _) => workers,
+        }
+    }
+
+    /// The CPU of the data-plane thread `number`, from 0; `None`: any.
+    pub fn cpu_of(&self, number: usize) -> Option<u16> {
+        self.worker_cpus.0.iter().copied().cycle().nth(number)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn threads_and_cpus_go_together() {
+        let limits = |workers, cpus: &str| Limits {
+            workers,
+            worker_cpus: cpus.parse().unwrap_or_default(),
+            ..DaemonPlan::default().limits
+        };
+        assert_eq!((limits(0, "").threads(8), limits(0, "").cpu_of(3)), (8, None));
+        assert_eq!((limits(3, "").threads(8), limits(3, "").cpu_of(0)), (3, None));
+        let one_each = limits(0, "2-3,6");
+        assert_eq!((one_each.threads(8), [0, 1, 2].map(|n| one_each.cpu_of(n))), (3, [2, 3, 6].map(Some)));
+        let more = limits(5, "6,2-3");
+        assert_eq!((more.threads(8), [0, 1, 2, 3, 4].map(|n| more.cpu_of(n))), (5, [6, 2, 3, 6, 2].map(Some)));
+    }
 }

@@ -88,6 +88,7 @@ fn form(form: Form) -> Value {
             json!({ "type": "string" })
         }
         Form::Bind | Form::Destination => json!({ "type": "string", "pattern": ":[0-9]{1,5}$" }),
+        Form::Cpus => json!({ "type": "string", "pattern": "^[0-9]+(-[0-9]+)?(,[0-9]+(-[0-9]+)?)*$" }),
         Form::Protocol(known) => json!({ "enum": available(known) }),
         Form::Flag => json!({ "type": "boolean" }),
         Form::Whole(least, most) => json!({ "type": "integer", "minimum": least, "maximum": most }),

@@ -381,5 +381,64 @@ impl fmt::Display for Interface {
     }
 }
 
+/// CPUs by the kernel's numbers, in the order written: `2-3,6`.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct CpuList(pub Vec<u16>);
+
+impl CpuList {
+    /// The highest number there can be.
+    pub const HIGHEST: u16 = 4095;
+    /// How many may be listed: as many as there may be `workers`.
+    pub const MOST: usize = 1024;
+}
+
+impl FromStr for CpuList {
+    type Err = ValueError;
+
+    /// As taskset and /sys write it: numbers and ranges, separated by commas; each CPU once.
+    fn from_str(s: &str) -> Result<Self, ValueError> {
+        let fault = |problem: String| ValueError::new(problem, "write numbers and ranges such as \"2-3,6\"");
+        let number = |text: &str| {
+            if text.is_empty() || !text.bytes().all(|b| b.is_ascii_digit()) {
+                return Err(fault(format!("is no list of CPUs: {text:?} is not a number")));
+            }
+            let cpu = text.parse().ok().filter(|cpu| *cpu <= Self::HIGHEST);
+            cpu.ok_or_else(|| fault(format!("is out of range: CPUs go from 0 to {}", Self::HIGHEST)))
+        };
+        if s.is_empty() {
+            return Err(fault("lists no CPU".into()));
+        }
+        let mut cpus = Vec::new();
+        for item in s.split(',') {
+            let (first, last) = item.split_once('-').unwrap_or((item, item));
+            let (first, last) = (number(first)?, number(last)?);
+            if first > last {
+                return Err(fault(format!("is no list of CPUs: the range {item} ends before it begins")));
+            }
+            for cpu in first..=last {
+                if cpus.contains(&cpu) {
+                    return Err(fault(format!("lists CPU {cpu} twice")));
+                }
+                cpus.push(cpu);
+            }
+        }
+        if cpus.len() > Self::MOST {
+            return Err(fault(format!("lists {} CPUs, of at most {}", cpus.len(), Self::MOST)));
+        }
+        Ok(Self(cpus))
+    }
+}
+
+impl fmt::Display for CpuList {
+    /// One by one: `2,3,6`; `any` without one.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.0.is_empty() {
+            return f.write_str("any");
+        }
+        let all: Vec<_> = self.0.iter().map(u16::to_string).collect();
+        f.write_str(&all.join(","))
+    }
+}
+
 #[cfg(test)]
 mod tests;

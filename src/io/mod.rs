@@ -13,4 +13,5 @@ pub mod reactor;
 mod sys;
 #[cfg(test)]
 mod testing;
+pub mod thread;
 mod timers;

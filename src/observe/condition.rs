@@ -65,6 +65,8 @@ pub enum Condition {
     ConfigUnreadable { path: PathBuf, error: String, flows: usize },
     /// A changed setting waits for a restart of the daemon.
     RestartNeeded { key: String, running: String, wanted: String },
+    /// CPUs of `limits.worker-cpus` that can't be had: their data-plane threads run on any.
+    WorkerCpu { cpus: Vec<u16>, error: String },
     /// Changes are held back; `flow` is `None` for all flows.
     Frozen { flow: Option<FlowName>, by: String, until: Option<SystemTime>, waiting: usize },
     /// The flow's task panicked, `times` since the daemon started.
@@ -104,6 +106,7 @@ impl Condition {
             Self::ConfigRejected { .. } => "config-rejected",
             Self::ConfigUnreadable { .. } => "config-unreadable",
             Self::RestartNeeded { .. } => "restart-needed",
+            Self::WorkerCpu { .. } => "worker-cpu",
             Self::Frozen { .. } => "frozen",
             Self::FlowPanicked { .. } => "flow-panicked",
             Self::HttpFailed { .. } => "http-failed",
@@ -135,6 +138,7 @@ impl Condition {
             Self::SourceSyncErrors { .. }
             | Self::ReceiveBufferSmall { .. }
             | Self::WatchPolling { .. }
+            | Self::WorkerCpu { .. }
             | Self::Stopped { .. }
             | Self::OutputOverride { enabled: false, .. } => Severity::Minor,
             Self::Started { .. }
@@ -180,6 +184,11 @@ impl Condition {
             ),
             Self::RestartNeeded { key, running, wanted } => {
                 format!("`{key}` is {running} until the daemon is restarted, its file says {wanted}")
+            }
+            Self::WorkerCpu { cpus, error } => {
+                let list: Vec<_> = cpus.iter().map(u16::to_string).collect();
+                let threads = count(cpus.len() as u64, "data-plane thread");
+                format!("{threads} on any CPU instead of CPU {} (`limits.worker-cpus`): {error}", list.join(", "))
             }
             Self::Frozen { flow, by, until, waiting } => format!(
                 "{} frozen by {by} {}; {} until then",
@@ -279,6 +288,11 @@ impl Condition {
             }
             Self::RestartNeeded { .. } => {
                 "Restart when it suits: `systemctl restart mediaconnectd` interrupts all flows.".into()
+            }
+            Self::WorkerCpu { .. } => {
+                "`taskset -cp $(pidof mediaconnectd)` shows which CPUs it may use; change `worker-cpus` in [limits], and \
+                 restart when it suits: `systemctl restart mediaconnectd` interrupts all flows."
+                    .into()
             }
             Self::Frozen { flow: Some(flow), .. } => {
                 format!("See what waits with `mediaconnectctl plan`; apply it with `mediaconnectctl thaw {flow}`.")

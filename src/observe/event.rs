@@ -50,6 +50,8 @@ pub enum Event {
     ConfigApplied { generation: u64, started: usize, stopped: usize, changed: usize, rejected: usize, took: Duration },
     /// One fault of a file: an error or a warning.
     ConfigDiagnostic { diagnostic: Diagnostic },
+    /// These keys, such as `limits.workers`, were changed, and take effect when the daemon is restarted.
+    RestartNeeded { keys: Vec<String> },
     /// A newer file was rejected; the last good version of the flow runs.
     ConfigStale { flow: FlowName, file: PathBuf },
     /// A flow runs what its file says again.
@@ -74,6 +76,8 @@ pub enum Event {
     Thawed { flow: Option<FlowName>, by: String },
     /// A data-plane thread does not answer.
     ShardStuck { shard: usize, silent_for: Duration },
+    /// A data-plane thread can't run on the CPU that `limits.worker-cpus` gives it; it runs on any.
+    WorkerUnpinned { cpu: u16, error: String },
     /// The service manager can't be told; the relay goes on.
     NotifyFailed { error: String },
 }
@@ -130,6 +134,7 @@ impl Event {
                 kind("config-rejected", "a1f8761ca0cb4a2aa1103d36cbf0c34c", E, CONFIG)
             }
             Self::ConfigDiagnostic { .. } => kind("config-warning", "4f1a187bbe304d9b8685b0ea2f1d1fd7", W, CONFIG),
+            Self::RestartNeeded { .. } => kind("restart-needed", "f95a03f053d442afb4ce542808d7b719", W, CONFIG),
             Self::ConfigStale { .. } => kind("config-stale", "cebfba48c29d45c7bde72b4aed67436c", W, CONFIG),
             Self::ConfigRecovered { .. } => kind("config-recovered", "55e7862a52ac4b5286fd6a122fc3bb0c", I, CONFIG),
             Self::ConfigUnreadable { .. } => kind("config-unreadable", "fd124a435c344711bda2b71f459eefc9", E, CONFIG),
@@ -142,6 +147,7 @@ impl Event {
             Self::Frozen { .. } => kind("frozen", "5d045236c31e4eb89477c6e97ba57abd", I, CONTROL),
             Self::Thawed { .. } => kind("thawed", "53806b8c85d341038169264a5fb0e7af", I, CONTROL),
             Self::ShardStuck { .. } => kind("shard-stuck", "c8604f453dbd443484a1ac18caeb21c7", E, DAEMON),
+            Self::WorkerUnpinned { .. } => kind("worker-unpinned", "70470e48c1d94f09810362ef8357a8e3", W, DAEMON),
             Self::NotifyFailed { .. } => kind("notify-failed", "50b60f6add61441eb01e7ddfdd0d8f0b", W, DAEMON),
         }
     }
@@ -202,6 +208,7 @@ impl Event {
             Self::ConfigUnreadable { path, .. } | Self::ConfigReadable { path } => path.display().to_string(),
             Self::HttpFailed { address, .. } | Self::HttpListening { address } => address.to_string(),
             Self::ShardStuck { shard, .. } => shard.to_string(),
+            Self::WorkerUnpinned { cpu, .. } => cpu.to_string(),
             _ => self.source().or(self.output()).unwrap_or_default().to_owned(),
         }
     }
@@ -239,6 +246,9 @@ impl fmt::Display for Event {
             Self::ShardStuck { shard, silent_for } => {
                 write!(f, "data-plane thread {shard} has not answered for {}", span(*silent_for))
             }
+            Self::WorkerUnpinned { cpu, error } => {
+                write!(f, "a data-plane thread can't run on CPU {cpu} (`limits.worker-cpus`): {error}; it runs on any")
+            }
             Self::NotifyFailed { error } => write!(f, "the service manager can't be told: {error}"),
             _ if self.kind().target == CONFIG => self.config_text(f),
             _ => self.flow_text(f),
@@ -263,6 +273,9 @@ impl Event {
                 let word = if d.severity == diagnostic::Level::Error { "error" } else { "warning" };
                 write!(f, " {word}: {}", d.message)?;
                 d.help.as_ref().map_or(Ok(()), |help| write!(f, "; {help}"))
+            }
+            Self::RestartNeeded { keys } => {
+                write!(f, "{} changed: it takes effect when the daemon is restarted", keys.join(", "))
             }
             Self::ConfigStale { flow, file } => {
                 write!(f, "{flow}: {} is rejected; its last good version runs on", file.display())

@@ -112,53 +112,60 @@ const FLOW: &[Family<FlowDoc>] = &[
 const CONDITIONS: &str = "mediaconnect_flow_condition";
 const ERRORS: &str = "mediaconnect_output_errors";
 
-/// A scrape that is being written: flows are taken one by one, and each adds its lines to every family.
+/// A scrape in the making: flows are taken one by one, and only what is written of them is kept.
 #[derive(Debug)]
 pub struct Scrape {
     format: Format,
-    flows: [String; FLOW.len()],
+    flows: Vec<Row<{ FLOW.len() }>>,
+    sources: Vec<Row<{ SOURCE.len() }>>,
+    outputs: Vec<Row<{ OUTPUT.len() }>>,
     conditions: String,
-    sources: [String; SOURCE.len()],
-    outputs: [String; OUTPUT.len()],
     errors: String,
+}
+
+/// One series of each family of a table: their labels, and their values in the order of the table.
+#[derive(Debug)]
+struct Row<const N: usize> {
+    labels: String,
+    values: [Option<f64>; N],
+}
+
+impl<const N: usize> Row<N> {
+    fn new<T>(labels: String, families: &[Family<T>], of: &T) -> Self {
+        Self { labels, values: std::array::from_fn(|n| (families[n].value)(of)) }
+    }
 }
 
 impl Scrape {
     /// Without flows.
     pub fn new(format: Format) -> Self {
-        Self {
-            format,
-            flows: Default::default(),
-            conditions: String::new(),
-            sources: Default::default(),
-            outputs: Default::default(),
-            errors: String::new(),
-        }
+        let (flows, sources, outputs) = (Vec::new(), Vec::new(), Vec::new());
+        Self { format, flows, sources, outputs, conditions: String::new(), errors: String::new() }
     }
 
     /// The metrics of one flow more.
     pub fn add(&mut self, flow: &FlowDoc) {
         let of = label("flow", &flow.name);
-        samples(&mut self.flows, FLOW, &of, flow);
         conditions(&mut self.conditions, CONDITIONS, &of, &flow.conditions);
         for (name, source) in &flow.sources {
-            samples(&mut self.sources, SOURCE, &format!("{of},{}", label("source", name)), source);
+            self.sources.push(Row::new(and(&of, "source", name), SOURCE, source));
         }
         for (name, output) in &flow.outputs {
-            let of = format!("{of},{}", label("output", name));
-            samples(&mut self.outputs, OUTPUT, &of, output);
+            let of = and(&of, "output", name);
             for (error, count) in &output.errors {
-                let of = format!("{of},{}", label("error", error));
-                sample(&mut self.errors, ERRORS, Kind::Counter, &of, *count as f64);
+                sample(&mut self.errors, ERRORS, Kind::Counter, &and(&of, "error", error), *count as f64);
             }
+            self.outputs.push(Row::new(of, OUTPUT, output));
         }
+        self.flows.push(Row::new(of, FLOW, flow));
     }
 
     /// All of it: the appliance's metrics, and those of the flows.
     pub fn finish(self, status: &StatusDoc) -> String {
-        let texts = self.flows.iter().chain(&self.sources).chain(&self.outputs);
-        let length = texts.chain([&self.conditions, &self.errors]).map(String::len).sum::<usize>();
-        let mut to = Text { out: String::with_capacity(length + (16 << 10)), format: self.format };
+        let series =
+            FLOW.len() * self.flows.len() + SOURCE.len() * self.sources.len() + OUTPUT.len() * self.outputs.len();
+        let room = 8192 + series * 96 + self.conditions.len() + self.errors.len();
+        let mut to = Text { out: String::with_capacity(room), format: self.format };
         appliance(&mut to, status);
         to.families(FLOW, &self.flows);
         to.family(CONDITIONS, Kind::Gauge, "1 for each condition of a flow.", &self.conditions);
@@ -172,24 +179,13 @@ impl Scrape {
     }
 }
 
-/// One line in each text, by the family of the same number.
-fn samples<T>(texts: &mut [String], families: &[Family<T>], labels: &str, of: &T) {
-    for (text, family) in texts.iter_mut().zip(families) {
-        if let Some(value) = (family.value)(of) {
-            sample(text, family.name, family.kind, labels, value);
-        }
-    }
-}
-
 /// Sources and outputs of a flow may be in the same condition: one series tells of both.
 fn conditions(text: &mut String, name: &str, flow: &str, all: &[ConditionDoc]) {
     let mut all: Vec<_> = all.iter().map(|c| (c.code.as_str(), severity(c.severity))).collect();
     all.sort_unstable();
     all.dedup_by_key(|(code, _)| *code);
-    let comma = if flow.is_empty() { "" } else { "," };
     for (code, severity) in all {
-        let labels = format!("{flow}{comma}{},{}", label("code", code), label("severity", severity));
-        sample(text, name, Kind::Gauge, &labels, 1.0);
+        sample(text, name, Kind::Gauge, &and(&and(flow, "code", code), "severity", severity), 1.0);
     }
 }
 
@@ -206,7 +202,7 @@ fn sample(text: &mut String, name: &str, kind: Kind, labels: &str, value: f64) {
         text.push('}');
     }
     // Writing to a String cannot fail. Nearly all are whole, which is written faster so.
-    let _ = if value >= 0.0 && value < 1e15 && value.fract() == 0.0 {
+    let _ = if (0.0..1e15).contains(&value) && value.fract() == 0.0 {
         writeln!(text, " {}", value as u64)
     } else {
         writeln!(text, " {value}")
@@ -284,9 +280,15 @@ impl Text {
         }
     }
 
-    fn families<T>(&mut self, families: &[Family<T>], texts: &[String]) {
-        for (family, text) in families.iter().zip(texts) {
-            self.family(family.name, family.kind, family.help, text);
+    fn families<T, const N: usize>(&mut self, families: &[Family<T>], rows: &[Row<N>]) {
+        for (n, Family { name, kind, help, .. }) in families.iter().enumerate() {
+            let mut samples = rows.iter().filter_map(|row| Some((&row.labels, row.values[n]?))).peekable();
+            if samples.peek().is_some() {
+                self.head(name, *kind, help);
+            }
+            for (labels, value) in samples {
+                sample(&mut self.out, name, *kind, labels, value);
+            }
         }
     }
 
@@ -307,8 +309,26 @@ const fn severity(severity: Severity) -> &'static str {
 
 /// `name="value"`, the value escaped.
 fn label(name: &str, value: &str) -> String {
-    let escaped = value.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n");
-    format!("{name}=\"{escaped}\"")
+    and("", name, value)
+}
+
+/// `labels,name="value"`, the value escaped.
+fn and(labels: &str, name: &str, value: &str) -> String {
+    let mut out = String::with_capacity(labels.len() + name.len() + value.len() + 4);
+    out.push_str(labels);
+    out.push_str(if labels.is_empty() { "" } else { "," });
+    out.push_str(name);
+    out.push_str("=\"");
+    for c in value.chars() {
+        match c {
+            '\\' => out.push_str("\\\\"),
+            '"' => out.push_str("\\\""),
+            '\n' => out.push_str("\\n"),
+            c => out.push(c),
+        }
+    }
+    out.push('"');
+    out
 }
 
 #[cfg(test)]

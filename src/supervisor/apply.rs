@@ -220,6 +220,11 @@ fn apply_daemon(s: &mut State, plan: DaemonPlan, view: &Rc<dyn View>) {
     {
         tracing::error!(target: "mediaconnect::daemon", "[log] can't be changed: {error}");
     }
+    let waits = diff_daemon(&s.daemon, &plan).into_iter().filter(|touch| touch.effect == Effect::Restart);
+    let keys: Vec<_> = waits.flat_map(|t| t.because.into_iter().map(move |key| format!("{}.{key}", t.name))).collect();
+    if !keys.is_empty() {
+        emit(Event::RestartNeeded { keys });
+    }
     s.daemon = plan;
     let State { listeners, http_failed, daemon, .. } = s;
     listeners.apply(&daemon.http.listen, http_failed, view);

@@ -26,6 +26,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use nix::fcntl::{Flock, FlockArg};
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use tokio::net::UnixListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
@@ -80,6 +81,7 @@ enum StartError {
 pub fn main() -> ExitCode {
     let args = <Args as clap::Parser>::parse();
     crate::flow::stats::start_clock();
+    allow_many_descriptors();
     let succeeded = match args.demo() {
         Some(length) => demo::run(length).map_err(|error| error.to_string()),
         None => serve(args.dirs(), async |_, mut signals| signals.received().await)
@@ -93,6 +95,16 @@ pub fn main() -> ExitCode {
             eprintln!("mediaconnectd: {error}");
             ExitCode::FAILURE
         }
+    }
+}
+
+/// Shells and containers often set 1024 for those who use select(2): 1000 flows are more.
+fn allow_many_descriptors() {
+    if let Ok((soft, hard)) = getrlimit(Resource::RLIMIT_NOFILE)
+        && soft < hard
+    {
+        // Where it is refused, sockets that can't be opened are reported one by one.
+        let _ = setrlimit(Resource::RLIMIT_NOFILE, hard, hard);
     }
 }
 
@@ -124,7 +136,7 @@ async fn run(dirs: Dirs, stop: impl AsyncFnOnce(Rc<dyn View>, StopSignals) -> &'
     let good = good_plans(&store, &daemon);
     let (ended_tx, ended) = mpsc::unbounded_channel();
     let (answers_tx, answers) = mpsc::unbounded_channel();
-    let shards = Shards::start(daemon.limits.workers, &ended_tx)?;
+    let shards = Shards::start(&daemon.limits, &ended_tx)?;
     let state = Rc::new(RefCell::new(State {
         started: Instant::now(),
         ready: false,
@@ -132,7 +144,7 @@ async fn run(dirs: Dirs, stop: impl AsyncFnOnce(Rc<dyn View>, StopSignals) -> &'
         last_reload: SystemTime::now(),
         diagnostics: Vec::new(),
         logged: BTreeSet::new(),
-        workers: daemon.limits.workers,
+        limits: daemon.limits.clone(),
         flows: BTreeMap::new(),
         good,
         rejected: Vec::new(),

@@ -8,8 +8,11 @@ use std::thread::JoinHandle;
 use tokio::sync::mpsc;
 
 use super::service::Heartbeat;
+use crate::config::plan::Limits;
 use crate::config::value::FlowName;
 use crate::flow::{Flow, FlowSeed, Load, ShardContext};
+use crate::io::thread::pin_current_thread;
+use crate::observe::event::{Event, emit};
 
 /// What the names of the threads begin with.
 pub(super) const THREAD: &str = "shard-";
@@ -44,18 +47,31 @@ struct Shard {
 /// All data-plane threads. Dropping it ends them.
 pub(super) struct Shards {
     shards: Vec<Shard>,
+    unpinned: Vec<(u16, String)>,
 }
 
 impl Shards {
-    /// Start `workers` threads (0: one a core). Ends of flow tasks are told to `ended`.
+    /// Start as many threads as `limits` say, each on its CPU. Ends of flow tasks are told to `ended`.
     ///
     /// # Errors
     /// When a thread or its reactor can't be had.
-    pub(super) fn start(workers: usize, ended: &mpsc::UnboundedSender<Ended>) -> std::io::Result<Self> {
+    pub(super) fn start(limits: &Limits, ended: &mpsc::UnboundedSender<Ended>) -> std::io::Result<Self> {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
-        let count = if workers == 0 { cores } else { workers };
-        let shards = (0..count).map(|n| Shard::start(n, ended.clone())).collect::<Result<_, _>>()?;
-        Ok(Self { shards })
+        let mut this = Self { shards: Vec::new(), unpinned: Vec::new() };
+        for n in 0..limits.threads(cores) {
+            let (shard, refused) = Shard::start(n, limits.cpu_of(n), ended.clone())?;
+            this.shards.push(shard);
+            if let Some((cpu, error)) = &refused {
+                emit(Event::WorkerUnpinned { cpu: *cpu, error: error.clone() });
+            }
+            this.unpinned.extend(refused);
+        }
+        Ok(this)
+    }
+
+    /// The CPUs that could not be had, once for each thread that was to run there, and why.
+    pub(super) fn unpinned(&self) -> &[(u16, String)] {
+        &self.unpinned
     }
 
     /// Run a flow's task on the thread with the least load, and of those with about the same the one with the fewest
@@ -98,12 +114,18 @@ impl Drop for Shards {
 }
 
 impl Shard {
-    fn start(number: usize, ended: mpsc::UnboundedSender<Ended>) -> std::io::Result<Self> {
+    /// A thread on `cpu`; beside it that CPU and the reason, if it could not be had.
+    fn start(
+        number: usize,
+        cpu: Option<u16>,
+        ended: mpsc::UnboundedSender<Ended>,
+    ) -> std::io::Result<(Self, Option<(u16, String)>)> {
         let (orders, inbox) = mpsc::unbounded_channel();
         let heartbeat = Heartbeat::default();
         let pulse = heartbeat.clone();
         let (started, start) = std::sync::mpsc::sync_channel(1);
         let thread = std::thread::Builder::new().name(format!("{THREAD}{number}")).spawn(move || {
+            let refused = cpu.and_then(|cpu| Some((cpu, pin_current_thread(cpu).err()?.to_string())));
             // Without it, timers are tens of microseconds later; all else works.
             let _ = crate::io::clock::set_precise_timeouts();
             let context = match ShardContext::new() {
@@ -111,14 +133,14 @@ impl Shard {
                 Err(error) => return drop(started.send(Err(error))),
             };
             // Nobody waits for it when the daemon gave up meanwhile.
-            let _ = started.send(Ok(context.load()));
+            let _ = started.send(Ok((context.load(), refused)));
             if let Err(error) = context.run(serve(context.clone(), inbox, pulse, ended)) {
                 // No flow here would ever wake again: without heartbeats the watchdog has the service restarted.
                 tracing::error!(target: "mediaconnect::daemon", "a data-plane thread can't wait for packets: {error}");
             }
         })?;
-        let load = start.recv().map_err(std::io::Error::other)??;
-        Ok(Self { orders, flows: Arc::default(), load, heartbeat, thread: Some(thread) })
+        let (load, unpinned) = start.recv().map_err(std::io::Error::other)??;
+        Ok((Self { orders, flows: Arc::default(), load, heartbeat, thread: Some(thread) }, unpinned))
     }
 }
 

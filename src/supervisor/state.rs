@@ -13,7 +13,7 @@ use super::resolve::Names;
 use super::shard::Shards;
 use super::store::{Overrides, Store};
 use crate::config::diagnostic::Diagnostic;
-use crate::config::plan::{DaemonPlan, FlowPlan};
+use crate::config::plan::{DaemonPlan, FlowPlan, Limits};
 use crate::config::value::FlowName;
 use crate::io::links::Links;
 use crate::observe::log::Logger;
@@ -32,8 +32,8 @@ pub(super) struct State {
     /// What was logged already, by its line.
     pub(super) logged: BTreeSet<String>,
     pub(super) daemon: DaemonPlan,
-    /// `limits.workers` as it was at start.
-    pub(super) workers: usize,
+    /// `[limits]` as it was at start: what the data-plane threads were made by.
+    pub(super) limits: Limits,
     pub(super) flows: BTreeMap<FlowName, Entry>,
     /// The last good plans of files, as kept in the state directory.
     pub(super) good: BTreeMap<FlowName, Arc<FlowPlan>>,

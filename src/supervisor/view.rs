@@ -126,9 +126,18 @@ impl State {
             let Freeze { by, until, .. } = freeze.clone();
             all.push((String::new(), Condition::Frozen { flow: None, by, until, waiting: self.held_back.len() }));
         }
-        if self.daemon.limits.workers != self.workers {
-            let (running, wanted) = (self.workers.to_string(), self.daemon.limits.workers.to_string());
-            all.push((String::new(), Condition::RestartNeeded { key: "limits.workers".to_owned(), running, wanted }));
+        let (running, wanted) = (&self.limits, &self.daemon.limits);
+        for (key, running, wanted) in [
+            ("limits.workers", running.workers.to_string(), wanted.workers.to_string()),
+            ("limits.worker-cpus", running.worker_cpus.to_string(), wanted.worker_cpus.to_string()),
+        ] {
+            if running != wanted {
+                all.push((key.to_owned(), Condition::RestartNeeded { key: key.to_owned(), running, wanted }));
+            }
+        }
+        if let Some((_, error)) = self.shards.unpinned().first() {
+            let (cpus, error) = (self.shards.unpinned().iter().map(|(cpu, _)| *cpu).collect(), error.clone());
+            all.push((String::new(), Condition::WorkerCpu { cpus, error }));
         }
         if let Some(error) = &self.polling {
             let condition = Condition::WatchPolling { error: error.clone(), every: std::time::Duration::from_secs(5) };

@@ -4,6 +4,8 @@ use std::fs;
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 
+use serde_json::Value;
+
 use crate::rig::{Rig, daemon_condition, flow, plan, wait_for_daemon_condition};
 use crate::support::crowd::Judge;
 use crate::support::daemon::Setup;
@@ -110,14 +112,19 @@ fn the_default_of_gather_holds_for_flows_that_do_not_set_it() {
 }
 
 #[test]
-fn more_workers_need_a_restart_which_plan_and_status_say() {
+fn other_workers_need_a_restart_which_plan_log_and_status_say() {
     let mut rig = Rig::start();
     rig.daemon.ctl_ok(&["freeze"]);
-    settings(&rig, "[limits]\nworkers = 3\n");
+    settings(&rig, "[limits]\nworkers = 3\nworker-cpus = '0'\n");
     assert_eq!(plan(&rig.daemon), [" change: daemon limits restart"]);
     rig.daemon.ctl_ok(&["thaw"]);
-    let said = daemon_condition(&rig.daemon, "restart-needed").unwrap();
-    assert!(said["message"].as_str().unwrap().contains("limits.workers"), "{said}");
+    let conditions = rig.daemon.status()["conditions"].clone();
+    let said = |key: &str| {
+        let of = |c: &Value| c["code"] == "restart-needed" && c["message"].as_str().is_some_and(|m| m.contains(key));
+        conditions.as_array().unwrap().iter().any(of)
+    };
+    assert!(said("`limits.workers`") && said("`limits.worker-cpus`"), "{conditions:#}");
+    assert!(rig.daemon.log().contains("limits.workers, limits.worker-cpus changed"), "{}", rig.daemon.log());
     rig.judge.wait_for_more(0, 20);
     rig.daemon.kill_and_restart();
     assert!(daemon_condition(&rig.daemon, "restart-needed").is_none());

@@ -25,11 +25,9 @@ pub fn numbered(stream: u32, number: u64) -> [u8; ONE] {
 }
 
 fn number_of(datagram: &[u8]) -> Option<(u32, u64)> {
-    if datagram.len() != ONE || datagram[..4] != [0x47, 0x1F, 0xFF, 0x10] {
-        return None;
-    }
-    let stream = u32::from_be_bytes(datagram[4..8].try_into().ok()?);
-    Some((stream, u64::from_be_bytes(datagram[8..16].try_into().ok()?)))
+    let stream = u32::from_be_bytes(datagram.get(4..8)?.try_into().ok()?);
+    let number = u64::from_be_bytes(datagram.get(8..16)?.try_into().ok()?);
+    (datagram == numbered(stream, number)).then_some((stream, number))
 }
 
 /// One sender for all streams.

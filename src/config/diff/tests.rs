@@ -164,7 +164,7 @@ fn only_the_workers_need_a_restart() {
     new.control.readers = Some("video".into());
     new.networks.insert("media".into(), Interface::Name("eth1".into()));
     new.gather = Gather::For(Duration::ZERO);
-    new.limits = Limits { max_flows: 1, max_outputs_per_flow: 1, workers: 1 };
+    new.limits = Limits { max_flows: 1, max_outputs_per_flow: 1, workers: 1, worker_cpus: "0-1".parse().unwrap() };
     let told: Vec<_> = diff_daemon(&old, &new)
         .into_iter()
         .map(|t| {
@@ -180,7 +180,7 @@ fn only_the_workers_need_a_restart() {
             "networks.media [interface]",
             "defaults [gather]",
             "limits [max-flows max-outputs-per-flow]",
-            "limits restart [workers]",
+            "limits restart [workers worker-cpus]",
         ]
     );
 }

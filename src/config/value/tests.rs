@@ -20,6 +20,23 @@ fn bit_rates_are_decimal() {
 }
 
 #[test]
+fn cpus_are_listed_as_taskset_lists_them() {
+    let cpus = |s: &str| s.parse().ok().map(|list: CpuList| list.0);
+    assert_eq!(cpus("0"), Some(vec![0]));
+    assert_eq!(cpus("2-3,6"), Some(vec![2, 3, 6]));
+    assert_eq!(cpus("6,2-3"), Some(vec![6, 2, 3]), "in the order written");
+    assert_eq!(cpus("5-5,4095"), Some(vec![5, 4095]));
+    assert_eq!(cpus("0-1023").map(|list| list.len()), Some(1024));
+    for bad in [
+        "", ",", "1,", "-1", "1-", "3-1", "1-2-3", "a", "0x1", "+1", " 1", "1, 2", "4096", "0-99999", "1,1", "0-3,2",
+        "0-1024", "٣",
+    ] {
+        assert_eq!(cpus(bad), None, "{bad}");
+    }
+    assert_eq!("6,2-3".parse::<CpuList>().unwrap().to_string(), "6,2,3");
+}
+
+#[test]
 fn dscp_names_are_those_of_the_registry() {
     let point = |s: &str| s.parse().map(Dscp::value).ok();
     assert_eq!(["cs0", "cs7", "af11", "af43", "AF41", "ef", "va", "le", "be", "default"].map(point), {

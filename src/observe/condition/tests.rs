@@ -46,6 +46,7 @@ fn every() -> Vec<Condition> {
         C::ConfigRejected { files: 2, first: "flows.d/news.toml".into() },
         C::ConfigUnreadable { path: "flows.d".into(), error: error(), flows: 12 },
         C::RestartNeeded { key: s("limits.workers"), running: s("2"), wanted: s("4") },
+        C::WorkerCpu { cpus: vec![6, 7], error: error() },
         C::Frozen { flow: None, by: s("alice"), until: Some(T), waiting: 3 },
         C::Frozen { flow: Some(flow()), by: s("alice"), until: None, waiting: 1 },
         C::FlowPanicked { flow: flow(), message: s("index out of bounds"), times: 1 },

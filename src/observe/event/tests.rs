@@ -48,6 +48,7 @@ pub(in crate::observe) fn every() -> Vec<Event> {
         E::ConfigApplied { generation: 2, started: 1, stopped: 0, changed: 3, rejected: 1, took: TEN },
         E::ConfigDiagnostic { diagnostic: diagnostic(diagnostic::Level::Error) },
         E::ConfigDiagnostic { diagnostic: diagnostic(diagnostic::Level::Warning) },
+        E::RestartNeeded { keys: vec![s("limits.workers")] },
         E::ConfigStale { flow: flow(), file: path() },
         E::ConfigRecovered { flow: flow(), file: path() },
         E::ConfigUnreadable { path: path(), error: error() },
@@ -60,6 +61,7 @@ pub(in crate::observe) fn every() -> Vec<Event> {
         E::Frozen { flow: None, by: by(), until: Some(SystemTime::UNIX_EPOCH) },
         E::Thawed { flow: Some(flow()), by: by() },
         E::ShardStuck { shard: 1, silent_for: TEN },
+        E::WorkerUnpinned { cpu: 6, error: error() },
         E::NotifyFailed { error: error() },
     ];
     let arms = include_str!("../event.rs").matches("kind(\"").count();
