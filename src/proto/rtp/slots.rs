@@ -18,7 +18,7 @@ struct Slot {
 }
 
 #[derive(Debug, Default)]
-pub(super) struct Slots {
+pub(in crate::proto) struct Slots {
     slots: Vec<Slot>,
     free: Vec<SlotId>,
     /// Out of use, but the caller may still read them until the end of the batch.
@@ -29,7 +29,7 @@ pub(super) struct Slots {
 
 impl Slots {
     /// Copy a packet; `None` when the memory is used up.
-    pub(super) fn store(&mut self, packet: &[u8], header: &Header) -> Option<SlotId> {
+    pub(in crate::proto) fn store(&mut self, packet: &[u8], header: &Header) -> Option<SlotId> {
         let Some(id) = self.free.pop() else { return self.grow(packet, header) };
         let slot = &mut self.slots[id.0 as usize];
         let more = packet.len().saturating_sub(slot.packet.capacity());
@@ -58,25 +58,25 @@ impl Slots {
         Some(id)
     }
 
-    pub(super) fn packet(&self, id: SlotId) -> &[u8] {
+    pub(in crate::proto) fn packet(&self, id: SlotId) -> &[u8] {
         &self.slots[id.0 as usize].packet
     }
 
-    pub(super) fn header(&self, id: SlotId) -> Header {
+    pub(in crate::proto) fn header(&self, id: SlotId) -> Header {
         self.slots[id.0 as usize].header
     }
 
     /// Give a slot back whose bytes nobody was told of.
-    pub(super) fn discard(&mut self, id: SlotId) {
+    pub(in crate::proto) fn discard(&mut self, id: SlotId) {
         self.free.push(id);
     }
 
     /// Give a slot back at the next [`Slots::recycle`].
-    pub(super) fn release(&mut self, id: SlotId) {
+    pub(in crate::proto) fn release(&mut self, id: SlotId) {
         self.released.push(id);
     }
 
-    pub(super) fn recycle(&mut self) {
+    pub(in crate::proto) fn recycle(&mut self) {
         self.free.append(&mut self.released);
     }
 }
