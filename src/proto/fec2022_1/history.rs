@@ -49,6 +49,12 @@ impl History {
         self.ssrc
     }
 
+    /// Cells: what bounds the packets kept.
+    #[cfg(test)]
+    pub(super) const fn len(&self) -> usize {
+        self.cells.len()
+    }
+
     /// Whether the ring has room for this one, as things stand.
     pub(super) fn covers(&self, seq: ExtSeq) -> bool {
         let len = self.cells.len() as u64;

@@ -16,5 +16,10 @@ mod testing;
 
 /// XOR `source` into the front of `target`, which is at least as long.
 fn xor(target: &mut [u8], source: &[u8]) {
-    target.iter_mut().zip(source).for_each(|(target, source)| *target ^= source);
+    let ((target, target_rest), (source, source_rest)) = (target.as_chunks_mut::<8>(), source.as_chunks::<8>());
+    for (target, source) in target.iter_mut().zip(source) {
+        *target = (u64::from_ne_bytes(*target) ^ u64::from_ne_bytes(*source)).to_ne_bytes();
+    }
+    let rest = target.get_mut(source.len()).map_or(target_rest, |word| word);
+    rest.iter_mut().zip(source_rest).for_each(|(target, source)| *target ^= source);
 }

@@ -47,6 +47,12 @@ pub(super) struct Sets {
 }
 
 impl Sets {
+    /// FEC packets that wait.
+    #[cfg(test)]
+    pub(super) fn len(&self) -> usize {
+        self.ring.iter().flatten().count()
+    }
+
     /// Keep a FEC packet. `None`: no memory.
     pub(super) fn keep(&mut self, packet: &[u8], fec: &FecHeader, span: Span, missing: u8) -> Option<u32> {
         if self.ring.is_empty() {
