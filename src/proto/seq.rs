@@ -58,6 +58,12 @@ impl ExtSeq {
         Self(self.0.saturating_add(n))
     }
 
+    /// The one `n` places before, 0 at the least.
+    #[must_use]
+    pub const fn sub(self, n: u64) -> Self {
+        Self(self.0.saturating_sub(n))
+    }
+
     /// How far this one lies after `other`; 0 when it lies before.
     pub const fn since(self, other: Self) -> u64 {
         self.0.saturating_sub(other.0)

@@ -3,5 +3,5 @@
 pub mod header;
 pub mod receive;
 mod reorder;
-mod slots;
+pub(in crate::proto) mod slots;
 pub mod stats;

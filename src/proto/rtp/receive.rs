@@ -51,9 +51,24 @@ pub enum Place {
     Held(SlotId),
 }
 
+/// Who looks on as packets join the stream: forward error correction needs them whatever their order.
+pub(in crate::proto) trait Tap {
+    /// A packet of the stream came, for the first time. Its place may have been given up already.
+    fn joined(&mut self, arrival: Instant, seq: ExtSeq, packet: &[u8], header: &Header);
+    /// The stream begins anew: what joined before has nothing to do with what joins now.
+    fn restarted(&mut self);
+}
+
+/// Nobody looks on.
+impl Tap for () {
+    fn joined(&mut self, _: Instant, _: ExtSeq, _: &[u8], _: &Header) {}
+    fn restarted(&mut self) {}
+}
+
 /// The receiving end of one RTP stream.
 #[derive(Debug)]
-pub struct RtpReceiver {
+pub struct RtpReceiver<T = ()> {
+    tap: T,
     window: Duration,
     slots: Slots,
     stream: Option<Stream>,
@@ -105,13 +120,35 @@ impl RtpReceiver {
     /// A receiver that lets a packet wait for `window` at most. Zero: whatever comes early is released at once, and what
     /// comes after it is late.
     pub fn new(window: Duration) -> Self {
+        Self::with_tap(window, ())
+    }
+}
+
+#[expect(private_bounds, reason = "the tap is the workshops' own business")]
+impl<T: Tap> RtpReceiver<T> {
+    /// A receiver with someone who looks on.
+    pub(in crate::proto) fn with_tap(window: Duration, tap: T) -> Self {
         Self {
+            tap,
             window,
             slots: Slots::default(),
             stream: None,
             candidate: Candidate::default(),
             counters: RtpCounters::default(),
         }
+    }
+
+    pub(in crate::proto) const fn tap(&self) -> &T {
+        &self.tap
+    }
+
+    pub(in crate::proto) const fn tap_mut(&mut self) -> &mut T {
+        &mut self.tap
+    }
+
+    /// The longest that a packet waits.
+    pub const fn window(&self) -> Duration {
+        self.window
     }
 
     /// Change the window; what waits already waits by the new one. [`Self::poll_timeout`] may change.
@@ -192,6 +229,40 @@ impl RtpReceiver {
         self.release_all(out);
     }
 
+    /// The missing packet that others wait for.
+    pub(in crate::proto) fn gap(&self) -> Option<ExtSeq> {
+        self.stream.as_ref().filter(|stream| stream.order.oldest().is_some()).map(|stream| stream.order.next())
+    }
+
+    /// Wait no longer for the packet that [`Self::gap`] names.
+    pub(in crate::proto) fn give_up(&mut self, out: &mut Vec<Released>) {
+        if let Some(gap) = self.gap() {
+            self.release_before(gap.add(1), out);
+        }
+    }
+
+    /// Put a packet of this stream in its place that was brought back by other means than its arrival. `false`: it is
+    /// there already, or its place was given up.
+    pub(in crate::proto) fn recover(
+        &mut self,
+        now: Instant,
+        packet: &[u8],
+        header: &Header,
+        out: &mut Vec<Released>,
+    ) -> bool {
+        let Some(stream) = &mut self.stream else { return false };
+        let seq = stream.order.newest().unwrap(header.seq);
+        if !matches!(stream.order.standing(seq), Standing::Next | Standing::Ahead) {
+            return false;
+        }
+        let Some(slot) = self.slots.store(packet, header) else { return false };
+        self.counters.recovered += 1;
+        stream.order.wait(now, seq, slot);
+        let next = stream.order.next();
+        self.release_before(next, out);
+        true
+    }
+
     /// When the candidate becomes the stream, if the stream stays silent until then.
     fn takeover(&self) -> Option<Instant> {
         self.stream.as_ref().filter(|_| self.candidate.sequential).map(|stream| stream.last.0 + stream.silence())
@@ -202,6 +273,13 @@ impl RtpReceiver {
         let Some(stream) = &mut self.stream else { return };
         let seq = stream.order.newest().unwrap(header.seq);
         let standing = stream.order.standing(seq);
+        if standing != Standing::Duplicate {
+            let packet = match bytes {
+                Bytes::Now(packet) => packet,
+                Bytes::Held(slot) => self.slots.packet(slot),
+            };
+            self.tap.joined(arrival, seq, packet, header);
+        }
         match standing {
             Standing::Duplicate | Standing::Late => {
                 let count =
@@ -228,7 +306,7 @@ impl RtpReceiver {
             let slot = match bytes {
                 _ if self.window.is_zero() => None,
                 Bytes::Held(slot) => Some(slot),
-                Bytes::Now(packet) => self.slots.store(packet, header, arrival),
+                Bytes::Now(packet) => self.slots.store(packet, header),
             };
             if let Some(slot) = slot {
                 stream.order.wait(arrival, seq, slot);
@@ -263,9 +341,9 @@ impl RtpReceiver {
         while let Some(stream) = &mut self.stream {
             let (lost, slot) = stream.order.release_before(target);
             self.counters.lost += lost;
-            let Some(slot) = slot else { return };
+            let Some((slot, arrival)) = slot else { return };
             self.slots.release(slot);
-            self.deliver(Place::Held(slot), self.slots.header(slot), self.slots.arrival(slot), out);
+            self.deliver(Place::Held(slot), self.slots.header(slot), arrival, out);
         }
     }
 
@@ -293,7 +371,7 @@ impl RtpReceiver {
             self.counters.duplicate += 1;
             return;
         }
-        let Some(slot) = self.slots.store(packet, header, arrival) else {
+        let Some(slot) = self.slots.store(packet, header) else {
             // No memory for more doubt.
             self.counters.stray += 1;
             return;
@@ -309,6 +387,7 @@ impl RtpReceiver {
         let header = self.slots.header(first.slot);
         if !stream.explains(first.arrival, &header) {
             self.release_all(out);
+            self.tap.restarted();
             self.counters.restarts += 1;
             self.counters.ssrc = header.ssrc;
             if let Some(stream) = &mut self.stream {

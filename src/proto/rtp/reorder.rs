@@ -22,6 +22,13 @@ pub(super) enum Standing {
     Late,
 }
 
+#[derive(Debug, Clone, Copy)]
+struct Waiting {
+    seq: ExtSeq,
+    slot: SlotId,
+    arrival: Instant,
+}
+
 #[derive(Debug)]
 pub(super) struct Reorder {
     /// The first one neither delivered nor given up.
@@ -29,7 +36,7 @@ pub(super) struct Reorder {
     /// The greatest one accepted.
     newest: ExtSeq,
     /// In order of sequence; all at or after `next`.
-    waiting: VecDeque<(ExtSeq, SlotId)>,
+    waiting: VecDeque<Waiting>,
     /// The same packets in order of arrival; those that wait no longer are dropped as they come to the front.
     arrivals: VecDeque<(Instant, ExtSeq)>,
     /// One bit a sequence number: delivered.
@@ -65,7 +72,7 @@ impl Reorder {
         if seq == self.next {
             Standing::Next
         } else if seq > self.next {
-            let waits = self.waiting.binary_search_by_key(&seq, |&(waiting, _)| waiting).is_ok();
+            let waits = self.waiting.binary_search_by_key(&seq, |waiting| waiting.seq).is_ok();
             if waits { Standing::Duplicate } else { Standing::Ahead }
         } else if self.next.since(seq) <= RECENT && self.recent[Self::word(seq)] & Self::bit(seq) != 0 {
             Standing::Duplicate
@@ -83,10 +90,10 @@ impl Reorder {
     /// Keep a packet that is [`Standing::Ahead`].
     pub(super) fn wait(&mut self, arrival: Instant, seq: ExtSeq, slot: SlotId) {
         let at = match self.waiting.back() {
-            Some(&(last, _)) if last > seq => self.waiting.partition_point(|&(waiting, _)| waiting < seq),
+            Some(last) if last.seq > seq => self.waiting.partition_point(|waiting| waiting.seq < seq),
             _ => self.waiting.len(),
         };
-        self.waiting.insert(at, (seq, slot));
+        self.waiting.insert(at, Waiting { seq, slot, arrival });
         // Those that are put in together may come by sequence: the queue stays in order of time all the same.
         let arrival = self.arrivals.back().map_or(arrival, |&(last, _)| last.max(arrival));
         self.arrivals.push_back((arrival, seq));
@@ -99,9 +106,9 @@ impl Reorder {
     }
 
     /// Take the next packet that need not wait: the one in order, or, as long as that is missing, the first one before
-    /// `target`. The number of those given up goes first.
-    pub(super) fn release_before(&mut self, target: ExtSeq) -> (u64, Option<SlotId>) {
-        let first = self.waiting.front().map(|&(seq, _)| seq);
+    /// `target`, with when it came. The number of those given up goes first.
+    pub(super) fn release_before(&mut self, target: ExtSeq) -> (u64, Option<(SlotId, Instant)>) {
+        let first = self.waiting.front().map(|waiting| waiting.seq);
         let to = match first {
             Some(first) if first == self.next || first < target => first,
             _ => self.next.max(target),
@@ -110,7 +117,7 @@ impl Reorder {
         if first != Some(to) {
             return (lost, None);
         }
-        let slot = self.waiting.pop_front().map(|(_, slot)| slot);
+        let slot = self.waiting.pop_front().map(|waiting| (waiting.slot, waiting.arrival));
         self.deliver_next();
         while self.arrivals.front().is_some_and(|&(_, seq)| seq < self.next) {
             self.arrivals.pop_front();
@@ -152,7 +159,7 @@ mod tests {
     fn reorder_with(first: u16, waiting: &[u16]) -> Reorder {
         let (mut slots, now, mut reorder) = (Slots::default(), Instant::now(), Reorder::new(Seq(first)));
         for &seq in waiting {
-            let slot = slots.store(b"", &Header::new(33, Seq(seq), RtpTime(0), 0), now).unwrap();
+            let slot = slots.store(b"", &Header::new(33, Seq(seq), RtpTime(0), 0)).unwrap();
             let seq = reorder.newest().unwrap(Seq(seq));
             reorder.wait(now, seq, slot);
         }
@@ -181,7 +188,7 @@ mod tests {
     #[test]
     fn packets_wait_in_order_whatever_order_they_came_in() {
         let mut reorder = reorder_with(10, &[14, 12, 13, 11]);
-        let in_order: Vec<_> = reorder.waiting.iter().map(|(seq, _)| seq.seq().0).collect();
+        let in_order: Vec<_> = reorder.waiting.iter().map(|waiting| waiting.seq.seq().0).collect();
         assert_eq!(in_order, [11, 12, 13, 14]);
         assert_eq!(reorder.release_before(reorder.next()), (0, None), "10 is missing");
         reorder.pass();

@@ -1,7 +1,5 @@
 //! Copies of packets that wait. Memory is taken on first use, kept, and bounded.
 
-use std::time::Instant;
-
 use super::header::Header;
 
 /// A packet that was held back: ask [`super::receive::RtpReceiver::held`] for its bytes.
@@ -17,11 +15,10 @@ const LIMIT: usize = 16 << 20;
 struct Slot {
     packet: Vec<u8>,
     header: Header,
-    arrival: Instant,
 }
 
 #[derive(Debug, Default)]
-pub(super) struct Slots {
+pub(in crate::proto) struct Slots {
     slots: Vec<Slot>,
     free: Vec<SlotId>,
     /// Out of use, but the caller may still read them until the end of the batch.
@@ -32,8 +29,8 @@ pub(super) struct Slots {
 
 impl Slots {
     /// Copy a packet; `None` when the memory is used up.
-    pub(super) fn store(&mut self, packet: &[u8], header: &Header, arrival: Instant) -> Option<SlotId> {
-        let Some(id) = self.free.pop() else { return self.grow(packet, header, arrival) };
+    pub(in crate::proto) fn store(&mut self, packet: &[u8], header: &Header) -> Option<SlotId> {
+        let Some(id) = self.free.pop() else { return self.grow(packet, header) };
         let slot = &mut self.slots[id.0 as usize];
         let more = packet.len().saturating_sub(slot.packet.capacity());
         if self.bytes + more > LIMIT {
@@ -45,11 +42,10 @@ impl Slots {
         slot.packet.reserve_exact(packet.len());
         slot.packet.extend_from_slice(packet);
         slot.header = *header;
-        slot.arrival = arrival;
         Some(id)
     }
 
-    fn grow(&mut self, packet: &[u8], header: &Header, arrival: Instant) -> Option<SlotId> {
+    fn grow(&mut self, packet: &[u8], header: &Header) -> Option<SlotId> {
         let capacity = packet.len().max(SLOT_LEN);
         if self.bytes + capacity > LIMIT {
             return None;
@@ -58,33 +54,29 @@ impl Slots {
         let mut copy = Vec::with_capacity(capacity);
         copy.extend_from_slice(packet);
         self.bytes += capacity;
-        self.slots.push(Slot { packet: copy, header: *header, arrival });
+        self.slots.push(Slot { packet: copy, header: *header });
         Some(id)
     }
 
-    pub(super) fn packet(&self, id: SlotId) -> &[u8] {
+    pub(in crate::proto) fn packet(&self, id: SlotId) -> &[u8] {
         &self.slots[id.0 as usize].packet
     }
 
-    pub(super) fn header(&self, id: SlotId) -> Header {
+    pub(in crate::proto) fn header(&self, id: SlotId) -> Header {
         self.slots[id.0 as usize].header
     }
 
-    pub(super) fn arrival(&self, id: SlotId) -> Instant {
-        self.slots[id.0 as usize].arrival
-    }
-
     /// Give a slot back whose bytes nobody was told of.
-    pub(super) fn discard(&mut self, id: SlotId) {
+    pub(in crate::proto) fn discard(&mut self, id: SlotId) {
         self.free.push(id);
     }
 
     /// Give a slot back at the next [`Slots::recycle`].
-    pub(super) fn release(&mut self, id: SlotId) {
+    pub(in crate::proto) fn release(&mut self, id: SlotId) {
         self.released.push(id);
     }
 
-    pub(super) fn recycle(&mut self) {
+    pub(in crate::proto) fn recycle(&mut self) {
         self.free.append(&mut self.released);
     }
 }
@@ -98,24 +90,24 @@ mod tests {
 
     #[test]
     fn a_released_slot_is_readable_until_it_is_recycled() {
-        let (now, mut slots) = (Instant::now(), Slots::default());
-        let first = slots.store(b"first", &HEADER, now).unwrap();
+        let mut slots = Slots::default();
+        let first = slots.store(b"first", &HEADER).unwrap();
         slots.release(first);
-        let second = slots.store(b"second", &HEADER, now).unwrap();
+        let second = slots.store(b"second", &HEADER).unwrap();
         assert_eq!((slots.packet(first), slots.packet(second)), (&b"first"[..], &b"second"[..]));
         slots.recycle();
-        assert_eq!(slots.store(b"third", &HEADER, now), Some(first));
+        assert_eq!(slots.store(b"third", &HEADER), Some(first));
         assert_eq!(slots.packet(first), b"third");
     }
 
     #[test]
     fn memory_is_bounded_for_packets_of_any_size() {
-        let (now, mut slots) = (Instant::now(), Slots::default());
-        let small: Vec<_> = std::iter::from_fn(|| slots.store(&[0; 100], &HEADER, now)).collect();
+        let mut slots = Slots::default();
+        let small: Vec<_> = std::iter::from_fn(|| slots.store(&[0; 100], &HEADER)).collect();
         assert_eq!(small.len(), LIMIT / SLOT_LEN);
         small.into_iter().for_each(|id| slots.discard(id));
-        assert_eq!(slots.store(&[0; 60_000], &HEADER, now), None, "no slot may grow beyond the bound");
-        assert!(slots.store(&[0; SLOT_LEN], &HEADER, now).is_some());
+        assert_eq!(slots.store(&[0; 60_000], &HEADER), None, "no slot may grow beyond the bound");
+        assert!(slots.store(&[0; SLOT_LEN], &HEADER).is_some());
         let held: usize = slots.slots.iter().map(|slot| slot.packet.capacity()).sum();
         assert_eq!(held, slots.bytes);
     }

@@ -6,16 +6,18 @@ use crate::proto::seq::RtpTime;
 
 /// Counts since the receiver was made; no stream's restart resets them.
 ///
-/// Every packet handed in ends up in exactly one place: `received = delivered + duplicate + late + stray` plus what is
-/// held at the moment.
+/// Every packet handed in ends up in exactly one place: `received + recovered = delivered + duplicate + late + stray`
+/// plus what is held at the moment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct RtpCounters {
     /// Packets handed in.
     pub received: u64,
     /// Packets handed on, in order.
     pub delivered: u64,
-    /// Sequence numbers given up: they had not come when their time was over. Plain RTP recovers none of them.
+    /// Sequence numbers given up: they had neither come nor been recovered when their time was over.
     pub lost: u64,
+    /// Missing ones brought back by forward error correction; part of `delivered`. Plain RTP recovers none.
+    pub recovered: u64,
     /// Came again, and were dropped.
     pub duplicate: u64,
     /// Came after a later one, and were put in order; part of `delivered`.
