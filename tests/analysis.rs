@@ -23,7 +23,10 @@ fn two_programs(at: &Path) -> Vec<u8> {
         .args("-hide_banner -loglevel error -nostdin -f lavfi -i testsrc=size=320x180:rate=25".split(' '))
         .args("-f lavfi -i sine=frequency=500 -f lavfi -i sine=frequency=1000 -t 4".split(' '))
         .args("-map 0:v -map 1:a -map 2:a -map 1:a -c:v libx264 -preset ultrafast -g 25 -b:v 800k".split(' '))
-        .args("-c:a:0 aac -c:a:1 mp2 -c:a:2 libmp3lame -muxrate 3000k -f mpegts -mpegts_transport_stream_id 77".split(' '))
+        .args(
+            "-c:a:0 aac -c:a:1 mp2 -c:a:2 libmp3lame -muxrate 3000k -f mpegts -mpegts_transport_stream_id 77"
+                .split(' '),
+        )
         .args("-program program_num=5:st=0:st=1 -program program_num=900:st=2:st=3".split(' '))
         .arg(at);
     assert!(ffmpeg.status().unwrap().success());

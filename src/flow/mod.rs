@@ -2,6 +2,7 @@
 
 pub mod egress;
 mod ingest;
+pub mod pace;
 mod police;
 mod repacket;
 pub mod source;
