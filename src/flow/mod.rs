@@ -4,6 +4,7 @@ pub mod delay;
 pub mod egress;
 mod ingest;
 mod load;
+pub mod pace;
 mod police;
 mod repacket;
 pub mod source;

@@ -1,5 +1,6 @@
 //! Transport-stream packets (ISO/IEC 13818-1, section 2.4.3.2), datagrams of them, and what else may arrive instead.
 
+use super::pcr::Pcr;
 use crate::proto::rtp::header::{Header, HeaderError};
 
 /// Bytes of a transport-stream packet.
@@ -8,6 +9,10 @@ pub const PACKET_LEN: usize = 188;
 pub const PACKET_LEN_RS: usize = 204;
 /// The first byte of every packet.
 pub const SYNC: u8 = 0x47;
+/// The PID of null packets.
+pub const NULL_PID: u16 = 0x1FFF;
+/// How many PIDs there are.
+pub const PIDS: usize = 1 << 13;
 
 /// A datagram that passes: its packets are relayed untouched.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -113,6 +118,44 @@ impl PacketHeader {
             continuity: b3 & 0x0F,
         })
     }
+
+    /// The adaptation field of this header's packet. `None`: it has none, or one that does not fit.
+    pub fn adaptation_field<'p>(&self, packet: &'p [u8; PACKET_LEN]) -> Option<AdaptationField<'p>> {
+        let end = 5 + usize::from(packet[4]);
+        if self.adaptation { packet.get(5..end).map(AdaptationField) } else { None }
+    }
+
+    /// The payload of this header's packet; empty where there is none, or where the adaptation field does not fit.
+    pub fn payload_of<'p>(&self, packet: &'p [u8; PACKET_LEN]) -> &'p [u8] {
+        let start = if self.adaptation { 5 + usize::from(packet[4]) } else { 4 };
+        if self.payload { packet.get(start..).unwrap_or_default() } else { &[] }
+    }
+}
+
+/// An adaptation field (ISO/IEC 13818-1, section 2.4.3.4): its bytes after the length.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct AdaptationField<'p>(&'p [u8]);
+
+impl AdaptationField<'_> {
+    const fn flags(self) -> u8 {
+        if let [flags, ..] = self.0 { *flags } else { 0 }
+    }
+
+    /// The packet's continuity counter, or its PCR, need not follow from those before (`discontinuity_indicator`).
+    pub const fn discontinuity(self) -> bool {
+        self.flags() & 0x80 != 0
+    }
+
+    /// Decoding may begin here (`random_access_indicator`).
+    pub const fn random_access(self) -> bool {
+        self.flags() & 0x40 != 0
+    }
+
+    /// The program clock reference.
+    pub fn pcr(self) -> Option<Pcr> {
+        let field = self.0.get(1..)?.first_chunk()?;
+        (self.flags() & 0x10 != 0).then(|| Pcr::read(field))
+    }
 }
 
 /// Fuzz body: classify anything; what passes is no shorter than a packet, and is named as transport stream.
@@ -126,6 +169,14 @@ pub(crate) fn fuzz(data: &[u8]) {
             assert_eq!(wire, Wire::Ts);
         }
         Err(NotTs) => assert_ne!(wire, Wire::Ts),
+    }
+    for packet in data.as_chunks().0 {
+        let Some(header) = PacketHeader::parse(packet) else { continue };
+        let field = header.adaptation_field(packet);
+        let before = field.map_or(4, |field| 5 + field.0.len());
+        let payload = header.payload_of(packet);
+        assert!(payload.is_empty() || before + payload.len() == PACKET_LEN);
+        assert!(field.and_then(AdaptationField::pcr).is_none_or(|pcr| pcr.ticks() < Pcr::TURN));
     }
 }
 
@@ -185,10 +236,48 @@ mod tests {
         assert_eq!(PacketHeader::parse(&packet), None);
     }
 
+    #[test]
+    fn adaptation_field_and_payload_are_found() {
+        let mut packet = [0xAA; PACKET_LEN];
+        packet[..13].copy_from_slice(&[SYNC, 0x01, 0x00, 0x30, 8, 0xD0, 0, 0, 0, 0, 0x7E, 0x05, 0xFF]);
+        let header = PacketHeader::parse(&packet).unwrap();
+        let field = header.adaptation_field(&packet).unwrap();
+        assert!(field.discontinuity() && field.random_access());
+        assert_eq!(field.pcr().map(Pcr::ticks), Some(5));
+        assert_eq!(header.payload_of(&packet).len(), PACKET_LEN - 13);
+
+        packet[4] = 0;
+        let field = header.adaptation_field(&packet).unwrap();
+        assert!(!field.discontinuity() && field.pcr().is_none(), "one byte of stuffing has no flags");
+        assert_eq!(header.payload_of(&packet).len(), PACKET_LEN - 5);
+
+        packet[4] = 6;
+        assert_eq!(header.adaptation_field(&packet).unwrap().pcr(), None, "the flag without the field");
+
+        packet[4] = 184;
+        assert_eq!(header.adaptation_field(&packet), None, "longer than the packet");
+        assert!(header.payload_of(&packet).is_empty());
+
+        packet[3] = 0x10;
+        assert_eq!(PacketHeader::parse(&packet).unwrap().payload_of(&packet).len(), 184);
+        packet[3] = 0x20;
+        assert!(PacketHeader::parse(&packet).unwrap().payload_of(&packet).is_empty());
+    }
+
     proptest! {
         #[test]
         fn nothing_panics(data in proptest::collection::vec(any::<u8>(), 0..400)) {
             fuzz(&data);
+        }
+
+        #[test]
+        fn no_packet_panics(packet in proptest::array::uniform32(any::<u8>()), length: u8, control in 0_u8..4) {
+            let mut packet = packet.repeat(6);
+            packet.truncate(PACKET_LEN);
+            packet[0] = SYNC;
+            packet[3] = control << 4;
+            packet[4] = length;
+            fuzz(&packet);
         }
 
         #[test]

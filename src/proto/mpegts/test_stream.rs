@@ -7,6 +7,7 @@
 //! order, the PCR is exact for the rate.
 
 use super::packet::{PACKET_LEN, SYNC};
+use super::psi::crc32;
 
 /// The PID of the data and the PCR.
 pub const DATA_PID: u16 = 0x0100;
@@ -67,7 +68,7 @@ impl Pattern {
         let payload = &mut packet[7 + TAG_LEN..];
         payload[0] = 0; // pointer_field
         payload[1..=section.len()].copy_from_slice(section);
-        let crc = crc32_mpeg(section).to_be_bytes();
+        let crc = crc32(section).to_be_bytes();
         payload[1 + section.len()..][..4].copy_from_slice(&crc);
     }
 
@@ -149,14 +150,6 @@ fn header(packet: &mut [u8; PACKET_LEN], pid: u16, unit_start: bool, adaptation:
     packet[1] = u8::from(unit_start) << 6 | pid_high;
     packet[2] = pid_low;
     packet[3] = u8::from(adaptation) << 5 | 0x10 | (count & 0x0F) as u8;
-}
-
-/// The CRC of sections (ISO/IEC 13818-1, annex A).
-fn crc32_mpeg(data: &[u8]) -> u32 {
-    data.iter().fold(u32::MAX, |crc, &byte| {
-        (0..8)
-            .fold(crc ^ u32::from(byte) << 24, |crc, _| crc << 1 ^ if crc & 0x8000_0000 == 0 { 0 } else { 0x04C1_1DB7 })
-    })
 }
 
 /// Makes the packets of a test stream one after the other.
