@@ -193,7 +193,8 @@ impl Pacer {
             let datagram = self.ring.get(waiting.span);
             let (start, len) = waiting.payload;
             let (timestamp, discontinuity) = (waiting.timestamp, waiting.discontinuity);
-            MediaPacket { payload: &datagram[start..][..len], datagram, timestamp, discontinuity }
+            let arrival = self.instant(waiting.arrival);
+            MediaPacket { payload: &datagram[start..][..len], datagram, arrival, timestamp, discontinuity }
         })
     }
 

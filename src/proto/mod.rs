@@ -1,6 +1,7 @@
 //! The workshops: protocols as deterministic state machines. No sockets, no clock, no logging; time is an argument.
 
 pub mod fec2022_1;
+pub mod hitless;
 pub mod mpegts;
 pub mod rtp;
 pub mod seq;

@@ -102,9 +102,9 @@ impl Bench {
         self.run(sent.arrival, &mut left);
         let datagram = [&[0x80; 12][..], &sent.payload].concat();
         let timestamp = if let SourceClock::Rtp(time) = sent.clock { time } else { RtpTime(0) };
-        let packet =
-            MediaPacket { payload: &datagram[12..], datagram: &datagram, timestamp, discontinuity: sent.restart };
         let arrival = self.at(sent.arrival);
+        let (payload, discontinuity) = (&datagram[12..], sent.restart);
+        let packet = MediaPacket { payload, datagram: &datagram, arrival, timestamp, discontinuity };
         if self.pacer.push(&packet, sent.clock, arrival).is_err() {
             self.overflowed = true;
             assert!(self.pacer.poll_timeout().is_some_and(|due| due <= arrival), "everything is due now");
@@ -552,8 +552,9 @@ fn memory_is_taken_with_the_first_packet_only() {
 #[test]
 fn a_payload_is_found_in_its_datagram_or_kept_alone() {
     let (datagram, elsewhere) = ([[7; 12].as_slice(), &payload(1), &[0; 3]].concat(), payload(2));
-    let packet = |payload| MediaPacket { payload, datagram: &datagram, timestamp: RtpTime(9), discontinuity: false };
     let (mut bench, now) = (Bench::new(), Instant::now());
+    let timestamp = RtpTime(9);
+    let packet = |payload| MediaPacket { payload, datagram: &datagram, arrival: now, timestamp, discontinuity: false };
     bench.pacer.push(&packet(&datagram[12..200]), SourceClock::Stream, now).unwrap();
     bench.pacer.push(&packet(&elsewhere), SourceClock::Stream, now).unwrap();
     bench.pacer.release(now + Duration::from_secs(1));

@@ -42,19 +42,24 @@ impl RtpCounters {
 
     /// Interarrival jitter as a time.
     pub const fn jitter(&self) -> Duration {
-        Duration::from_nanos(self.jitter as u64 * (1_000_000_000 / 16) / RtpTime::HZ)
+        jitter_time(self.jitter)
     }
+}
+
+/// A jitter in 1/16 ticks of 90 kHz as a time.
+pub(in crate::proto) const fn jitter_time(jitter: u32) -> Duration {
+    Duration::from_nanos(jitter as u64 * (1_000_000_000 / 16) / RtpTime::HZ)
 }
 
 /// The arithmetic of RFC 3550, appendix A.8, with arrival times on the media clock.
 #[derive(Debug, Clone, Copy, Default)]
-pub(super) struct Jitter {
+pub(in crate::proto) struct Jitter {
     last: Option<(Instant, RtpTime)>,
 }
 
 impl Jitter {
     /// Count one packet into `jitter` (1/16 ticks).
-    pub(super) fn update(&mut self, arrival: Instant, timestamp: RtpTime, jitter: &mut u32) {
+    pub(in crate::proto) fn update(&mut self, arrival: Instant, timestamp: RtpTime, jitter: &mut u32) {
         let Some((last_arrival, last_timestamp)) = self.last.replace((arrival, timestamp)) else { return };
         let elapsed = RtpTime::ticks(arrival.saturating_duration_since(last_arrival));
         let media = timestamp.distance(last_timestamp).cast_unsigned();
