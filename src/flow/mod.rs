@@ -2,6 +2,7 @@
 
 pub mod delay;
 pub mod egress;
+pub mod failover;
 mod ingest;
 mod load;
 pub mod pace;
