@@ -18,7 +18,7 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tokio::sync::{mpsc, oneshot};
 
@@ -29,6 +29,7 @@ use crate::io::open::{Receiver, Sender};
 use crate::io::reactor::{Reactor, Sleep};
 
 use self::egress::{Egress, MediaPacket, OutputConfig, SenderKey};
+use self::failover::{Return, Triggers};
 pub use self::load::Load;
 use self::load::LoadMeter;
 use self::source::{Source, SourceConfig};
@@ -78,8 +79,31 @@ pub enum FlowCommand {
         /// Per source: whether the kernel coalesces.
         gro: bool,
     },
+    /// How its sources become one stream.
+    Air(AirConfig),
+    /// An operator puts a source on air; `None`: the operator's word is over.
+    Switch(Option<String>),
     /// Panic; for tests, in debug builds only.
     Panic,
+}
+
+/// How a flow's sources become one stream.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum AirConfig {
+    /// One is on air, the others stand by.
+    Failover {
+        /// The preferred one, by name.
+        primary: Option<String>,
+        /// How it comes back.
+        back: Return,
+        /// What makes a source unfit.
+        triggers: Triggers,
+    },
+    /// All carry the same RTP packets (ST 2022-7).
+    Merge {
+        /// How far they may lie apart, and the delay added.
+        window: Duration,
+    },
 }
 
 /// What a flow's task is made of.
@@ -288,6 +312,7 @@ impl Flow {
                 self.gather = gather;
                 self.sources.iter().for_each(|s| s.set_gro(gro));
             }
+            FlowCommand::Air(_) | FlowCommand::Switch(_) => todo!("with the sources"),
             FlowCommand::Panic => panic!("asked to, by a test"),
         }
     }

@@ -1,13 +1,15 @@
 //! The figures of a flow: written by its task alone, read by anybody as a snapshot.
 
+use std::collections::VecDeque;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::sync::{LazyLock, Mutex};
+use std::sync::{LazyLock, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
 use crate::io::batch::SendError;
 
 use super::delay::Delays;
+use super::failover::Reason;
 
 /// A figure with one writer: no read-modify-write cycle, so it costs what an ordinary variable costs.
 #[derive(Debug, Default)]
@@ -134,13 +136,76 @@ impl Invalid {
     }
 }
 
+/// What happened in a flow that an operator should know.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum FlowEvent {
+    /// Another source is on air.
+    Switched {
+        /// Was on air; `None`: nothing was, or it is gone.
+        from: Option<String>,
+        /// Is on air.
+        to: String,
+        /// Why.
+        reason: Reason,
+        /// From the last packet of the one to the first of the other.
+        gap: Duration,
+    },
+    /// A leg of a merge carries other packets than the others; it is set aside.
+    LegsNotIdentical {
+        /// Which.
+        source: String,
+    },
+    /// A leg that was set aside takes part again.
+    LegRejoined {
+        /// Which.
+        source: String,
+    },
+}
+
+/// Most events that wait for the control plane; the oldest go first.
+const EVENTS: usize = 64;
+
+/// The figures of a merge.
+#[derive(Debug, Default)]
+pub struct MergeStats {
+    /// Packets handed on, in order.
+    pub delivered: Figure,
+    /// Missing on a leg, and brought by another.
+    pub recovered: Figure,
+    /// Missing on every leg.
+    pub unrecovered: Figure,
+    /// Legs that take part.
+    pub active_legs: Figure,
+    /// How far they lie apart.
+    pub skew_ns: Figure,
+    /// The delay now: the recovery window, or on the way to it.
+    pub delay_ns: Figure,
+}
+
 /// A flow's figures, from its start.
 #[derive(Debug, Default)]
 pub struct FlowStats {
+    /// How often another source went on air.
+    pub switches: Figure,
+    /// Of a merge.
+    pub merge: MergeStats,
+    /// What happened; locked by the flow's task only when something did.
+    pub events: Mutex<VecDeque<FlowEvent>>,
     /// The gather budget in force, ns.
     pub budget: Figure,
     /// From the kernel's receive stamp until the packet had been handed to the kernel for all outputs.
     pub delays: Delays,
+}
+
+impl FlowStats {
+    /// Something happened. Rare: it may wait for a reader for a moment.
+    pub fn note(&self, event: FlowEvent) {
+        let mut events = self.events.lock().unwrap_or_else(PoisonError::into_inner);
+        if events.len() == EVENTS {
+            events.pop_front();
+        }
+        events.push_back(event);
+    }
 }
 
 /// How many addresses a source remembers, of senders and of those denied.
@@ -162,8 +227,12 @@ pub struct SourceStats {
     pub packets: Figure,
     /// Bytes of transport stream accepted.
     pub bytes: Figure,
-    /// Missing for good.
+    /// Missing before any recovery.
     pub lost: Figure,
+    /// Of those, brought back by FEC or by another leg of a merge.
+    pub recovered: Figure,
+    /// Of those, gone for good.
+    pub unrecovered: Figure,
     /// Came twice.
     pub duplicate: Figure,
     /// Put back in order.
@@ -188,8 +257,61 @@ pub struct SourceStats {
     pub ssrc: Figure,
     /// The last media datagram.
     pub last_packet: Moment,
+    /// 1 while the flow takes its packets from this source; in a merge, while the leg takes part.
+    pub on_air: Figure,
+    /// Transport-stream packets that do not follow on the one before on their PID; only where somebody asks.
+    pub continuity_errors: Figure,
+    /// Of an `rtp-fec` source.
+    pub fec: FecStats,
+    /// Of a leg of a merge.
+    pub leg: LegStats,
     /// Addresses; locked by the flow's task only when they changed, and never waited for.
     pub seen: Mutex<Seen>,
+}
+
+/// The figures of a source's forward error correction (ST 2022-1).
+#[derive(Debug, Default)]
+pub struct FecStats {
+    /// Of the column stream, then of the row stream.
+    pub streams: [FecStreamStats; 2],
+    /// Media packets recovered by their column.
+    pub recovered_by_column: Figure,
+    /// Media packets recovered by their row.
+    pub recovered_by_row: Figure,
+    /// What FEC gave was no packet of transport stream.
+    pub rejected: Figure,
+    /// L, as the stream says; 0: not known.
+    pub columns: Figure,
+    /// D, as the stream says; 0: not known.
+    pub rows: Figure,
+}
+
+/// The figures of one FEC stream.
+#[derive(Debug, Default)]
+pub struct FecStreamStats {
+    /// FEC packets received.
+    pub packets: Figure,
+    /// FEC packets missing by their sequence numbers.
+    pub lost: Figure,
+    /// No FEC packets, or of no use.
+    pub invalid: Figure,
+}
+
+/// The figures of one leg of a merge (ST 2022-7).
+#[derive(Debug, Default)]
+pub struct LegStats {
+    /// It brought the first copy.
+    pub first: Figure,
+    /// Only this leg brought it.
+    pub unique: Figure,
+    /// Copies that are not the same as those of other legs.
+    pub different: Figure,
+    /// 1 while it is set aside because it carries other packets.
+    pub aside: Figure,
+    /// Whether there are figures of skew: 1.
+    pub skewed: Figure,
+    /// How far behind the leading leg its packets come now, at least and at most: nanoseconds, as an `i64`.
+    pub skew_ns: [Figure; 3],
 }
 
 /// The kinds of send faults, in the order of their counters; all that are none of these count as the last.
