@@ -21,6 +21,8 @@ use support::wait_for;
 
 const FLOWS: usize = 1000;
 const OUTPUTS: usize = 500;
+/// What a daemon of a thousand idle flows may hold, in bytes.
+const IDLE: u64 = 60 << 20;
 /// What a process may hold more in the end than after the warm-up, in bytes: pages that its allocator keeps at hand.
 const SLACK: u64 = 2 << 20;
 
@@ -96,6 +98,7 @@ fn a_thousand_flow_files_are_all_bound() {
     assert_eq!(bound.count(), FLOWS, "the kernel has every source's socket");
     let held = held(&daemon);
     println!("{} KiB, {} descriptors", held.memory >> 10, held.descriptors);
+    assert!(held.memory < IDLE, "{held:?}");
 }
 
 #[test]
