@@ -6,6 +6,9 @@
 //! moves the expected arrival on by what the source's clock says, at the speed of that clock as it is measured against
 //! ours by [`Drift`].
 //!
+//! A clock must earn its place: RTP timestamps that run back are times of presentation, those that never change or count
+//! something else than 90 kHz are none at all, and then the next best clock is taken.
+//!
 //! Times here are seconds on our clock since some start: after ten years a `f64` still tells 60 ns apart.
 
 use crate::proto::mpegts::packet::{PACKET_LEN, PacketHeader};
@@ -171,6 +174,9 @@ impl Clock {
     /// The clock had to be corrected by so much. One that always errs on the same side runs at another speed than it
     /// should; on alternate sides it is the network that does.
     pub(super) fn blame(&mut self, now: f64, error: f64) {
+        if self.timebase == Timebase::Rate {
+            return;
+        }
         let (since, often) = self.corrected;
         let again = now - since <= DISTRUST.1 && (often > 0) == (error > 0.0);
         let side = if error > 0.0 { 1 } else { -1 };

@@ -491,6 +491,24 @@ fn what_a_stall_has_delayed_leaves_at_once_and_the_pace_goes_on() {
     assert!((before - after).abs() < 0.001, "{before} and {after}");
 }
 
+#[test]
+fn a_network_that_stalls_again_and_again_is_not_blamed_on_the_clock() {
+    // Every 5 s nothing comes for a second, and what was held comes at twice its rate.
+    let mut stream = steady(500.0, 60.0);
+    for packet in &mut stream {
+        let phase = packet.ideal.rem_euclid(5.0);
+        let held = if phase < 1.0 { 1.0 + phase / 2.0 } else { (phase / 2.0 + 1.0).max(phase) };
+        packet.arrival += held - phase;
+    }
+    let mut bench = Bench::new();
+    let left = bench.all(stream);
+    assert_eq!(bench.pacer.timebase(), Timebase::Rtp);
+    let c = bench.pacer.counters();
+    assert!(c.late > 1000 && c.anchored > 5, "it is corrected every time, to both sides: {c:?}");
+    // When all is well again, before the next stall.
+    assert!(left.iter().filter(|l| l.ideal.rem_euclid(5.0) > 4.0).all(|l| l.delay() < 1.5 * SMOOTHING));
+}
+
 fn stream_time(index: u32) -> f64 {
     1.0 + f64::from(index) / 1000.0
 }
