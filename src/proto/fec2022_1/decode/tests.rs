@@ -7,7 +7,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::proto::fec2022_1::encode::Encoder;
 use crate::proto::fec2022_1::matrix::Matrix;
-use crate::proto::fec2022_1::testing::{Fec, SSRC, fec, media, recoverable, seq};
+use crate::proto::fec2022_1::testing::{CAPTURES, Capture, Fec, SSRC, datagrams, fec, media, recoverable, seq};
 use crate::proto::rtp::receive::Place;
 use crate::proto::rtp::receive::tests::Random;
 
@@ -572,7 +572,7 @@ fn late_lost_and_duplicate_fec_packets_are_counted() {
 fn padding_contributing_sources_and_extension_are_recovered_with_the_rest() {
     let odd = |index: u64| {
         let mut packet = media(SSRC, index);
-        if index % 3 == 0 {
+        if index.is_multiple_of(3) {
             packet[0] |= 0x31; // padding, extension, one contributing source
             packet.splice(12..12, [9, 9, 9, 9, 0xBE, 0xDE, 0, 0]);
             packet.extend([0, 2]);
@@ -610,9 +610,10 @@ fn lied(change: impl Fn(&mut Vec<u8>)) -> (RtpCounters, FecCounters) {
 
 #[test]
 fn a_fec_packet_that_lies_is_found_out_and_brings_back_nothing() {
+    type Change = dyn Fn(&mut Vec<u8>);
     let (counters, fec) = lied(|_| {});
     assert_eq!((counters.recovered, fec.rejected), (1, 0), "the truth");
-    let lies: [(&str, &dyn Fn(&mut Vec<u8>)); 7] = [
+    let lies: [(&str, &Change); 7] = [
         ("longer than its payload", &|packet| packet[14] ^= 0x40),
         ("not a multiple of 188", &|packet| packet[15] ^= 1),
         ("no sync byte", &|packet| packet[28] ^= 1),
@@ -624,6 +625,53 @@ fn a_fec_packet_that_lies_is_found_out_and_brings_back_nothing() {
     for (lie, change) in lies {
         let (counters, fec) = lied(change);
         assert_eq!((counters.recovered, counters.lost, fec.rejected), (0, 1, 1), "{lie}");
+    }
+}
+
+#[test]
+fn packets_of_other_senders_are_recovered_bit_by_bit() {
+    for Capture { name, columns, rows, row_stream, packets } in CAPTURES {
+        let datagrams = datagrams(packets);
+        let media: Vec<&[u8]> = datagrams.iter().filter(|(port, _)| *port == 0).map(|(_, media)| *media).collect();
+        let first = Header::parse(media[0]).unwrap().seq;
+        let sets: Vec<Vec<u16>> = datagrams
+            .iter()
+            .filter(|(port, _)| *port != 0)
+            .map(|(port, packet)| {
+                let fec = FecHeader::parse(packet).unwrap();
+                let (stream, offset, na) =
+                    if *port == 2 { (FecStream::Column, columns, rows) } else { (FecStream::Row, 1, columns) };
+                assert_eq!((fec.stream, fec.offset, fec.na), (stream, offset, na), "{name}");
+                (0..u16::from(na)).map(|i| fec.base.add(i * u16::from(offset)).0.wrapping_sub(first.0)).collect()
+            })
+            .collect();
+        let mut covered = 0;
+        for lost in 1..media.len() - 1 {
+            // The captures are shorter than this wait.
+            let (mut decoder, start, mut out) = (Decoder::new(ms(500)), Instant::now(), Vec::new());
+            let mut delivered = Vec::new();
+            for (number, (port, datagram)) in
+                datagrams.iter().filter(|(_, datagram)| *datagram != media[lost]).enumerate()
+            {
+                let at = start + MS * number as u32;
+                match port {
+                    0 => decoder.handle_packet(at, datagram, &Header::parse(datagram).unwrap(), &mut out),
+                    2 => decoder.handle_fec(at, FecStream::Column, datagram, &mut out).unwrap(),
+                    _ => decoder.handle_fec(at, FecStream::Row, datagram, &mut out).unwrap(),
+                }
+                delivered.extend(out.drain(..).map(|released| decoder.bytes(&released, datagram).to_vec()));
+                decoder.recycle();
+            }
+            decoder.flush(&mut out);
+            delivered.extend(out.drain(..).map(|released| decoder.bytes(&released, &[]).to_vec()));
+            let recoverable = sets.iter().any(|set| set.contains(&(lost as u16)));
+            covered += usize::from(recoverable);
+            let wanted = media.iter().enumerate().filter(|(index, _)| recoverable || *index != lost);
+            assert!(delivered.iter().eq(wanted.map(|(_, packet)| *packet)), "{name}, {lost}");
+            assert_eq!(decoder.counters().recovered, u64::from(recoverable), "{name}, {lost}");
+            assert_eq!(decoder.sees(FecStream::Row, start), row_stream, "{name}");
+        }
+        assert!(covered >= 24, "{name}: {covered}");
     }
 }
 
