@@ -272,7 +272,7 @@ proptest! {
 fn bursts_before_fec_packets_do_not_make_the_next_ones_due_too_early() {
     // Bursts longer than the reorder window, columns only: what is given up too early is lost.
     let sent = encoded(matrix(8, 6, false), 0..900, [Seq(0); 2]);
-    for seed in [163_794_255_219, 1, 2, 3, 4, 5, 6, 7] {
+    for seed in 460..480 {
         simulate(&sent, seed, Network { pace: ms(2), loss: 91, burst: 14, ..Network::default() });
     }
 }
