@@ -144,6 +144,11 @@ impl Failover {
         self.decide(now, None);
     }
 
+    /// How the flow fails over.
+    pub const fn config(&self) -> &FailoverConfig {
+        &self.config
+    }
+
     /// The source on air.
     pub const fn on_air(&self) -> Option<SourceId> {
         self.on_air

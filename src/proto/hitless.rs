@@ -55,6 +55,8 @@ pub struct Released {
     pub header: Header,
     /// The leg that brought it first.
     pub leg: LegId,
+    /// When it came on the leading leg, or would have come.
+    pub arrival: Instant,
     /// The stream began anew with this packet. Not set on the very first one.
     pub discontinuity: bool,
 }

@@ -333,7 +333,10 @@ fn without_loss_nothing_waits_and_nothing_is_copied_for_it() {
                 let header = Header::parse(&packet).unwrap();
                 let arrival = start + at;
                 decoder.handle_packet(arrival, &packet, &header, &mut out);
-                assert_eq!(out.pop(), Some(Released { place: Place::Now, header, arrival, discontinuity: false }));
+                assert_eq!(
+                    out.pop(),
+                    Some(Released { place: Place::Now, header, arrival, recovered: false, discontinuity: false })
+                );
             }
             Sent::Fec(fec) => decoder.handle_fec(start + at, fec.stream, &fec.packet, &mut out).unwrap(),
         }
