@@ -223,8 +223,8 @@ impl Merger {
         let identity = Identity::of(packet, header);
         let incoming = Incoming { leg: usize::from(id.0), arrival, at, packet, header, identity };
         leg.count(&incoming);
-        let aside = leg.aside;
         self.pass(at);
+        let aside = self.legs[incoming.leg].as_ref().is_some_and(|leg| leg.aside);
         if self.current.is_none() {
             self.begin(&incoming);
         }
@@ -268,8 +268,7 @@ impl Merger {
         let (epoch, leg) = (epoch.as_ref()?, self.legs[*number].as_ref()?);
         if leg.home == home && leg.accepted == Some(header.ssrc) {
             let others = || self.legs.iter().enumerate().filter(|(other, _)| other != number);
-            let alone =
-                || !others().any(|(_, leg)| leg.as_ref().is_some_and(|leg| leg.home == home && leg.active(*at)));
+            let alone = || !others().any(|(_, leg)| leg.as_ref().is_some_and(|leg| leg.sends(*at)));
             return judge_member(epoch, leg, header, *at, alone);
         }
         let leg = self.legs[*number].as_mut()?;
@@ -293,6 +292,10 @@ impl Merger {
 
     /// A packet that does not belong to the current epoch: it may begin or continue the pending one.
     fn consider(&mut self, incoming: &Incoming<'_>) {
+        if self.pending.as_ref().is_some_and(|pending| pending.head().is_none() && pending.silent_from() <= incoming.at)
+        {
+            self.drop_pending();
+        }
         let mut place = self.admit(Home::Pending, incoming);
         let replaceable = |pending: &Epoch| !pending.sequential || pending.silent_from() <= incoming.at;
         if place.is_none() && self.pending.as_ref().is_none_or(replaceable) {

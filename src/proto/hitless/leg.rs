@@ -78,8 +78,14 @@ impl Leg {
         self.last = self.last.max(Some(*at));
     }
 
+    /// It was heard from lately.
+    pub(super) fn sends(&self, now: i64) -> bool {
+        self.last.is_some_and(|last| now - last <= ACTIVE)
+    }
+
+    /// It was, and takes part.
     pub(super) fn active(&self, now: i64) -> bool {
-        self.home == Home::Current && self.last.is_some_and(|last| now - last <= ACTIVE)
+        self.home == Home::Current && self.sends(now)
     }
 
     /// Take part in an epoch, from `place` on.
@@ -128,11 +134,12 @@ impl Leg {
         again
     }
 
-    /// Remember this packet, if no other leg has brought it yet, and none is remembered.
+    /// Remember this packet, if no other leg has brought it yet, and none is remembered. Of a leg set aside, one whose
+    /// payload can be compared.
     pub(super) fn send_ahead(&mut self, epoch: &Epoch, place: u64, identity: &Identity, at: i64, window: i64) {
         let newest = epoch.newest.value();
         let old = |probe: Probe| probe.place <= newest || at - probe.at > window + ACTIVE;
-        if place > newest && self.probe.is_none_or(old) {
+        if place > newest && (!self.aside || identity.print != 0) && self.probe.is_none_or(old) {
             self.probe = Some(Probe { place, identity: *identity, at });
         }
     }

@@ -111,6 +111,20 @@ impl Memory {
             self.discard(slot);
         }
         self.released_bytes = 0;
+        if self.in_use() <= 1 {
+            // Next to nothing is held: the stream may have ended.
+            self.shrink(2);
+        }
+    }
+
+    /// Give back free blocks while there are more than `keep` in all.
+    fn shrink(&mut self, keep: usize) {
+        while self.free.len() + self.in_use() > keep
+            && let Some(number) = self.free.pop()
+        {
+            self.blocks[number as usize].bytes = Vec::new();
+            self.bare.push(number);
+        }
     }
 
     fn in_use(&self) -> usize {
@@ -124,12 +138,7 @@ impl Memory {
 
     /// Give back the memory that was not needed since the last call.
     pub(super) fn trim(&mut self) {
-        while self.free.len() + self.in_use() > self.peak
-            && let Some(number) = self.free.pop()
-        {
-            self.blocks[number as usize].bytes = Vec::new();
-            self.bare.push(number);
-        }
+        self.shrink(self.peak);
         self.peak = self.in_use();
     }
 
@@ -175,12 +184,16 @@ mod tests {
         let most = memory.bytes();
         assert_eq!(most, 11 * BLOCK);
         memory.trim();
-        held.into_iter().for_each(|slot| memory.release(slot));
+        let (most_of_it, rest) = held.split_at(800);
+        most_of_it.iter().for_each(|slot| memory.release(*slot));
         memory.recycle();
         memory.trim();
         assert_eq!(memory.bytes(), most, "they were in use since the last trim");
         memory.trim();
-        assert_eq!(memory.bytes(), BLOCK, "the one being filled");
+        assert_eq!(memory.bytes(), 3 * BLOCK, "what the rest takes");
+        rest.iter().for_each(|slot| memory.release(*slot));
+        memory.recycle();
+        assert_eq!(memory.bytes(), 2 * BLOCK, "nothing is held, and the next stream begins at once");
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use super::epoch::{Entry, Epoch, MOST_PLACES, State};
-use super::leg::Home;
+use super::leg::{Home, Leg};
 use super::{LegId, Merger, Released};
 use crate::proto::rtp::header::Header;
 
@@ -43,13 +43,13 @@ impl Merger {
         self.origin.map(|origin| origin + Duration::from_nanos(due.max(0).unsigned_abs()))
     }
 
-    /// The flow ends: release all that waits, and give up what is missing between.
+    /// The flow ends: release all that waits, and give up what is missing between. A later packet begins anew.
     pub fn flush(&mut self, out: &mut Vec<Released>) {
         while !self.drained() || self.follow(i64::MAX) {
             self.release_head(out);
         }
         self.drop_pending();
-        self.forget(i64::MAX);
+        self.end_epoch();
     }
 
     /// Nothing waits in the current epoch.
@@ -91,23 +91,24 @@ impl Merger {
         if self.follows_at().is_none_or(|at| at > now) {
             return false;
         }
+        self.end_epoch();
+        self.current = self.pending.take();
+        self.counters.restarts += 1;
+        self.legs.iter_mut().flatten().filter(|leg| leg.home == Home::Pending).for_each(Leg::arrive);
+        self.choose_leader();
+        true
+    }
+
+    /// The current epoch, which is drained, is over.
+    fn end_epoch(&mut self) {
         self.forget(i64::MAX);
-        let Some(over) = std::mem::replace(&mut self.current, self.pending.take()) else { return false };
+        let Some(over) = self.current.take() else { return };
         if let Some(last) = over.entries.front() {
             self.retire(over.base, last);
         }
         self.spare = over.entries;
         self.fresh = true;
-        self.counters.restarts += 1;
-        for leg in self.legs.iter_mut().flatten() {
-            match leg.home {
-                Home::Current => leg.leave(),
-                Home::Pending => leg.arrive(),
-                Home::None => {}
-            }
-        }
-        self.choose_leader();
-        true
+        self.legs.iter_mut().flatten().filter(|leg| leg.home == Home::Current).for_each(Leg::leave);
     }
 
     /// Drop what is due of the pending epoch while the current one goes on.
@@ -115,10 +116,12 @@ impl Merger {
         let (Some(current), Some(pending)) = (&self.current, &mut self.pending) else { return };
         while pending.head().is_some_and(|head| head.due <= now && head.due < current.last) {
             let place = pending.next;
-            let first = pending.entry(place).map(|entry| (entry.state, entry.first));
-            if let Some((State::Held(slot), first)) = first {
+            if let Some(entry) = pending.entry_mut(place)
+                && let State::Held(slot) = entry.state
+            {
+                entry.state = State::Delivered;
                 self.memory.discard(slot);
-                if let Some(leg) = &mut self.legs[usize::from(first)] {
+                if let Some(leg) = &mut self.legs[usize::from(entry.first)] {
                     leg.counters.first -= 1;
                     leg.counters.stray += 1;
                 }

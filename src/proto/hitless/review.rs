@@ -46,12 +46,11 @@ impl Merger {
         for number in 0..self.legs.len() {
             let Some(leg) = &mut self.legs[number] else { continue };
             let leg_id = LegId(number as u8);
-            let sends = leg.last.is_some_and(|last| now - last <= SECOND);
             let foreign = leg.foreign_since.is_some_and(|since| now - since > self.window + SECOND);
             if leg.aside && leg.clean() {
                 leg.take_back();
                 self.push_event(MergeEvent::LegRejoined { leg: leg_id });
-            } else if !leg.aside && leg.home != Home::Current && foreign && sends && alive {
+            } else if !leg.aside && leg.home != Home::Current && foreign && leg.sends(now) && alive {
                 leg.put_aside();
                 self.push_event(MergeEvent::LegsNotIdentical { leg: leg_id });
             }
