@@ -1,6 +1,7 @@
 //! The corridor: files in the order a packet walks: source, ingest, egress.
 
 pub mod egress;
+pub mod failover;
 mod ingest;
 mod police;
 mod repacket;

@@ -14,10 +14,9 @@ const fn ms(ms: u64) -> Duration {
     Duration::from_millis(ms)
 }
 
-/// A packet as the encoder sent it: its number, its RTP header, what it carries.
+/// A packet as the encoder sent it: its RTP header, and what it carries.
 #[derive(Debug, Clone, Copy)]
 struct Sent {
-    number: u64,
     header: Header,
     /// Stands for the payload.
     content: u64,
@@ -28,7 +27,7 @@ impl Sent {
         let at = nth(interval, number);
         let timestamp = RtpTime(0xFFFF_0000).add(at);
         let seq = Seq(FIRST.wrapping_add(number as u16));
-        Self { number, header: Header::new(33, seq, timestamp, SSRC), content: number }
+        Self { header: Header::new(33, seq, timestamp, SSRC), content: number }
     }
 
     fn ssrc(mut self, ssrc: u32) -> Self {
@@ -821,7 +820,7 @@ fn a_flood_of_random_headers_takes_bounded_memory() {
             random.below(3) as u32,
         );
         let at = Duration::from_micros(number * 10);
-        bench.receive(at, (number % 2) as usize, &Sent { number, header: wild, content: number });
+        bench.receive(at, (number % 2) as usize, &Sent { header: wild, content: number });
         for epoch in bench.merger.current.iter().chain(&bench.merger.pending) {
             assert!(epoch.waiting() <= epoch::MOST_PLACES);
         }
