@@ -164,6 +164,12 @@ impl Failover {
         self.health(id).is_some_and(|health| self.fit(health, now))
     }
 
+    /// What holds against a source now; `None`: it is healthy, or there is no such source.
+    pub fn fault(&self, id: SourceId, now: Instant) -> Option<Trigger> {
+        let health = self.health(id)?;
+        if health.fresh(now, &self.config.triggers) { health.fault() } else { Some(Trigger::Silence) }
+    }
+
     /// Packets of a source came. Whether they go out. [`Self::poll_timeout`] may change.
     pub fn packet(&mut self, id: SourceId, now: Instant) -> bool {
         let Some(Some(source)) = self.sources.get_mut(id.0 as usize) else { return false };

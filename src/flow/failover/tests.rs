@@ -384,6 +384,8 @@ fn the_deadline_of_silence_is_exact() {
     assert_eq!(failover.on_air(), Some(a));
     failover.handle_timeout(start + ms(500));
     assert_eq!((failover.on_air(), failover.healthy(a, start + ms(500))), (Some(b), false));
+    assert_eq!(failover.fault(a, start + ms(500)), Some(Trigger::Silence));
+    assert_eq!(failover.fault(b, start + ms(500)), None);
     assert!(failover.packet(b, start + ms(501)));
     let [first, second, none] = std::array::from_fn(|_| failover.poll_event());
     assert_eq!(first.map(|e| (e.from, e.to)), Some((None, a)));

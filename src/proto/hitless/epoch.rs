@@ -17,6 +17,8 @@ pub(super) const MOST_PLACES: usize = 1 << 18;
 const MOST_AHEAD: u64 = 98_304;
 /// A sequence number this near to the last of its leg needs no other evidence (`MAX_MISORDER`, RFC 3550, A.1).
 const NEAR: u64 = 100;
+/// Further ahead than this, time must have passed for a gap (RFC 3550, A.1).
+pub(super) const MAX_DROPOUT: u64 = 3000;
 /// From this many places on, the timestamp tells which turn of the sequence a packet belongs to.
 const AMBIGUOUS: usize = 16_384;
 /// One turn of the sequence.
@@ -201,7 +203,7 @@ impl Epoch {
             let most = packets(media, self.span()).max(packets(line - back.line, lines)) * 4;
             i128::from(ahead) <= most + i128::from(NEAR)
         };
-        let near = by_time.abs().min(by_rate.abs()) <= ticks(tolerance);
+        let near = by_time.abs() <= ticks(tolerance) || (by_rate.abs() <= ticks(tolerance) && ahead <= MAX_DROPOUT);
         ahead <= MOST_AHEAD && self.has_room(ahead) && near && rate
     }
 

@@ -2,14 +2,12 @@
 
 use std::time::Instant;
 
-use super::epoch::{Entry, Epoch, Identity, State};
+use super::epoch::{Entry, Epoch, Identity, MAX_DROPOUT, State};
 use super::stats::{LegCounters, Skew};
 use super::{Incoming, MOST_LEGS};
 use crate::proto::rtp::header::Header;
 use crate::proto::rtp::stats::Jitter;
 
-/// Further ahead than this begins a new stream, if nothing speaks for a gap (RFC 3550, A.1).
-const MAX_DROPOUT: u64 = 3000;
 /// Heard from within this time, a leg is active.
 const ACTIVE: i64 = 1_000_000_000;
 /// Seconds in which an aside leg must carry the same packets before it takes part again.

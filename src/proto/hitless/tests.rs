@@ -687,7 +687,7 @@ fn the_timestamp_tells_the_turn_of_the_sequence_at_a_high_rate() {
 #[test]
 fn a_day_of_two_legs_whose_clocks_drift_apart() {
     // 100 ppm are 8.64 s a day: leg 1 begins 4 s behind, and ends 4.6 s before leg 0.
-    let (day, interval) = (ms(86_400_000), ms(100));
+    let (day, interval) = (ms(86_400_000), ms(250));
     let mut bench = Bench::new(ms(6000), 2);
     let mut random = Random(77);
     let arrival = |leg: u64, number: u64| {
@@ -711,7 +711,7 @@ fn a_day_of_two_legs_whose_clocks_drift_apart() {
         if bench.came.len() > 10_000 {
             let span = bench.came.windows(2).all(|pair| pair[1].content == pair[0].content + 1);
             assert!(span, "in order, nothing missing");
-            assert!(bench.longest_pause() < ms(250), "{:?}", bench.longest_pause());
+            assert!(bench.longest_pause() < ms(400), "{:?}", bench.longest_pause());
             bench.came.drain(..bench.came.len() - 1);
         }
     }
@@ -865,7 +865,8 @@ fn a_flow_that_ended_may_begin_again() {
 #[test]
 fn timestamps_of_another_clock_do_no_harm() {
     let random = |number: u64| (number + 1).wrapping_mul(0x9E37_79B9_7F4A_7C15) as u32;
-    let clocks: [(&str, fn(u64) -> u64); 3] = [("27 MHz", |n| n * 27_000), ("1 kHz", |n| n), ("none", |_| 0)];
+    type Clock = fn(u64) -> u64;
+    let clocks: [(&str, Clock); 3] = [("27 MHz", |n| n * 27_000), ("1 kHz", |n| n), ("none", |_| 0)];
     for (what, clock) in clocks {
         for gap in [1, 300] {
             let (mut bench, counters) = both(200, 8000, |leg, number| {
