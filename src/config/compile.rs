@@ -17,6 +17,8 @@ use super::value::{Bind, FlowName, Interface};
 
 mod failover;
 mod output;
+#[cfg(test)]
+mod tests;
 
 /// What a flow's file is judged against.
 #[derive(Debug, Clone, Copy)]
