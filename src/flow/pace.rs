@@ -51,7 +51,7 @@ pub struct PaceCounters {
 }
 
 /// A packet that waits.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct Waiting {
     span: Span,
     /// Where the payload is in the datagram.
@@ -71,7 +71,7 @@ struct Waiting {
 ///
 /// [`Self::push`] what arrives; at [`Self::poll_timeout`] or later [`Self::release`], send [`Self::released`], then
 /// [`Self::sent`].
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Pacer {
     smoothing: f64,
     start: Instant,
@@ -98,13 +98,11 @@ impl Pacer {
     /// One that delays packets by `smoothing` on average, of a source of at most `max_rate`. Memory is taken when
     /// packets come: at most what they are in twice the smoothing at that rate, and 64 MiB.
     pub fn new(smoothing: Duration, max_rate: Bitrate, now: Instant) -> Self {
-        let bytes = max_rate.bps() as f64 / 8.0 * 2.0 * smoothing.as_secs_f64();
-        let limit = (bytes as usize).clamp(MEMORY.0, MEMORY.1);
         Self {
             smoothing: smoothing.as_secs_f64(),
             start: now,
             clock: Clock::new(smoothing.as_secs_f64()),
-            ring: Ring::new(limit),
+            ring: Ring::new(memory(smoothing, max_rate)),
             waiting: VecDeque::new(),
             released: 0,
             last_due: 0.0,
@@ -116,6 +114,14 @@ impl Pacer {
             full: false,
             counters: PaceCounters::default(),
         }
+    }
+
+    /// Change the delay, for what waits already too: what has waited for as long is due at once.
+    /// [`Self::poll_timeout`] may change.
+    pub fn set_smoothing(&mut self, smoothing: Duration, max_rate: Bitrate) {
+        self.smoothing = smoothing.as_secs_f64();
+        self.clock.set_smoothing(self.smoothing);
+        self.ring.set_limit(memory(smoothing, max_rate));
     }
 
     /// Take in the next packet, that arrived at `arrival`; earlier times than of the one before count as that.
@@ -196,7 +202,7 @@ impl Pacer {
 
     /// The packets on their way out, in the order they came. The timestamps of those of [`SourceClock::Stream`] are no
     /// longer those of their arrival, but as even as they leave.
-    pub fn released(&self) -> impl Iterator<Item = MediaPacket<'_>> {
+    pub fn released(&self) -> impl Iterator<Item = MediaPacket<'_>> + Clone {
         self.waiting.iter().take(self.released).map(|waiting| {
             let datagram = self.ring.get(waiting.span);
             let (start, len) = waiting.payload;
@@ -304,6 +310,12 @@ impl Pacer {
             self.clock.blame(arrival, error);
         }
     }
+}
+
+/// Most memory for packets that wait.
+fn memory(smoothing: Duration, max_rate: Bitrate) -> usize {
+    let bytes = max_rate.bps() as f64 / 8.0 * 2.0 * smoothing.as_secs_f64();
+    (bytes as usize).clamp(MEMORY.0, MEMORY.1)
 }
 
 /// The bytes to keep of a packet, and where in them its payload is.

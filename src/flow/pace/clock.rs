@@ -80,7 +80,7 @@ struct Tick {
 }
 
 /// The source's clock.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Clock {
     smoothing: f64,
     timebase: Timebase,
@@ -112,6 +112,10 @@ impl Clock {
             trusted: (Timebase::Rtp, 0.0),
             corrected: (0.0, 0),
         }
+    }
+
+    pub(super) const fn set_smoothing(&mut self, smoothing: f64) {
+        self.smoothing = smoothing;
     }
 
     pub(super) const fn timebase(&self) -> Timebase {
