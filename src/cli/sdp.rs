@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use crate::config::plan::{FlowPlan, OutputPlan, OutputProtocol, RtpHeader};
+use crate::config::plan::{FlowPlan, OutputPlan, RtpHeader};
 use crate::config::value::Host;
 
 /// Why there is no SDP.
@@ -49,11 +49,11 @@ pub fn sdp(plan: &FlowPlan, output: &str) -> Result<String, SdpError> {
         let known = plan.outputs.keys().cloned().collect();
         return Err(SdpError::NoOutput { flow, output: output.to_owned(), known });
     };
-    let payload_type = match out.protocol {
-        OutputProtocol::Rtp(RtpHeader::Regenerate { payload_type, .. }) => payload_type,
+    let payload_type = match out.protocol.header() {
+        Some(RtpHeader::Regenerate { payload_type, .. }) => payload_type,
         // The source's own, which is MP2T's unless the sender is unusual.
-        OutputProtocol::Rtp(RtpHeader::Passthrough) => MP2T,
-        OutputProtocol::Udp { .. } => {
+        Some(RtpHeader::Passthrough) => MP2T,
+        None => {
             let destination = out.destination.to_string();
             return Err(SdpError::NotRtp { flow, output: output.to_owned(), destination });
         }
@@ -105,6 +105,7 @@ mod tests {
     use std::collections::BTreeMap;
 
     use super::*;
+    use crate::config::plan::OutputProtocol;
     use crate::config::value::{Destination, Dscp, Gather};
 
     fn plan(host: Host, ttl: Option<u8>, protocol: OutputProtocol) -> FlowPlan {
@@ -114,9 +115,11 @@ mod tests {
             protocol,
             destination: Destination { host, port: 5004 },
             interface: None,
+            legs: Vec::new(),
             source_port: None,
             ttl,
             dscp: Dscp::default(),
+            smoothing: None,
         };
         FlowPlan {
             name: "news".parse().unwrap(),
@@ -125,6 +128,7 @@ mod tests {
             gather: Gather::Auto,
             tags: BTreeMap::new(),
             sources: BTreeMap::new(),
+            failover: None,
             outputs: BTreeMap::from([("playout".to_owned(), out)]),
         }
     }

@@ -68,6 +68,7 @@ impl<'t> Flow<'_, 't> {
             gather: root.gather("gather").unwrap_or(self.site.daemon.gather),
             tags: root.texts("tags").into_iter().collect(),
             sources: sources.into_iter().map(|(name, plan)| Some((name, plan?))).collect::<Option<_>>()?,
+            failover: None,
             outputs: outputs.into_iter().map(|(name, plan)| Some((name, plan?))).collect::<Option<_>>()?,
         })
     }
@@ -333,9 +334,11 @@ impl<'t> Flow<'_, 't> {
             protocol,
             destination,
             interface,
+            legs: Vec::new(),
             source_port: source_port.and_then(narrow),
             ttl: ttl.and_then(narrow),
             dscp,
+            smoothing: None,
         };
         Some((plan, span))
     }

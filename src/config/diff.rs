@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 
 use super::plan::{
-    ControlPlan, DaemonPlan, FlowPlan, Limits, LogPlan, OutputPlan, OutputProtocol, RtpHeader, SourcePlan,
-    SourceProtocol,
+    ControlPlan, DaemonPlan, FailoverPlan, FailoverRules, FlowPlan, Limits, LogPlan, OutputPlan, OutputProtocol,
+    RtpHeader, SourcePlan, SourceProtocol,
 };
 use super::value::Interface;
 
@@ -167,19 +167,42 @@ fn all_parts(plan: &FlowPlan, effect: Effect, because: &[&str]) -> Vec<Touch> {
 
 /// Two plans of a flow that is enabled in both, or in neither.
 fn changed_parts(old: &FlowPlan, new: &FlowPlan) -> Vec<Touch> {
-    let FlowPlan { name, description, enabled, gather, tags, sources, outputs } = old;
+    let FlowPlan { name, description, enabled, gather, tags, sources, failover, outputs } = old;
     let mut touches = Vec::new();
-    let because = names(&[
+    let mut because = names(&[
         ("description", *description != new.description),
         ("gather", *gather != new.gather),
         ("tags", *tags != new.tags),
     ]);
+    because.extend(failover_keys(failover.as_ref(), new.failover.as_ref()));
     if !because.is_empty() {
         touches.push(Touch { kind: Kind::Flow, name: name.to_string(), effect: Effect::InPlace, because });
     }
-    parts(&mut touches, Kind::Source, *enabled, sources, &new.sources);
-    parts(&mut touches, Kind::Output, *enabled, outputs, &new.outputs);
+    // Merged sources are read by RTP sequence, others each by itself: between the two, reading starts anew.
+    let merges = |plan: &FlowPlan| matches!(plan.failover, Some(FailoverPlan::Merge { .. }));
+    let otherwise: &[&str] = if merges(old) == merges(new) { &[] } else { &["failover.mode"] };
+    parts(&mut touches, Kind::Source, *enabled, sources, &new.sources, otherwise);
+    parts(&mut touches, Kind::Output, *enabled, outputs, &new.outputs, &[]);
     touches
+}
+
+/// The keys of `[failover]` in which it differs.
+fn failover_keys(old: Option<&FailoverPlan>, new: Option<&FailoverPlan>) -> Vec<String> {
+    match (old, new) {
+        (Some(FailoverPlan::Merge { recovery_window }), Some(FailoverPlan::Merge { recovery_window: new })) => {
+            names(&[("failover.recovery-window", recovery_window != new)])
+        }
+        (Some(FailoverPlan::Failover(old)), Some(FailoverPlan::Failover(new))) => {
+            let FailoverRules { primary, return_mode, hold, switch_on } = old;
+            names(&[
+                ("failover.primary", *primary != new.primary),
+                ("failover.return", *return_mode != new.return_mode),
+                ("failover.hold", *hold != new.hold),
+                ("failover.switch-on", *switch_on != new.switch_on),
+            ])
+        }
+        _ => names(&[("failover.mode", old != new)]),
+    }
 }
 
 /// A source or an output.
@@ -191,20 +214,23 @@ trait Part: PartialEq + Clone {
     fn because(&self, new: &Self) -> Vec<String>;
 }
 
+/// The parts that differ, and all that stay if there are keys outside them that force it.
 fn parts<P: Part>(
     touches: &mut Vec<Touch>,
     kind: Kind,
     runs: bool,
     old: &BTreeMap<String, P>,
     new: &BTreeMap<String, P>,
+    forced_by: &[&str],
 ) {
     let every: BTreeSet<_> = old.keys().chain(new.keys()).collect();
     for name in every {
         let (was, is) = (old.get(name), new.get(name));
-        if was == is {
+        let open = |part: Option<&P>| runs && part.is_some_and(P::enabled);
+        let forced = !forced_by.is_empty() && open(was) && open(is);
+        if was == is && !forced {
             continue;
         }
-        let open = |part: Option<&P>| runs && part.is_some_and(P::enabled);
         let effect = match (open(was), open(is)) {
             (false, false) => Effect::InPlace,
             (false, true) => Effect::Open,
@@ -212,10 +238,11 @@ fn parts<P: Part>(
             (true, true) => {
                 let mut retuned = was.cloned();
                 retuned.iter_mut().zip(is).for_each(|(part, new)| part.retune(new));
-                if retuned.as_ref() == is { Effect::InPlace } else { Effect::Reopen }
+                if retuned.as_ref() == is && !forced { Effect::InPlace } else { Effect::Reopen }
             }
         };
-        let because = was.zip(is).map(|(was, is)| was.because(is)).unwrap_or_default();
+        let mut because = was.zip(is).map(|(was, is)| was.because(is)).unwrap_or_default();
+        because.extend(forced_by.iter().filter(|_| forced).map(|key| (*key).to_owned()));
         touches.push(Touch { kind, name: name.clone(), effect, because });
     }
 }
@@ -229,24 +256,36 @@ impl Part for SourcePlan {
         self.description.clone_from(&new.description);
         self.allow.clone_from(&new.allow);
         self.max_bitrate = new.max_bitrate;
-        if let (SourceProtocol::Rtp { reorder_window }, SourceProtocol::Rtp { reorder_window: new }) =
-            (&mut self.protocol, new.protocol)
-        {
-            *reorder_window = new;
+        match (&mut self.protocol, new.protocol) {
+            (SourceProtocol::Rtp { reorder_window }, SourceProtocol::Rtp { reorder_window: new })
+            | (SourceProtocol::RtpFec { reorder_window, .. }, SourceProtocol::RtpFec { reorder_window: new, .. }) => {
+                *reorder_window = new;
+            }
+            _ => {}
         }
     }
 
     fn because(&self, new: &Self) -> Vec<String> {
         let Self { description, enabled, protocol, bind, interface, multicast_sources, allow, max_bitrate } = self;
-        let same_protocol = protocol.name() == new.protocol.name();
+        let (window, fec_ports) = match (*protocol, new.protocol) {
+            (SourceProtocol::Rtp { reorder_window }, SourceProtocol::Rtp { reorder_window: new }) => {
+                (reorder_window != new, false)
+            }
+            (
+                SourceProtocol::RtpFec { reorder_window, fec_ports },
+                SourceProtocol::RtpFec { reorder_window: new_window, fec_ports: new_ports },
+            ) => (reorder_window != new_window, fec_ports != new_ports),
+            _ => (false, false),
+        };
         names(&[
-            ("protocol", !same_protocol),
+            ("protocol", protocol.name() != new.protocol.name()),
             ("bind", *bind != new.bind),
             ("interface", *interface != new.interface),
             ("multicast-sources", *multicast_sources != new.multicast_sources),
             ("allow", *allow != new.allow),
             ("max-bitrate", *max_bitrate != new.max_bitrate),
-            ("reorder-window", same_protocol && *protocol != new.protocol),
+            ("reorder-window", window),
+            ("fec-ports", fec_ports),
             ("enabled", *enabled != new.enabled),
             ("description", *description != new.description),
         ])
@@ -262,23 +301,33 @@ impl Part for OutputPlan {
         self.description.clone_from(&new.description);
         self.ttl = new.ttl;
         self.dscp = new.dscp;
+        self.smoothing = new.smoothing;
     }
 
     fn because(&self, new: &Self) -> Vec<String> {
-        let Self { description, enabled, protocol, destination, interface, source_port, ttl, dscp } = self;
+        let Self { description, enabled, protocol, destination, interface, legs, source_port, ttl, dscp, smoothing } =
+            self;
+        // With legs the first of them is the destination: not a key of its own.
+        let one_place = legs.is_empty() && new.legs.is_empty();
         let mut because = names(&[
             ("protocol", protocol.name() != new.protocol.name()),
-            ("destination", *destination != new.destination),
-            ("interface", *interface != new.interface),
+            ("destination", one_place && *destination != new.destination),
+            ("interface", one_place && *interface != new.interface),
+            ("legs", *legs != new.legs),
             ("source-port", *source_port != new.source_port),
             ("ttl", *ttl != new.ttl),
             ("dscp", *dscp != new.dscp),
+            ("smoothing", *smoothing != new.smoothing),
         ]);
         because.extend(match (*protocol, new.protocol) {
             (OutputProtocol::Udp { datagram_packets }, OutputProtocol::Udp { datagram_packets: new }) => {
                 names(&[("datagram-packets", datagram_packets != new)])
             }
             (OutputProtocol::Rtp(was), OutputProtocol::Rtp(is)) => header_keys(was, is),
+            (
+                OutputProtocol::RtpFec { header: was, matrix },
+                OutputProtocol::RtpFec { header: is, matrix: new_matrix },
+            ) => header_keys(was, is).into_iter().chain(names(&[("fec", matrix != new_matrix)])).collect(),
             _ => Vec::new(),
         });
         because

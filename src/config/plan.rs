@@ -7,6 +7,7 @@ use std::time::Duration;
 use ipnet::IpNet;
 
 use super::value::{Bind, Bitrate, CpuList, Destination, Dscp, FlowName, Gather, Interface};
+use crate::proto::fec2022_1::matrix::Matrix;
 
 /// One flow: what arrives, and where it goes.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -23,8 +24,84 @@ pub struct FlowPlan {
     pub tags: BTreeMap<String, String>,
     /// By name; at least one.
     pub sources: BTreeMap<String, SourcePlan>,
+    /// What several sources are to each other; `None` only with one source, which is simply passed on.
+    pub failover: Option<FailoverPlan>,
     /// By name; may be empty.
     pub outputs: BTreeMap<String, OutputPlan>,
+}
+
+/// `[failover]`: what the sources of a flow are to each other.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum FailoverPlan {
+    /// All carry the same RTP packets: they are merged into one stream (ST 2022-7). Every source carries RTP.
+    Merge {
+        /// How far the sources may be apart, and the delay that is added; 10 ms to 15 s.
+        recovery_window: Duration,
+    },
+    /// One of them is on air.
+    Failover(FailoverRules),
+}
+
+/// Which source is on air.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FailoverRules {
+    /// The preferred one, a key of `sources`; `None`: the survivor stays on air.
+    pub primary: Option<String>,
+    /// When the primary takes over again.
+    pub return_mode: ReturnMode,
+    /// For [`ReturnMode::Hold`]: how long the primary must have been well; up to 1 h.
+    pub hold: Duration,
+    /// What takes a source off air.
+    pub switch_on: SwitchOn,
+}
+
+impl Default for FailoverRules {
+    fn default() -> Self {
+        Self {
+            primary: None,
+            return_mode: ReturnMode::Hold,
+            hold: Duration::from_secs(5),
+            switch_on: SwitchOn::default(),
+        }
+    }
+}
+
+/// When the primary takes over again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ReturnMode {
+    /// With its first data.
+    Immediate,
+    /// Once it has been well for the hold time.
+    Hold,
+    /// By the operator, or when the one on air fails.
+    Manual,
+}
+
+/// What takes a source off air. `None`: not that.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SwitchOn {
+    /// No data for so long; 50 ms to 10 s.
+    pub silence: Option<Duration>,
+    /// Less than this over a second.
+    pub min_bitrate: Option<Bitrate>,
+    /// So many continuity errors in a second; at least 1.
+    pub continuity_errors: Option<u32>,
+    /// No PAT for so long; 100 ms to 60 s.
+    pub pat_loss: Option<Duration>,
+    /// So many packets gone for good in a second; at least 1.
+    pub unrecovered: Option<u32>,
+}
+
+impl Default for SwitchOn {
+    fn default() -> Self {
+        Self {
+            silence: Some(Duration::from_millis(500)),
+            min_bitrate: None,
+            continuity_errors: None,
+            pat_loss: None,
+            unrecovered: None,
+        }
+    }
 }
 
 /// One source of a flow.
@@ -58,6 +135,14 @@ pub enum SourceProtocol {
         /// How long a packet may wait for those before it. Zero: none is held back.
         reorder_window: Duration,
     },
+    /// RTP with FEC (SMPTE ST 2022-1) on two more ports of the same address; a multicast group is joined for all three.
+    RtpFec {
+        /// As for [`Self::Rtp`], where nothing is known of the matrix yet.
+        reorder_window: Duration,
+        /// What is added to the port of `bind` for the column and for the row FEC: different, at least 1, and no sum
+        /// is beyond 65535.
+        fec_ports: [u16; 2],
+    },
 }
 
 impl SourceProtocol {
@@ -66,7 +151,13 @@ impl SourceProtocol {
         match self {
             Self::Udp => "udp",
             Self::Rtp { .. } => "rtp",
+            Self::RtpFec { .. } => "rtp-fec",
         }
+    }
+
+    /// Do its packets have RTP headers?
+    pub const fn is_rtp(self) -> bool {
+        matches!(self, Self::Rtp { .. } | Self::RtpFec { .. })
     }
 }
 
@@ -79,16 +170,29 @@ pub struct OutputPlan {
     pub enabled: bool,
     /// What is sent.
     pub protocol: OutputProtocol,
-    /// To whom; unicast or multicast.
+    /// To whom; unicast or multicast. The first leg's where there are `legs`.
     pub destination: Destination,
-    /// The interface packets leave by; `None`: the route's.
+    /// The interface packets leave by; `None`: the route's. The first leg's where there are `legs`.
     pub interface: Option<Interface>,
+    /// Two places that the same RTP packets go to (ST 2022-7), never alike; empty: to `destination` alone.
+    pub legs: Vec<LegPlan>,
     /// The local port; `None`: one of the system's choice, shared by the flow's outputs.
     pub source_port: Option<u16>,
     /// Time to live or hop limit, 1 to 255; `None`: 16 for multicast, 64 for unicast.
     pub ttl: Option<u8>,
     /// On every packet that leaves.
     pub dscp: Dscp,
+    /// Packets leave evenly, so long after they came; 1 ms to 10 s; `None`: as they come.
+    pub smoothing: Option<Duration>,
+}
+
+/// One of the two legs of an output.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LegPlan {
+    /// To whom; unicast or multicast.
+    pub destination: Destination,
+    /// The interface packets leave by; `None`: the route's.
+    pub interface: Option<Interface>,
 }
 
 /// What an output sends.
@@ -101,6 +205,13 @@ pub enum OutputProtocol {
     },
     /// RTP (RFC 3550, RFC 2250).
     Rtp(RtpHeader),
+    /// RTP with FEC (SMPTE ST 2022-1): columns on the destination's port + 2, rows on + 4; neither is beyond 65535.
+    RtpFec {
+        /// Of the media packets.
+        header: RtpHeader,
+        /// What is protected together.
+        matrix: Matrix,
+    },
 }
 
 /// Where an RTP output's headers come from.
@@ -123,6 +234,15 @@ impl OutputProtocol {
         match self {
             Self::Udp { .. } => "udp",
             Self::Rtp(_) => "rtp",
+            Self::RtpFec { .. } => "rtp-fec",
+        }
+    }
+
+    /// The headers of its RTP packets; `None`: it sends no RTP.
+    pub const fn header(self) -> Option<RtpHeader> {
+        match self {
+            Self::Udp { .. } => None,
+            Self::Rtp(header) | Self::RtpFec { header, .. } => Some(header),
         }
     }
 }

@@ -120,8 +120,10 @@ impl Egress {
                 }
                 Framing::Repacketised(packets)
             }
-            OutputProtocol::Rtp(RtpHeader::Passthrough) => Framing::Passthrough,
-            OutputProtocol::Rtp(RtpHeader::Regenerate { payload_type, .. }) => {
+            OutputProtocol::Rtp(RtpHeader::Passthrough)
+            | OutputProtocol::RtpFec { header: RtpHeader::Passthrough, .. } => Framing::Passthrough,
+            OutputProtocol::Rtp(RtpHeader::Regenerate { payload_type, .. })
+            | OutputProtocol::RtpFec { header: RtpHeader::Regenerate { payload_type, .. }, .. } => {
                 // Random starts, as RFC 3550 section 5.1 asks; drawn by the control plane with the SSRC.
                 let seq = Seq((ssrc.rotate_left(7) >> 16) as u16);
                 let offset = ssrc.wrapping_mul(0x9E37_79B1);

@@ -60,19 +60,25 @@ impl Ingest {
         let now = Instant::now();
         let protocol = match protocol {
             SourceProtocol::Udp => Protocol::Udp { start: now },
-            SourceProtocol::Rtp { reorder_window } => Protocol::Rtp(Box::new(Rtp {
-                receiver: RtpReceiver::new(reorder_window),
-                released: Vec::with_capacity(64),
-                counted: RtpCounters::default(),
-                rebase: 0,
-                last: None,
-            })),
+            SourceProtocol::Rtp { reorder_window } | SourceProtocol::RtpFec { reorder_window, .. } => {
+                Protocol::Rtp(Box::new(Rtp {
+                    receiver: RtpReceiver::new(reorder_window),
+                    released: Vec::with_capacity(64),
+                    counted: RtpCounters::default(),
+                    rebase: 0,
+                    last: None,
+                }))
+            }
         };
         Self { protocol, ready: Vec::with_capacity(256), stats }
     }
 
     pub(super) fn retune(&mut self, protocol: SourceProtocol) {
-        if let (Protocol::Rtp(rtp), SourceProtocol::Rtp { reorder_window }) = (&mut self.protocol, protocol) {
+        if let (
+            Protocol::Rtp(rtp),
+            SourceProtocol::Rtp { reorder_window } | SourceProtocol::RtpFec { reorder_window, .. },
+        ) = (&mut self.protocol, protocol)
+        {
             rtp.receiver.set_window(reorder_window);
         }
     }

@@ -10,7 +10,7 @@ use super::resolve::{self, Names, Unresolved};
 use super::sample::{DelaySample, OutputSample, Since, SourceSample};
 use super::shard::Shards;
 use crate::config::diff::{Change, Effect, Kind};
-use crate::config::plan::{FlowPlan, OutputProtocol, RtpHeader, SourcePlan};
+use crate::config::plan::{FlowPlan, RtpHeader, SourcePlan};
 use crate::config::value::{FlowName, Host};
 use crate::flow::egress::{OutputConfig, SenderKey};
 use crate::flow::source::SourceConfig;
@@ -404,7 +404,7 @@ impl Entry {
         if !wanted || matches!(entry.part, Part::Open(_)) {
             return;
         }
-        if let OutputProtocol::Rtp(RtpHeader::Regenerate { ssrc: Some(ssrc), .. }) = plan.protocol {
+        if let Some(RtpHeader::Regenerate { ssrc: Some(ssrc), .. }) = plan.protocol.header() {
             entry.ssrc = ssrc;
         }
         let destination = plan.destination.to_string();

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc;
 
-use crate::config::plan::{FlowPlan, OutputPlan, SourcePlan, SourceProtocol};
+use crate::config::plan::{FlowPlan, OutputPlan, SourcePlan};
 use crate::config::value::{Gather, Host, Interface};
 use crate::flow::egress::OutputConfig;
 use crate::io::links::Links;
@@ -135,7 +135,7 @@ fn interface(wanted: Option<&Interface>, links: &Links) -> Result<Option<Interfa
 
 /// What to open for a source.
 pub(super) fn source(plan: &SourcePlan, flow: &FlowPlan, links: &Links) -> Result<ReceiveSpec, Unresolved> {
-    let rtp = matches!(plan.protocol, SourceProtocol::Rtp { .. });
+    let rtp = plan.protocol.is_rtp();
     // One time stamp for a whole coalesced buffer would spoil RTP's jitter, unless packets are gathered on purpose.
     let gro = match flow.gather {
         Gather::For(time) => !time.is_zero(),

@@ -14,7 +14,7 @@ use super::sample::Turn;
 use super::state::State;
 use super::store::{Freeze, Override, Overrides};
 use crate::config::diagnostic::Level;
-use crate::config::plan::{ControlPlan, OutputProtocol, RtpHeader, SourceProtocol};
+use crate::config::plan::{ControlPlan, RtpHeader};
 use crate::config::value::{FlowName, Gather};
 use crate::flow::stats::Invalid;
 use crate::observe::condition::{Condition, Mismatch};
@@ -253,7 +253,7 @@ impl Entry {
         let entry = self.sources.get(name);
         let stats = entry.map_or(&blank, |e| &*e.stats);
         let seen = stats.seen.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        let rtp = matches!(plan.protocol, SourceProtocol::Rtp { .. });
+        let rtp = plan.protocol.is_rtp();
         let invalid: BTreeMap<_, _> = Invalid::ALL
             .iter()
             .map(|kind| (kind.name().to_owned(), stats.invalid[*kind as usize].value()))
@@ -318,7 +318,7 @@ impl Entry {
             _ => None,
         });
         let word = words.overrides.outputs.get(self.name.as_str()).and_then(|outputs| outputs.get(name));
-        let own_header = matches!(plan.protocol, OutputProtocol::Rtp(RtpHeader::Regenerate { .. }));
+        let own_header = matches!(plan.protocol.header(), Some(RtpHeader::Regenerate { .. }));
         Some(OutputDoc {
             protocol: plan.protocol.name().to_owned(),
             state,
