@@ -144,7 +144,7 @@ fn flow(rtp: bool, gather: Gather, outputs: &[(&'static str, OutputProtocol, Soc
     let config = source_config(rtp, LONG);
     let source = Arc::new(SourceStats::default());
     let name = "main".to_owned();
-    commands.send(FlowCommand::OpenSource { name, config, receiver, stats: source.clone() }).unwrap();
+    commands.send(FlowCommand::OpenSource { name, config, receiver, fec: None, stats: source.clone() }).unwrap();
     let mut of_outputs = Vec::new();
     for (ssrc, (name, protocol, address)) in outputs.iter().enumerate() {
         let config = OutputConfig {

@@ -46,6 +46,8 @@ pub enum FlowCommand {
         config: SourceConfig,
         /// Open and bound.
         receiver: Receiver,
+        /// Of an `rtp-fec` source: for its column FEC, then for its row FEC.
+        fec: Option<[Receiver; 2]>,
         /// Where its figures go.
         stats: Arc<SourceStats>,
     },
@@ -282,7 +284,7 @@ impl Flow {
 
     fn obey(&mut self, command: FlowCommand) {
         match command {
-            FlowCommand::OpenSource { name, config, receiver, stats } => {
+            FlowCommand::OpenSource { name, config, receiver, stats, .. } => {
                 match Source::new(name, config, receiver, stats, &self.shard.reactor) {
                     Ok(source) => self.sources.push(source),
                     Err(error) => {

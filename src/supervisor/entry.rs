@@ -6,24 +6,28 @@ use std::time::{Duration, Instant, SystemTime};
 
 use tokio::sync::{mpsc, oneshot};
 
+use super::air::{self, LastSwitch};
 use super::resolve::{self, Names, Unresolved};
 use super::sample::{DelaySample, OutputSample, Since, SourceSample};
 use super::shard::Shards;
 use crate::config::diff::{Change, Effect, Kind};
-use crate::config::plan::{FlowPlan, RtpHeader, SourcePlan};
+use crate::config::plan::{FlowPlan, RtpHeader, SourcePlan, SourceProtocol};
 use crate::config::value::{FlowName, Host};
 use crate::flow::egress::{OutputConfig, SenderKey};
 use crate::flow::source::SourceConfig;
 use crate::flow::stats::{FlowStats, OutputStats, SourceStats};
-use crate::flow::{FlowCommand, FlowSeed};
+use crate::flow::{AirConfig, FlowCommand, FlowSeed};
 use crate::io::links::Links;
-use crate::io::open::{ReceiveSpec, SendSpec, open_receiver, open_sender};
+use crate::io::open::{OpenError, ReceiveSpec, Receiver, SendSpec, open_receiver, open_sender};
 use crate::observe::event::{Event, emit};
 
 /// How long until a part that can't be opened is tried again: at first, and at most.
 const RETRY: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(10));
 /// What to ask of the kernel for an output socket.
 const SEND_BUFFER: usize = 4 << 20;
+
+/// What to ask of the kernel for a socket of FEC: there is at most one packet of it for four of media.
+const FEC_RECEIVE_BUFFER: usize = 1 << 20;
 
 /// What opening a part needs of the appliance.
 pub(super) struct Env<'a> {
@@ -82,6 +86,13 @@ pub(super) struct SourceEntry {
     pub(super) sample: SourceSample,
 }
 
+impl SourceEntry {
+    /// Whether the flow takes its packets from this source, as its task says.
+    pub(super) fn on_air(&self) -> bool {
+        matches!(self.part, Part::Open(_)) && self.stats.on_air.value() == 1
+    }
+}
+
 /// An output as the supervisor sees it.
 #[derive(Debug)]
 pub(super) struct OutputEntry {
@@ -97,6 +108,8 @@ pub(super) struct OutputEntry {
 struct Task {
     commands: mpsc::UnboundedSender<FlowCommand>,
     run: u64,
+    /// What it was told of how its sources become one stream; `None`: nothing.
+    air: Option<AirConfig>,
 }
 
 /// A newer file that was rejected.
@@ -121,6 +134,9 @@ pub(super) struct Entry {
     pub(super) sources: BTreeMap<String, Box<SourceEntry>>,
     pub(super) outputs: BTreeMap<String, Box<OutputEntry>>,
     pub(super) stats: Arc<FlowStats>,
+    /// The source that an operator put on air.
+    choice: Option<String>,
+    pub(super) last_switch: Option<LastSwitch>,
     pub(super) delay: DelaySample,
     pub(super) panics: u64,
     pub(super) panic_message: String,
@@ -146,6 +162,8 @@ impl Entry {
             sources: BTreeMap::new(),
             outputs: BTreeMap::new(),
             stats: Arc::default(),
+            choice: None,
+            last_switch: None,
             delay: DelaySample::default(),
             panics: 0,
             panic_message: String::new(),
@@ -215,6 +233,19 @@ impl Entry {
         for name in self.plan.outputs.keys().cloned().collect::<Vec<_>>() {
             self.open_output(&name, env);
         }
+    }
+
+    /// The source that an operator puts on air; `None`: the operator's word is over.
+    pub(super) fn choose(&mut self, choice: Option<String>) {
+        if self.choice != choice {
+            self.choice = choice;
+            self.send(FlowCommand::Switch(self.choice.clone()));
+        }
+    }
+
+    /// The source that an operator put on air.
+    pub(super) fn choice(&self) -> Option<&str> {
+        self.choice.as_deref()
     }
 
     /// The task ended by a panic: everything it owned is closed. It comes back after a while.
@@ -309,9 +340,21 @@ impl Entry {
         }
         self.runs += 1;
         let (commands, inbox) = mpsc::unbounded_channel();
-        self.task = Some(Task { commands, run: self.runs });
+        self.task = Some(Task { commands, run: self.runs, air: None });
         let seed = FlowSeed { gather: self.plan.gather, stats: self.stats.clone(), commands: inbox };
         env.shards.spawn(self.name.clone(), self.runs, seed);
+        self.set_air();
+    }
+
+    /// Tell the task how its sources become one stream, if that is news.
+    fn set_air(&mut self) {
+        let Some(task) = &mut self.task else { return };
+        // Without `[failover]` there is one source: nothing to tell, but that earlier words are over.
+        let wanted = air::config(&self.plan).or_else(|| task.air.as_ref().map(|_| air::any()));
+        if wanted != task.air {
+            task.air.clone_from(&wanted);
+            wanted.into_iter().for_each(|air| self.send(FlowCommand::Air(air)));
+        }
     }
 
     fn end_if_idle(&mut self) {
@@ -341,11 +384,11 @@ impl Entry {
         if !wanted || matches!(entry.part, Part::Open(_)) {
             return;
         }
-        let opened = spec.and_then(|spec| match open_receiver(&spec) {
-            Ok(receiver) => Ok((spec, receiver)),
+        let opened = spec.and_then(|spec| match open_receivers(&spec, plan.protocol) {
+            Ok((receiver, fec)) => Ok((spec, receiver, fec)),
             Err(error) => Err(Problem::Open(error.to_string())),
         });
-        let (spec, receiver) = match opened {
+        let (spec, receiver, fec) = match opened {
             Ok(opened) => opened,
             Err(problem) => {
                 let error = describe(&problem);
@@ -370,7 +413,11 @@ impl Entry {
         entry.part = Part::Open(spec);
         let stats = entry.stats.clone();
         self.ensure_task(env);
-        self.send(FlowCommand::OpenSource { name: name.to_owned(), config, receiver, stats });
+        self.send(FlowCommand::OpenSource { name: name.to_owned(), config, receiver, fec, stats });
+        if self.choice.as_deref() == Some(name) {
+            // To the task it is a new source: it has forgotten that it was chosen.
+            self.send(FlowCommand::Switch(self.choice.clone()));
+        }
     }
 
     fn close_source(&mut self, name: &str, closing: &mut Closing) {
@@ -477,6 +524,7 @@ impl Entry {
             }
         }
         self.send(FlowCommand::Gather { gather: self.plan.gather, gro });
+        self.set_air();
     }
 
     /// Make the task panic; for tests.
@@ -493,6 +541,22 @@ pub(super) fn describe(problem: &Problem) -> String {
         Problem::Unresolved(Unresolved::Name { name, error }) => format!("{name} can't be looked up: {error}"),
         Problem::Open(error) => error.clone(),
     }
+}
+
+/// A source's socket, and those of its FEC: all of them, or none.
+fn open_receivers(
+    spec: &ReceiveSpec,
+    protocol: SourceProtocol,
+) -> Result<(Receiver, Option<[Receiver; 2]>), OpenError> {
+    let media = open_receiver(spec)?;
+    let SourceProtocol::RtpFec { fec_ports: [column, row], .. } = protocol else { return Ok((media, None)) };
+    let fec = |offset: u16| {
+        let mut spec = ReceiveSpec { receive_buffer: FEC_RECEIVE_BUFFER, ..spec.clone() };
+        // The plan has checked that it is a port.
+        spec.bind.set_port(spec.bind.port().wrapping_add(offset));
+        open_receiver(&spec)
+    };
+    Ok((media, Some([fec(column)?, fec(row)?])))
 }
 
 fn source_config(plan: &SourcePlan) -> SourceConfig {
