@@ -17,8 +17,8 @@ use std::time::{Duration, Instant};
 
 use mediaconnect::config::plan::{OutputProtocol, RtpHeader, SourceProtocol};
 use mediaconnect::config::value::{Bitrate, Dscp, Gather};
-use mediaconnect::flow::egress::OutputConfig;
-use mediaconnect::flow::source::SourceConfig;
+use mediaconnect::flow::egress::{LegConfig, OutputConfig};
+use mediaconnect::flow::source::{Receivers, SourceConfig};
 use mediaconnect::flow::stats::{OutputStats, SourceStats};
 use mediaconnect::flow::{Flow, FlowCommand, FlowSeed, ShardContext};
 use mediaconnect::io::open::{ReceiveSpec, SendSpec, open_receiver, open_sender};
@@ -144,18 +144,25 @@ fn flow(rtp: bool, gather: Gather, outputs: &[(&'static str, OutputProtocol, Soc
     let config = source_config(rtp, LONG);
     let source = Arc::new(SourceStats::default());
     let name = "main".to_owned();
-    commands.send(FlowCommand::OpenSource { name, config, receiver, fec: None, stats: source.clone() }).unwrap();
+    commands
+        .send(FlowCommand::OpenSource {
+            name,
+            config,
+            receivers: Receivers { media: receiver, fec: None },
+            stats: source.clone(),
+        })
+        .unwrap();
     let mut of_outputs = Vec::new();
     for (ssrc, (name, protocol, address)) in outputs.iter().enumerate() {
         let config = OutputConfig {
-            address: *address,
+            legs: [Some(LegConfig { address: *address, interface: None }), None],
             ttl: None,
             dscp: Dscp::new(0).unwrap(),
-            interface: None,
             protocol: *protocol,
             source_port: None,
+            smoothing: None,
         };
-        let key = config.sender();
+        let key = config.senders().next().unwrap();
         if ssrc == 0 {
             let spec = SendSpec { family: key.family, source_port: None, send_buffer: 4 << 20 };
             commands.send(FlowCommand::AddSender(key, open_sender(&spec).unwrap())).unwrap();

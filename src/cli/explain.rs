@@ -143,6 +143,41 @@ mod tests {
     }
 
     #[test]
+    fn a_flow_on_its_backup_is_told_with_the_reason() {
+        let flow = sample::flow("backup");
+        let explained = Explained::of(&flow);
+        assert_eq!(explained.code(), Code::No);
+        insta::assert_snapshot!(explained.render(PLAIN), @"");
+    }
+
+    #[test]
+    fn a_healthy_merge_is_told_in_figures() {
+        let flow = sample::flow("twin");
+        let explained = Explained::of(&flow);
+        assert_eq!(explained.code(), Code::Yes);
+        insta::assert_snapshot!(explained.render(PLAIN), @"");
+    }
+
+    #[test]
+    fn a_healthy_flow_names_the_source_on_standby() {
+        let mut flow = sample::flow("backup");
+        flow.conditions.clear();
+        flow.sources.get_mut("a").unwrap().state = SourceState::Receiving;
+        assert_eq!(Explained::of(&flow).code(), Code::Yes);
+        insta::assert_snapshot!(Explained::of(&flow).render(PLAIN), @"");
+    }
+
+    #[test]
+    fn media_on_standby_alone_is_not_healthy() {
+        let mut flow = sample::flow("backup");
+        flow.conditions.clear();
+        for source in flow.sources.values_mut() {
+            source.state = if source.on_air { SourceState::Lost } else { SourceState::Receiving };
+        }
+        assert_eq!(Explained::of(&flow).code(), Code::No);
+    }
+
+    #[test]
     fn information_alone_leaves_a_flow_healthy() {
         let mut flow = sample::flow("sport");
         flow.conditions = sample::flow("test-card").conditions;

@@ -403,6 +403,21 @@ mod tests {
     }
 
     #[test]
+    fn flows_of_several_sources_tell_which_is_on_air_or_how_many_are_merged() {
+        insta::assert_snapshot!(overview(&sample::status(), &sample::air(), PLAIN), @"");
+    }
+
+    #[test]
+    fn the_detail_of_a_failover_says_what_is_on_air_and_why() {
+        insta::assert_snapshot!(detail(&sample::flow("backup"), PLAIN), @"");
+    }
+
+    #[test]
+    fn the_detail_of_a_merge_has_the_flow_and_its_legs() {
+        insta::assert_snapshot!(detail(&sample::flow("twin"), PLAIN), @"");
+    }
+
+    #[test]
     fn colours_mark_states_and_nothing_else_differs() {
         let colour = overview(&sample::status(), &sample::flows(), Style { colour: true });
         assert!(colour.contains("\x1b[32mvenue-a receiving\x1b[0m"), "{colour}");

@@ -8,7 +8,7 @@ use crate::proto::mpegts::packet::PACKET_LEN;
 pub(super) const LONGEST_WAIT: Duration = Duration::from_millis(20);
 
 /// Gathers packets until datagrams are full, or their time is up.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Repacketiser {
     datagram: usize,
     pending: Vec<u8>,
@@ -22,8 +22,8 @@ impl Repacketiser {
     }
 
     /// Transport-stream packets a datagram.
-    pub(super) fn packets(&self) -> usize {
-        self.datagram / PACKET_LEN
+    pub(super) fn packets(&self) -> u8 {
+        (self.datagram / PACKET_LEN) as u8
     }
 
     /// Take in whole packets.

@@ -330,29 +330,61 @@ const FAULTS: [SendError; 9] = [
 /// An output's figures, from the flow's start.
 #[derive(Debug, Default)]
 pub struct OutputStats {
-    /// Datagrams sent.
+    /// Media datagrams sent; what both legs carry counts once.
     pub packets: Figure,
-    /// Bytes of transport stream sent.
+    /// Bytes of transport stream sent; what both legs carry counts once.
     pub bytes: Figure,
-    /// Datagrams that could not be sent.
+    /// Media datagrams that could not be sent, on each leg.
     pub dropped: Figure,
+    /// FEC packets sent; what both legs carry counts once.
+    pub fec_packets: Figure,
+    /// FEC packets that could not be sent, on each leg. They are no faults: the media goes on.
+    pub fec_dropped: Figure,
+    /// What smoothing could not make even.
+    pub smoothing: SmoothingStats,
+    /// By number; an output without legs is leg 0.
+    pub legs: [OutputLegStats; 2],
     /// Faults by kind; an ICMP answer counts here though its datagram was sent.
     pub faults: [Figure; FAULTS.len()],
     /// The last datagram sent.
     pub last_sent: Moment,
-    /// The last fault.
+    /// The last fault of the leg whose last one is the longest ago: of an output that sends by one of its legs, none is
+    /// young.
     pub last_fault: Moment,
     /// The number of the last fault's kind.
     pub last_fault_kind: Figure,
 }
 
+/// The figures of one leg of an output.
+#[derive(Debug, Default)]
+pub struct OutputLegStats {
+    /// Media datagrams sent.
+    pub packets: Figure,
+    /// Media datagrams that could not be sent.
+    pub dropped: Figure,
+    /// Faults of any kind, ICMP answers among them.
+    pub faults: Figure,
+    /// The last fault.
+    pub last_fault: Moment,
+}
+
+/// The figures of an output's smoothing; outputs with the same smoothing have the same.
+#[derive(Debug, Default)]
+pub struct SmoothingStats {
+    /// Packets that came too late to leave evenly: they left at once.
+    pub late: Figure,
+    /// Packets that came too early: they left after twice the smoothing.
+    pub early: Figure,
+    /// Packets that left before their time for want of memory.
+    pub overflow: Figure,
+}
+
 impl OutputStats {
-    /// Count `n` faults of one kind.
-    pub fn fault(&self, fault: SendError, n: u64, now: Instant) {
+    /// Count `n` faults of one kind. Whether the output as a whole has a fault is for [`Self::last_fault`] to say.
+    pub fn count_fault(&self, fault: SendError, n: u64) {
         let kind = FAULTS.iter().position(|f| *f == fault).unwrap_or(FAULTS.len() - 1);
         self.faults[kind].add(n);
         self.last_fault_kind.set(kind as u64);
-        self.last_fault.set(now);
     }
 
     /// Faults by the name of their kind, without zeroes.

@@ -27,18 +27,13 @@ pub(super) struct LastSwitch {
     pub(super) gap: Duration,
 }
 
-/// What the flow's task is told; `None`: nothing, as there is no `[failover]`.
-pub(super) fn config(plan: &FlowPlan) -> Option<AirConfig> {
-    Some(match plan.failover.as_ref()? {
-        FailoverPlan::Merge { recovery_window } => AirConfig::Merge { window: *recovery_window },
-        FailoverPlan::Failover(rules) => failover(rules),
-    })
-}
-
-/// For a flow that has no `[failover]` any more: its one source is on air, whatever comes.
-pub(super) fn any() -> AirConfig {
-    let switch_on = SwitchOn { silence: None, ..SwitchOn::default() };
-    failover(&FailoverRules { switch_on, ..FailoverRules::default() })
+/// What the flow's task is told.
+pub(super) fn config(plan: &FlowPlan) -> AirConfig {
+    match &plan.failover {
+        None => AirConfig::Single,
+        Some(FailoverPlan::Merge { recovery_window }) => AirConfig::Merge { window: *recovery_window },
+        Some(FailoverPlan::Failover(rules)) => failover(rules),
+    }
 }
 
 fn failover(rules: &FailoverRules) -> AirConfig {

@@ -11,14 +11,14 @@ use super::resolve::{self, Names, Unresolved};
 use super::sample::{DelaySample, OutputSample, Since, SourceSample};
 use super::shard::Shards;
 use crate::config::diff::{Change, Effect, Kind};
-use crate::config::plan::{FlowPlan, RtpHeader, SourcePlan, SourceProtocol};
+use crate::config::plan::{FlowPlan, OutputPlan, RtpHeader, SourcePlan, SourceProtocol};
 use crate::config::value::{FlowName, Host};
 use crate::flow::egress::{OutputConfig, SenderKey};
-use crate::flow::source::SourceConfig;
+use crate::flow::source::{Receivers, SourceConfig};
 use crate::flow::stats::{FlowStats, OutputStats, SourceStats};
 use crate::flow::{AirConfig, FlowCommand, FlowSeed};
 use crate::io::links::Links;
-use crate::io::open::{OpenError, ReceiveSpec, Receiver, SendSpec, open_receiver, open_sender};
+use crate::io::open::{OpenError, ReceiveSpec, SendSpec, Sender, open_receiver, open_sender};
 use crate::observe::event::{Event, emit};
 
 /// How long until a part that can't be opened is tried again: at first, and at most.
@@ -108,8 +108,8 @@ pub(super) struct OutputEntry {
 struct Task {
     commands: mpsc::UnboundedSender<FlowCommand>,
     run: u64,
-    /// What it was told of how its sources become one stream; `None`: nothing.
-    air: Option<AirConfig>,
+    /// What it was told last of how its sources become one stream.
+    air: AirConfig,
 }
 
 /// A newer file that was rejected.
@@ -296,32 +296,36 @@ impl Entry {
     /// The open parts whose interface or address is another now, as touches to be closed and opened.
     pub(super) fn moved(&self, env: &Env<'_>) -> Vec<crate::config::diff::Touch> {
         use crate::config::diff::Touch;
-        let touch = |kind, name: &String, because: &str| Touch {
+        let touch = |kind, name: &String, because: &str, effect| Touch {
             kind,
             name: name.clone(),
-            effect: Effect::Reopen,
+            effect,
             because: vec![because.to_owned()],
         };
         let sources = self.sources.iter().filter_map(|(name, source)| {
             let Part::Open(spec) = &source.part else { return None };
             let now = resolve::source(self.plan.sources.get(name)?, &self.plan, env.links);
-            (now.as_ref() != Ok(spec)).then(|| touch(Kind::Source, name, "interface"))
+            (now.as_ref() != Ok(spec)).then(|| touch(Kind::Source, name, "interface", Effect::Reopen))
         });
         let outputs = self.outputs.iter().filter_map(|(name, output)| {
             let Part::Open(config) = &output.part else { return None };
             match resolve::output(self.plan.outputs.get(name)?, env.links, env.names, env.now) {
                 // A name that can't be looked up for the moment keeps its address.
                 Err(Unresolved::Name { .. } | Unresolved::Pending(_)) => None,
-                now => (now.as_ref() != Ok(config)).then(|| touch(Kind::Output, name, "destination")),
+                Err(Unresolved::Interface(_)) => Some(touch(Kind::Output, name, "destination", Effect::Reopen)),
+                // Its stream goes on: one leg of two may have come or gone.
+                Ok(now) => (now != *config).then(|| touch(Kind::Output, name, "destination", Effect::InPlace)),
             }
         });
         sources.chain(outputs).collect()
     }
 
     /// The host names its outputs need.
-    pub(super) fn host_names(&self) -> impl Iterator<Item = &str> {
+    pub(super) fn host_names<'a>(&'a self) -> impl Iterator<Item = &'a str> {
         let enabled = self.plan.outputs.values().filter(|o| self.plan.enabled && o.enabled);
-        enabled.filter_map(|o| match &o.destination.host {
+        let destinations =
+            |o: &'a OutputPlan| std::iter::once(&o.destination).chain(o.legs.iter().map(|l| &l.destination));
+        enabled.flat_map(destinations).filter_map(|destination| match &destination.host {
             Host::Name(name) => Some(name.as_str()),
             Host::Address(_) => None,
         })
@@ -340,7 +344,7 @@ impl Entry {
         }
         self.runs += 1;
         let (commands, inbox) = mpsc::unbounded_channel();
-        self.task = Some(Task { commands, run: self.runs, air: None });
+        self.task = Some(Task { commands, run: self.runs, air: AirConfig::Single });
         let seed = FlowSeed { gather: self.plan.gather, stats: self.stats.clone(), commands: inbox };
         env.shards.spawn(self.name.clone(), self.runs, seed);
         self.set_air();
@@ -349,11 +353,10 @@ impl Entry {
     /// Tell the task how its sources become one stream, if that is news.
     fn set_air(&mut self) {
         let Some(task) = &mut self.task else { return };
-        // Without `[failover]` there is one source: nothing to tell, but that earlier words are over.
-        let wanted = air::config(&self.plan).or_else(|| task.air.as_ref().map(|_| air::any()));
+        let wanted = air::config(&self.plan);
         if wanted != task.air {
             task.air.clone_from(&wanted);
-            wanted.into_iter().for_each(|air| self.send(FlowCommand::Air(air)));
+            self.send(FlowCommand::Air(wanted));
         }
     }
 
@@ -385,10 +388,10 @@ impl Entry {
             return;
         }
         let opened = spec.and_then(|spec| match open_receivers(&spec, plan.protocol) {
-            Ok((receiver, fec)) => Ok((spec, receiver, fec)),
+            Ok(receivers) => Ok((spec, receivers)),
             Err(error) => Err(Problem::Open(error.to_string())),
         });
-        let (spec, receiver, fec) = match opened {
+        let (spec, receivers) = match opened {
             Ok(opened) => opened,
             Err(problem) => {
                 let error = describe(&problem);
@@ -404,7 +407,7 @@ impl Entry {
             let after = env.now.saturating_duration_since(waiting.since);
             emit(Event::SourceOpened { flow: self.name.clone(), source: name.to_owned(), after });
         }
-        entry.granted = receiver.granted();
+        entry.granted = receivers.media.granted();
         entry.opened = env.now;
         if entry.granted < spec.receive_buffer {
             let (asked, granted) = (spec.receive_buffer as u64, entry.granted as u64);
@@ -413,7 +416,7 @@ impl Entry {
         entry.part = Part::Open(spec);
         let stats = entry.stats.clone();
         self.ensure_task(env);
-        self.send(FlowCommand::OpenSource { name: name.to_owned(), config, receiver, fec, stats });
+        self.send(FlowCommand::OpenSource { name: name.to_owned(), config, receivers, stats });
         if self.choice.as_deref() == Some(name) {
             // To the task it is a new source: it has forgotten that it was chosen.
             self.send(FlowCommand::Switch(self.choice.clone()));
@@ -456,16 +459,8 @@ impl Entry {
         }
         let destination = plan.destination.to_string();
         let resolved = resolve::output(plan, env.links, env.names, env.now).map_err(Problem::Unresolved);
-        let opened = resolved.and_then(|config| {
-            let key = config.sender();
-            if self.senders.contains_key(&key) {
-                return Ok((config, None));
-            }
-            let spec = SendSpec { family: key.family, source_port: key.source_port, send_buffer: SEND_BUFFER };
-            let sender = open_sender(&spec).map_err(|error| Problem::Open(error.to_string()))?;
-            Ok((config, Some(sender)))
-        });
-        let (config, sender) = match opened {
+        let opened = resolved.and_then(|config| open_senders(&config, &self.senders).map(|senders| (config, senders)));
+        let (config, senders) = match opened {
             Ok(opened) => opened,
             Err(problem) => {
                 let pending = matches!(problem, Problem::Unresolved(Unresolved::Pending(_)));
@@ -480,12 +475,8 @@ impl Entry {
         entry.part = Part::Open(config.clone());
         entry.opened = SystemTime::now();
         let (ssrc, stats) = (entry.ssrc, entry.stats.clone());
-        let key = config.sender();
         self.ensure_task(env);
-        if let Some(sender) = sender {
-            self.send(FlowCommand::AddSender(key, sender));
-        }
-        *self.senders.entry(key).or_default() += 1;
+        self.hold_senders(&config, senders);
         self.send(FlowCommand::OpenOutput { name: name.to_owned(), config, ssrc, stats });
     }
 
@@ -493,24 +484,45 @@ impl Entry {
         let Some(entry) = self.outputs.get_mut(name) else { return };
         let Part::Open(config) = std::mem::replace(&mut entry.part, Part::Closed) else { return };
         self.send(FlowCommand::CloseOutput(name.to_owned()));
-        let key = config.sender();
-        let users = self.senders.entry(key).or_default();
-        *users = users.saturating_sub(1);
-        // The shared socket stays for the outputs to come; a port that was asked for is given back.
-        if *users == 0 && key.source_port.is_some() {
-            self.senders.remove(&key);
-            let (done, closed) = oneshot::channel();
-            self.send(FlowCommand::DropSender(key, done));
-            closing.push(closed);
+        closing.extend(self.release_senders(&config));
+    }
+
+    /// One more output uses its sockets, of which these are new.
+    fn hold_senders(&mut self, config: &OutputConfig, new: Vec<(SenderKey, Sender)>) {
+        for (key, sender) in new {
+            self.send(FlowCommand::AddSender(key, sender));
         }
+        config.senders().for_each(|key| *self.senders.entry(key).or_default() += 1);
+    }
+
+    /// An output uses its sockets no more. The shared ones stay for the outputs to come; a port that was asked for is
+    /// given back.
+    fn release_senders(&mut self, config: &OutputConfig) -> Closing {
+        let mut closing = Closing::new();
+        for key in config.senders() {
+            let users = self.senders.entry(key).or_default();
+            *users = users.saturating_sub(1);
+            if *users == 0 && key.source_port.is_some() {
+                self.senders.remove(&key);
+                let (done, closed) = oneshot::channel();
+                self.send(FlowCommand::DropSender(key, done));
+                closing.push(closed);
+            }
+        }
+        closing
     }
 
     fn retune_output(&mut self, name: &str, env: &Env<'_>) {
         let Some(plan) = self.plan.outputs.get(name) else { return };
         let Ok(config) = resolve::output(plan, env.links, env.names, env.now) else { return };
         let Some(Part::Open(open)) = self.outputs.get_mut(name).map(|o| &mut o.part) else { return };
-        *open = config.clone();
+        // Without a socket for a leg that has come everything stays as it is; this is tried again.
+        let Ok(senders) = open_senders(&config, &self.senders) else { return };
+        let before = std::mem::replace(open, config.clone());
+        self.hold_senders(&config, senders);
         self.send(FlowCommand::RetuneOutput(name.to_owned(), config));
+        // Nobody has to wait for a socket that closes.
+        drop(self.release_senders(&before));
     }
 
     fn retune_flow(&mut self, env: &Env<'_>) {
@@ -533,6 +545,20 @@ impl Entry {
     }
 }
 
+/// The sockets an output needs besides those that are there.
+fn open_senders(
+    config: &OutputConfig,
+    there: &BTreeMap<SenderKey, usize>,
+) -> Result<Vec<(SenderKey, Sender)>, Problem> {
+    let missing = config.senders().filter(|key| !there.contains_key(key));
+    let open = |key: SenderKey| {
+        let spec = SendSpec { family: key.family, source_port: key.source_port, send_buffer: SEND_BUFFER };
+        let sender = open_sender(&spec).map_err(|error| Problem::Open(error.to_string()))?;
+        Ok((key, sender))
+    };
+    missing.map(open).collect()
+}
+
 /// A problem in words.
 pub(super) fn describe(problem: &Problem) -> String {
     match problem {
@@ -544,19 +570,18 @@ pub(super) fn describe(problem: &Problem) -> String {
 }
 
 /// A source's socket, and those of its FEC: all of them, or none.
-fn open_receivers(
-    spec: &ReceiveSpec,
-    protocol: SourceProtocol,
-) -> Result<(Receiver, Option<[Receiver; 2]>), OpenError> {
+fn open_receivers(spec: &ReceiveSpec, protocol: SourceProtocol) -> Result<Receivers, OpenError> {
     let media = open_receiver(spec)?;
-    let SourceProtocol::RtpFec { fec_ports: [column, row], .. } = protocol else { return Ok((media, None)) };
+    let SourceProtocol::RtpFec { fec_ports: [column, row], .. } = protocol else {
+        return Ok(Receivers { media, fec: None });
+    };
     let fec = |offset: u16| {
         let mut spec = ReceiveSpec { receive_buffer: FEC_RECEIVE_BUFFER, ..spec.clone() };
         // The plan has checked that it is a port.
         spec.bind.set_port(spec.bind.port().wrapping_add(offset));
         open_receiver(&spec)
     };
-    Ok((media, Some([fec(column)?, fec(row)?])))
+    Ok(Receivers { media, fec: Some([fec(column)?, fec(row)?]) })
 }
 
 fn source_config(plan: &SourcePlan) -> SourceConfig {

@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
 
 use crate::config::plan::{FlowPlan, OutputPlan, SourcePlan};
-use crate::config::value::{Gather, Host, Interface};
-use crate::flow::egress::OutputConfig;
+use crate::config::value::{Destination, Gather, Host, Interface};
+use crate::flow::egress::{LegConfig, OutputConfig};
 use crate::io::links::Links;
 use crate::io::open::{InterfaceRef, ReceiveSpec};
 
@@ -152,23 +152,37 @@ pub(super) fn source(plan: &SourcePlan, flow: &FlowPlan, links: &Links) -> Resul
     })
 }
 
-/// What to send with for an output.
+/// What to send with for an output. A leg that has no address or interface yet is left out while there is another.
 pub(super) fn output(
     plan: &OutputPlan,
     links: &Links,
     names: &Names,
     now: Instant,
 ) -> Result<OutputConfig, Unresolved> {
-    let ip = match &plan.destination.host {
-        Host::Address(ip) => *ip,
-        Host::Name(name) => names.address(name, now)?,
+    let leg = |destination: &Destination, wanted: Option<&Interface>| {
+        let ip = match &destination.host {
+            Host::Address(ip) => *ip,
+            Host::Name(name) => names.address(name, now)?,
+        };
+        let interface = interface(wanted, links)?.map(|i| i.index);
+        Ok(LegConfig { address: SocketAddr::new(ip, destination.port), interface })
+    };
+    let legs = match &plan.legs[..] {
+        [first, second, ..] => {
+            let [first, second] = [first, second].map(|plan| leg(&plan.destination, plan.interface.as_ref()));
+            match (first, second) {
+                (Err(error), Err(_)) => return Err(error),
+                (first, second) => [first.ok(), second.ok()],
+            }
+        }
+        _ => [Some(leg(&plan.destination, plan.interface.as_ref())?), None],
     };
     Ok(OutputConfig {
-        address: SocketAddr::new(ip, plan.destination.port),
+        legs,
         ttl: plan.ttl,
         dscp: plan.dscp,
-        interface: interface(plan.interface.as_ref(), links)?.map(|i| i.index),
         protocol: plan.protocol,
         source_port: plan.source_port,
+        smoothing: plan.smoothing,
     })
 }

@@ -318,7 +318,8 @@ mod tests {
         let start = Instant::now();
         let at = |s| start + Duration::from_secs(s);
         stats.last_sent.set(at(1));
-        stats.fault(crate::io::batch::SendError::ConnectionRefused, 1, at(1));
+        stats.count_fault(crate::io::batch::SendError::ConnectionRefused, 1);
+        stats.last_fault.set(at(1));
         assert_eq!(sample.update(&stats, true, at(1)), Turn::Lost);
         assert_eq!(sample.update(&stats, true, at(2)), Turn::None);
         stats.last_sent.set(at(5));

@@ -17,6 +17,7 @@ use super::store::{Freeze, Override, Overrides, Switch};
 use crate::config::diagnostic::Level;
 use crate::config::plan::{ControlPlan, FailoverPlan, RtpHeader, SourceProtocol};
 use crate::config::value::{FlowName, Gather};
+use crate::flow::egress::OutputConfig;
 use crate::flow::stats::Invalid;
 use crate::observe::condition::{Condition, Mismatch, Role};
 use crate::observe::event::{Event, emit};
@@ -329,9 +330,10 @@ impl Entry {
                 Part::Open(_) | Part::Closed => e.sample.state,
             },
         };
-        let peers = entry.and_then(|e| match &e.part {
-            Part::Open(config) => Some(PeerDoc { address: config.address.to_string(), since: rfc3339(e.opened) }),
-            _ => None,
+        let peers = entry.into_iter().flat_map(|e| {
+            let config = if let Part::Open(config) = &e.part { Some(config) } else { None };
+            let legs = config.into_iter().flat_map(OutputConfig::legs);
+            legs.map(|(_, leg)| PeerDoc { address: leg.address.to_string(), since: rfc3339(e.opened) })
         });
         let word = words.overrides.outputs.get(self.name.as_str()).and_then(|outputs| outputs.get(name));
         let own_header = matches!(plan.protocol.header(), Some(RtpHeader::Regenerate { .. }));
@@ -341,7 +343,7 @@ impl Entry {
             description: plan.description.clone(),
             destination: plan.destination.to_string(),
             operator_override: word.map(|o| override_doc(o, ["enable", "disable"])),
-            peers: peers.into_iter().collect(),
+            peers: peers.collect(),
             bitrate_bps: entry.map_or(0, |e| e.sample.bps()),
             packets: stats.packets.value(),
             bytes: stats.bytes.value(),

@@ -12,7 +12,7 @@ pub(super) struct Span {
 }
 
 /// First in, first out.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Ring {
     bytes: Vec<u8>,
     limit: usize,
@@ -26,6 +26,11 @@ impl Ring {
     /// One that takes at most `limit` bytes of memory.
     pub(super) const fn new(limit: usize) -> Self {
         Self { bytes: Vec::new(), limit, head: 0, tail: 0 }
+    }
+
+    /// Take at most `limit` bytes of memory from now on; what is taken already stays.
+    pub(super) const fn set_limit(&mut self, limit: usize) {
+        self.limit = limit;
     }
 
     /// Copy a datagram. `None`: there is no room; [`Self::grow`] may make some.
