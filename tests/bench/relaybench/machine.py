@@ -27,6 +27,13 @@ class BenchError(Exception):
     """The measurement could not be made."""
 
 
+def build():
+    """The daemon as it is shipped, and the harness."""
+    release = ["cargo", "build", "--release", "--locked", "--quiet"]
+    subprocess.run([*release, "--bin", "mediaconnectd"], cwd=ROOT, check=True)
+    subprocess.run([*release, "--bins"], cwd=HERE, check=True)
+
+
 class CpuAccount:
     """CPU time of a group of processes, in ns: by a cgroup of their own, which counts what the scheduler gave them,
     or where none can be made by /proc, which forgets threads that ended."""

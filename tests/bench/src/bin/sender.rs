@@ -64,11 +64,8 @@ fn main() {
             generator.send(due);
             continue;
         }
-        let mut next = (generator.sent as f64 * interval) as u64;
-        if tick > 0 {
-            next = (next / tick + 1) * tick;
-        }
-        sleep_until(start + next);
+        let next = (generator.sent as f64 * interval) as u64;
+        sleep_until(start + next.checked_div(tick).map_or(next, |ticks| (ticks + 1) * tick));
     }
     let seconds = (monotonic_ns() - start) as f64 / 1e9;
     println!(
