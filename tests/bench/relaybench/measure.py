@@ -147,13 +147,13 @@ def relay(now, rate, window, warm_up=WARM_UP, tick_us=None, train=1, coalesce=Fa
     }
 
 
-def flood(now, start_rate, train=1, coalesce=True, seconds=0.5):
+def flood(now, start_rate, train=1, coalesce=True, seconds=0.8):
     """Searches the highest rate of which at most 0.1 % is lost, to about 9 %: doubling, then three bisections."""
     tries = []
 
     def lossless(rate):
-        # One of two tries: machines have hiccups.
-        return attempt(rate) or attempt(rate)
+        # Machines have hiccups: what fails by little is tried once more.
+        return attempt(rate) or (tries[-1]["close"] and attempt(rate))
 
     def attempt(rate):
         figures = relay(
@@ -163,7 +163,8 @@ def flood(now, start_rate, train=1, coalesce=True, seconds=0.5):
         allowed = figures["expected"] / 1000
         # Where sender or sink can't keep up, nothing is known of the contestant.
         fair = figures["real_rate"] >= 0.97 * rate and figures["lost_in_sink"] <= 10 * allowed
-        tries.append({"rate": rate, "own": own, "fair": fair, "figures": figures})
+        close = own <= figures["expected"] / 20 and figures["real_rate"] >= 0.9 * rate
+        tries.append({"rate": rate, "fair": fair, "close": close, "figures": figures})
         return fair and own <= allowed
 
     low, high, rate = 0, None, start_rate
@@ -180,7 +181,7 @@ def flood(now, start_rate, train=1, coalesce=True, seconds=0.5):
             low = middle
         else:
             high = middle
-    best = next((t["figures"] for t in tries if t["rate"] == low), None)
+    best = next((t["figures"] for t in reversed(tries) if t["rate"] == low), None)
     failed = [t for t in tries if t["rate"] == high]
     limit = "contestant" if any(t["fair"] for t in failed) else "sender or sink"
     return {**(best or {}), "lossless_rate": low, "limit": limit if high else "not found"}

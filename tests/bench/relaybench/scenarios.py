@@ -69,10 +69,12 @@ class Flood(Scenario):
     outputs: int
     train: int = 1
     coalesce: bool = True
-    contestants: tuple = (
-        "floor-mmsg", "floor-gso", "mediaconnectd-0s", "mediaconnectd-auto", "multicat", "srt-live-transmit-rcvbuf",
-        "gstreamer", "ffmpeg",
-    )  # fmt: skip
+
+    @property
+    def contestants(self):
+        peers = ["multicat", "srt-live-transmit-rcvbuf"] if self.outputs == 1 else ["floor-mmsg", "ffmpeg"]
+        peers = peers if self.coalesce else []
+        return ("floor-gso", "mediaconnectd-0s", "mediaconnectd-auto", "gstreamer", *peers)
 
     def run(self, machine, contestant, options):
         work = measure.work(machine, 1, self.outputs)
@@ -293,7 +295,12 @@ ALL = {
     "udp-1-to-1-200M": Relay(1, 1, 200 * M),
     "udp-1-to-10-50M": Relay(1, 10, 50 * M),
     "udp-1-to-50-20M": Relay(1, 50, 20 * M),
-    "udp-100-flows-5M": Relay(100, 1, 5 * M),
+    "udp-100-flows-5M": Relay(
+        100, 1, 5 * M,
+        contestants=(
+            "floor-copy", *FLOORS[2:], *OURS, "multicat", "srt-live-transmit", "gstreamer", "ffmpeg",
+        ),
+    ),
     "rtp-1-to-1-20M": Relay(1, 1, 20 * M, rtp=True),
     "rtp-1-to-10-50M": Relay(1, 10, 50 * M, rtp=True),
     "flood-1-to-1": Flood("UDP, highest rate without loss, one output", 1),
@@ -302,7 +309,7 @@ ALL = {
     "flood-trains-1-to-10": Flood("UDP that arrives in trains, highest rate without loss, 10 outputs", 10, train=40),
     "flood-no-offload-1-to-10": Flood(
         "UDP that arrives in trains and leaves without segmentation offload, highest rate without loss, 10 outputs",
-        10, train=40, coalesce=False, contestants=("floor-mmsg", "floor-gso", "mediaconnectd-0s", "mediaconnectd-auto"),
+        10, train=40, coalesce=False,
     ),
     "flood-lossless-1-to-1": FloodLossless(1),
     "flood-lossless-1-to-10": FloodLossless(10),
