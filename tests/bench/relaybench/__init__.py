@@ -4,6 +4,7 @@ machine      processes, CPUs, CPU time, memory, ports; everything that is starte
 contestants  the programs that are compared: how each is told its work
 measure      one measurement: contestant, sender and sink, and what comes of them
 scenarios    what is measured
+promises     limits, and whether they are kept
 report       tables, ratios, results.md
 plot         the plots beside it
 """

@@ -12,10 +12,11 @@ STYLE = """
   .title { font-weight: 600; fill: #24292f }
   .ours { fill: #1a7f37; stroke: #1a7f37 } .floor { fill: #8c959f; stroke: #8c959f }
   .peer { fill: #bf8700; stroke: #bf8700 } .none { fill: #afb8c1; stroke: #afb8c1 }
-  rect, circle { stroke: none } .range { stroke-width: 1.5 } .grid { stroke: #8c959f; stroke-opacity: .3 }
+  rect, circle { stroke: none } .range { stroke-width: 1.5 } .wide { stroke-width: 4 }
+  .spread { stroke: #24292f; stroke-width: 1.5 } .grid { stroke: #8c959f; stroke-opacity: .3 }
   text.ours, text.floor, text.peer, text.none { stroke: none }
   @media (prefers-color-scheme: dark) {
-    text { fill: #9198a1 } .title { fill: #e6edf3 }
+    .spread { stroke: #e6edf3 } text { fill: #9198a1 } .title { fill: #e6edf3 }
     .ours { fill: #3fb950; stroke: #3fb950 } .peer { fill: #d29922; stroke: #d29922 }
     .floor { fill: #656c76; stroke: #656c76 } .none { fill: #484f58; stroke: #484f58 }
   }
@@ -61,7 +62,7 @@ def _bars(rows, top):
             f'<rect x="{LABELS}" y="{y + 2}" width="{middle * scale:.1f}" height="{ROW - 5}" rx="2" class="{kind}"/>'
         )
         low, high, half = LABELS + least * scale, LABELS + most * scale, y + ROW / 2 - 0.5
-        parts.append(f'<path d="M{low:.1f} {half}H{high:.1f}" class="range {kind}" stroke-opacity=".6"/>')
+        parts.append(f'<path d="M{low:.1f} {half}H{high:.1f}" class="spread"/>')
         parts.append(_text(max(high, LABELS + middle * scale) + 6, y + 12, f"{middle:.0f}"))
     return parts
 
@@ -84,7 +85,7 @@ def _latencies(rows, top):
     for n, (name, kind, middle, most, extreme) in enumerate(rows):
         y = top + n * ROW + ROW / 2
         parts.append(_label(name, kind, y - ROW / 2))
-        parts.append(f'<path d="M{at(middle):.1f} {y}H{at(most):.1f}" class="range {kind}" stroke-width="4"/>')
+        parts.append(f'<path d="M{at(middle):.1f} {y}H{at(most):.1f}" class="wide {kind}"/>')
         parts.append(f'<circle cx="{at(middle):.1f}" cy="{y}" r="4.5" class="{kind}"/>')
         parts.append(f'<path d="M{at(extreme):.1f} {y - 5}V{y + 5}" class="range {kind}"/>')
     return parts

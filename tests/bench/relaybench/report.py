@@ -5,7 +5,7 @@ import dataclasses
 import json
 import statistics
 
-from . import contestants, plot, scenarios
+from . import contestants, plot, promises, scenarios
 from .machine import HERE
 
 RESULTS = HERE / "results"
@@ -127,7 +127,9 @@ LOSSLESS = Column("lossless, Mbit/s in", "lossless_rate", number(0, 1e-6))
 LAYOUTS = {
     scenarios.Relay: [CPU, CPU_IN, CPU_OUT, "floor", "peer", LOST, P50, P99, P999, RSS, PROCESSES],
     scenarios.Flood: [LOSSLESS, "floor", "peer", "limit", CPU, CPU_OUT, P50, P99],
-    scenarios.FloodLossless: [RATE, LOST, "floor", CPU, CPU_OUT, P50, P99, P999, RSS],
+    scenarios.FloodLossless: [
+        RATE, LOST, Column("of these in the sink", "lost_in_sink", number()), "floor", CPU, CPU_OUT, P50, P99, P999, RSS,
+    ],
     scenarios.NoisyNeighbour: [
         LOST, P50, P99, P999, CPU, RSS, Column("lost of the noisy one", "noise_lost", number()),
         Column("its Mbit/s", "noise_rate", number(0, 1e-6)),
@@ -183,25 +185,32 @@ def table(name, rows):
     return lines
 
 
-def write():
-    """results.md and its plots, from all rows there are."""
+def write(chosen=()):
+    """results.md and its plots, from all rows there are; returns what concerns the chosen scenarios."""
     rows, facts = load()
-    measured = [name for name in scenarios.ALL if any(r["scenario"] == name for r in rows)]
-    rounds = collections.Counter(r["contestant"] for r in rows if r["scenario"] == measured[0]) if measured else {}
+    all_results = {name: results_of(name, rows) for name in scenarios.ALL if any(r["scenario"] == name for r in rows)}
+    rounds = max((row["round"] + 1 for row in rows), default=0)
     lines = [
         "# Results",
         "",
         f"Measured {facts.get('date')} on {facts.get('cpus')} CPUs {facts.get('cpu')}, Linux {facts.get('kernel')}, by "
-        f"`tests/bench/run`; up to {max(rounds.values(), default=0)} rounds. Medians; in brackets the least and the most "
-        f"of all rounds. CPU time by {facts.get('accounting')}. `× floor` is the ratio to the leanest floor of the same "
-        "budget in the same round, `× best peer` to the best peer that loses nothing and adds no more latency. "
+        f"`tests/bench/run`, {rounds} rounds. Medians; in brackets the least and the most of all rounds. CPU time by "
+        f"{facts.get('accounting')}. `× floor` is the ratio to the leanest floor of the same budget in the same round, "
+        "`× best peer` to the best peer that loses nothing and adds no more latency. "
         "[How it is measured](../README.md).",
     ]
     for title, file, draw in plot.ALL:
-        svg = draw({name: results_of(name, rows) for name in measured})
-        if svg:
+        if svg := draw(all_results):
             (RESULTS / file).write_text(svg)
             lines += ["", f"![{title}]({file})"]
-    for name in measured:
-        lines += ["", f"## {name}", "", f"{scenarios.ALL[name].title}.", "", *table(name, rows)]
+    lines += section("Promises", promises.table(all_results))
+    for name in all_results:
+        lines += section(name, [f"{scenarios.ALL[name].title}.", "", *table(name, rows)])
     (RESULTS / "results.md").write_text("\n".join(lines) + "\n")
+    few = {name: all_results[name] for name in chosen if name in all_results}
+    shown = [line for name in few for line in section(name, table(name, rows))]
+    return "\n".join(shown + section("Promises", promises.table(few)))
+
+
+def section(heading, lines):
+    return ["", f"## {heading}", "", *lines] if lines else []
