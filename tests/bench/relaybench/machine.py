@@ -259,6 +259,6 @@ def facts():
     return {
         "cpu": cpu,
         "cpus": len(os.sched_getaffinity(0)),
-        "kernel": os.uname().release,
+        "kernel": os.uname().release.split("-")[0],
         "date": time.strftime("%Y-%m-%d"),
     }
