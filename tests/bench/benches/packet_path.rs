@@ -68,8 +68,8 @@ fn receive_rtp(c: &mut Criterion, name: &str, swapped: Option<usize>) {
 }
 
 fn receivers(c: &mut Criterion) {
-    receive_rtp(c, "rtp receiver, a packet in order", None);
-    receive_rtp(c, "rtp receiver, a packet, one pair in 10 swapped", Some(10));
+    receive_rtp(c, "rtp header and receiver, a packet in order", None);
+    receive_rtp(c, "rtp header and receiver, a packet, one pair in 10 swapped", Some(10));
 }
 
 fn sessions(c: &mut Criterion) {

@@ -11,6 +11,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
 import tempfile
 import time
 
@@ -101,7 +102,7 @@ class Machine:
 
     def __enter__(self):
         for number in (signal.SIGTERM, signal.SIGHUP):
-            signal.signal(number, lambda number, _: exit(128 + number))
+            signal.signal(number, lambda number, _: sys.exit(128 + number))
         self._account = CpuAccount()
         self._folder = tempfile.mkdtemp(prefix="mediaconnect-bench-")
         self._errors = open(os.path.join(self._folder, "stderr"), "w+")

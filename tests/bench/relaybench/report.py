@@ -80,10 +80,10 @@ class Results:
         """Ours to the reference's, round by round."""
         if reference is None or reference == name:
             return []
-        theirs = {row["round"]: row.get(self.figure) for row in self.by_name[reference]}
+        theirs = {row["round"]: row.get(self.figure) for row in self.by_name.get(reference, ())}
         return [
             row[self.figure] / theirs[row["round"]]
-            for row in self.by_name[name]
+            for row in self.by_name.get(name, ())
             if row.get(self.figure) is not None and theirs.get(row["round"])
         ]
 
@@ -187,6 +187,7 @@ def table(name, rows):
 
 def write(chosen=()):
     """results.md and its plots, from all rows there are; returns what concerns the chosen scenarios."""
+    RESULTS.mkdir(exist_ok=True)
     rows, facts = load()
     all_results = {name: results_of(name, rows) for name in scenarios.ALL if any(r["scenario"] == name for r in rows)}
     rounds = max((row["round"] + 1 for row in rows), default=0)

@@ -58,7 +58,9 @@ class Relay(Scenario):
     def run(self, machine, contestant, options):
         work = measure.work(machine, self.flows, self.outputs, self.rtp)
         with measure.running(machine, contestant, work) as now:
-            return now and measure.relay(now, self.rate, options.window or 2.0, tick_us=200 if self.flows > 1 else None)
+            if self.flows == 1:
+                return now and measure.relay(now, self.rate, options.window or 2.0)
+            return now and measure.relay(now, self.rate, options.window or 1.5, tick_us=200)
 
 
 @dataclasses.dataclass
