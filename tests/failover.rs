@@ -9,7 +9,7 @@ use std::net::UdpSocket;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use mediaconnect::proto::rtp::header::Header;
 use mediaconnect::proto::seq::Seq;
@@ -183,7 +183,7 @@ fn the_primary_comes_back_after_the_hold_and_not_before() {
     let mut rig = Rig::start(["udp", "udp"], "mode = 'failover'\nprimary = 'a'\nhold = '2s'");
     rig.cut(0);
     rig.wait_on_air("b");
-    let back_at = std::time::Instant::now();
+    let back_at = Instant::now();
     rig.send(0);
     let after = rig
         .daemon
@@ -294,10 +294,9 @@ fn switches_that_make_no_sense_are_refused_with_words() {
 fn two_legs_are_merged_and_the_loss_of_one_is_told_and_loses_nothing() {
     let (inputs, output) = ([free_port(), free_port()], free_port());
     let sink = Sink::bind(Wire::Rtp, v4(output), STREAM);
-    let failover = "mode = 'merge'\nrecovery-window = '100ms'";
-    let daemon = Daemon::with_flow(&flow(["rtp", "rtp"], inputs, failover, output));
+    let daemon = Daemon::with_flow(&flow(["rtp", "rtp"], inputs, &merge("100ms"), output));
     // One sender, whose packets go both ways.
-    let tee = Tee::start(inputs);
+    let tee = Tee::start(inputs, Duration::ZERO);
     let sender = Feed::new(Wire::Rtp, v4(tee.port), STREAM).start();
     let both = daemon.wait_for_flow("flow", "both legs take part", |flow| count(flow, "merge/active-legs") == 2);
     assert_eq!(both["failover"]["mode"], "merge");
@@ -315,24 +314,34 @@ fn two_legs_are_merged_and_the_loss_of_one_is_told_and_loses_nothing() {
     assert!(count(&end, "sources/a/leg/first") > 0);
 }
 
-/// Sends what it receives to two ports, until the second one is cut off.
+/// Sends what it receives to two ports: to the second one later, and until it is cut off.
 struct Tee {
     port: u16,
     cut: Arc<AtomicBool>,
 }
 
 impl Tee {
-    fn start(to: [u16; 2]) -> Self {
+    fn start(to: [u16; 2], later: Duration) -> Self {
         let port = free_port();
         let (socket, cut) = (receiving_socket(v4(port)), Arc::new(AtomicBool::new(false)));
         let flag = Arc::clone(&cut);
-        // It ends when the test does: its socket falls silent.
+        // Both threads end when the test does: their sockets fall silent.
+        socket.set_read_timeout(Some(support::PATIENCE)).unwrap();
+        let second = socket.try_clone().unwrap();
+        let (delayed, due) = std::sync::mpsc::channel::<(Instant, Vec<u8>)>();
+        std::thread::spawn(move || {
+            for (at, datagram) in due {
+                std::thread::sleep(at.saturating_duration_since(Instant::now()));
+                let _ = second.send_to(&datagram, v4(to[1]));
+            }
+        });
         std::thread::spawn(move || {
             let mut buffer = [0; 2048];
-            socket.set_read_timeout(Some(support::PATIENCE)).unwrap();
             while let Ok(length) = socket.recv(&mut buffer) {
-                let ports = if flag.load(Ordering::Relaxed) { &to[..1] } else { &to[..] };
-                ports.iter().for_each(|port| _ = socket.send_to(&buffer[..length], v4(*port)));
+                let _ = socket.send_to(&buffer[..length], v4(to[0]));
+                if !flag.load(Ordering::Relaxed) {
+                    let _ = delayed.send((Instant::now() + later, buffer[..length].to_vec()));
+                }
             }
         });
         Self { port, cut }
@@ -341,6 +350,49 @@ impl Tee {
     fn cut(&self) {
         self.cut.store(true, Ordering::Relaxed);
     }
+}
+
+fn merge(window: &str) -> String {
+    format!("mode = 'merge'\nrecovery-window = '{window}'")
+}
+
+#[test]
+fn a_leg_that_is_further_behind_than_the_window_is_told_with_the_key_to_raise() {
+    // By a little it is seen to be late; by more than anybody would wait for, its packets match nothing.
+    for (later, window, codes) in
+        [(90, "60ms", &["leg-too-late"][..]), (1500, "20ms", &["leg-unmatched", "legs-not-identical"][..])]
+    {
+        let (inputs, output) = ([free_port(), free_port()], free_port());
+        let _sink = receiving_socket(v4(output));
+        let daemon = Daemon::with_flow(&flow(["rtp", "rtp"], inputs, &merge(window), output));
+        let tee = Tee::start(inputs, Duration::from_millis(later));
+        let _sender = Feed::new(Wire::Rtp, v4(tee.port), STREAM).start();
+        let told = daemon.wait_for_flow("flow", "the late leg is told", |flow| {
+            codes.iter().any(|code| condition(flow, code).is_some())
+        });
+        let said = codes.iter().find_map(|code| condition(&told, code)).unwrap();
+        assert!(said["message"].as_str().unwrap().starts_with("source b"), "{said}");
+        assert!(said["help"].as_str().unwrap().contains("`recovery-window`"), "{said}");
+        if codes.len() > 1 {
+            assert!(
+                daemon.wait_for_condition("flow", "merge-degraded")["message"].as_str().unwrap().ends_with("not b")
+            );
+        }
+    }
+}
+
+#[test]
+fn a_leg_with_another_programme_is_set_aside_and_said_so() {
+    let (inputs, output) = ([free_port(), free_port()], free_port());
+    let daemon = Daemon::with_flow(&flow(["rtp", "rtp"], inputs, &merge("100ms"), output));
+    let _a = Feed::new(Wire::Rtp, v4(inputs[0]), STREAM).start();
+    let _b = Feed::new(Wire::Rtp, v4(inputs[1]), Stream { seed: 2, ..STREAM }).start();
+    let said = daemon.wait_for_condition("flow", "legs-not-identical");
+    assert_eq!(said["severity"], "major");
+    let aside = |flow: &Value| ["a", "b"].map(|leg| flow["sources"][leg]["leg"]["aside"] == true);
+    let flow = daemon.wait_for_flow("flow", "one is set aside", |flow| aside(flow).contains(&true));
+    assert_ne!(aside(&flow), [true, true]);
+    assert!(daemon.log().contains("carries other packets than the other legs"), "{}", daemon.log());
 }
 
 #[test]
