@@ -68,12 +68,14 @@ pub enum Condition {
     },
     /// An operator put a source on air.
     OperatorSwitch { flow: FlowName, source: String, by: String, since: SystemTime },
-    /// A leg of a merge is set aside; `packets` of those compared were others.
-    LegsNotIdentical { source: String, packets: u64 },
+    /// A leg of a merge is set aside.
+    LegsNotIdentical { source: String },
+    /// A leg of a merge sends, and nothing of it is of use.
+    LegUnmatched { source: String, window: Duration },
     /// Not all legs of a merge take part.
     MergeDegraded { active: usize, legs: usize, idle: Vec<String> },
-    /// A leg of a merge is further behind the others than the recovery window.
-    LegTooLate { source: String, skew: Duration, window: Duration, late: u64 },
+    /// A leg of a merge is further behind the others than the recovery window; by how much, if that is known.
+    LegTooLate { source: String, skew: Option<Duration>, window: Duration, late: u64 },
     /// Media comes on an `rtp-fec` source, and no FEC; `ports` for columns and rows.
     FecMissing { source: String, ports: [u16; 2] },
     /// What comes on a FEC port is no FEC, or of no use. `kind`: `column` or `row`.
@@ -124,6 +126,7 @@ impl Condition {
             Self::FailoverSwitched { .. } => "failover-switched",
             Self::OperatorSwitch { .. } => "switched-by-operator",
             Self::LegsNotIdentical { .. } => "legs-not-identical",
+            Self::LegUnmatched { .. } => "leg-unmatched",
             Self::MergeDegraded { .. } => "merge-degraded",
             Self::LegTooLate { .. } => "leg-too-late",
             Self::FecMissing { .. } => "fec-missing",
@@ -174,6 +177,7 @@ impl Condition {
             Self::Covered { .. }
             | Self::SourceDenied { .. }
             | Self::LegsNotIdentical { .. }
+            | Self::LegUnmatched { .. }
             | Self::MergeDegraded { .. }
             | Self::LegTooLate { .. }
             | Self::FecMissing { .. }
@@ -274,21 +278,26 @@ impl Condition {
             Self::OperatorSwitch { source, by, since, .. } => {
                 format!("source {source} was put on air by {by} at {}", rfc3339(*since))
             }
-            Self::LegsNotIdentical { source, packets } => format!(
-                "source {source} is set aside: it carries other packets than the other legs, {} so far",
-                count(*packets, "differing packet")
+            Self::LegsNotIdentical { source } => {
+                format!("source {source} is set aside: its packets are not those of the other legs (ST 2022-7)")
+            }
+            Self::LegUnmatched { source, window } => format!(
+                "source {source}: none of its packets matches those of the other legs within the recovery window of {}",
+                span(*window)
             ),
             Self::MergeDegraded { active, legs, idle } => format!(
                 "{active} of {legs} legs {} part in the merge; not {}",
                 if *active == 1 { "takes" } else { "take" },
                 idle.join(", ")
             ),
-            Self::LegTooLate { source, skew, window, late } => format!(
-                "source {source}: {} behind the other legs, more than the recovery window of {}; {} too late",
-                span(*skew),
-                span(*window),
-                count(*late, "packet")
-            ),
+            Self::LegTooLate { source, skew, window, late } => {
+                let behind = match skew {
+                    Some(skew) => format!("{} behind the other legs, more than", span(*skew)),
+                    None => "further behind the other legs than".to_owned(),
+                };
+                let late = count(*late, "packet");
+                format!("source {source}: {behind} the recovery window of {}; {late} too late", span(*window))
+            }
             Self::FecMissing { source, ports: [column, row] } => {
                 format!("source {source}: media arrives, but no FEC on ports {column} (columns) and {row} (rows)")
             }
@@ -442,15 +451,17 @@ impl Condition {
             Self::OperatorSwitch { flow, .. } => format!(
                 "It stays there, also when it is silent, until `mediaconnectctl switch {flow} --clear`."
             ),
-            Self::LegsNotIdentical { .. } => "Feed all legs from one RTP sender, or from senders that are synchronised \
-                                              to send identical packets; else set `mode = \"failover\"`."
-                .into(),
+            Self::LegsNotIdentical { .. } | Self::LegUnmatched { .. } => {
+                "Feed all legs from one RTP sender, or from senders that are synchronised to send identical packets (else \
+                 set `mode = \"failover\"`); if this leg is merely late, raise `recovery-window` in [failover]."
+                    .into()
+            }
             Self::MergeDegraded { .. } => {
                 "A loss on the legs that are left is no longer made up for; see the conditions of the others.".into()
             }
             Self::LegTooLate { skew, .. } => format!(
-                "Raise `recovery-window` in [failover] to at least {}, or shorten the way of the late leg.",
-                span(skew.mul_f64(1.25))
+                "Raise `recovery-window` in [failover]{}, or shorten the way of the late leg.",
+                skew.map_or(String::new(), |skew| format!(" to at least {}", span(skew.mul_f64(1.25))))
             ),
             Self::FecMissing { ports: [column, row], .. } => format!(
                 "Check that the sender sends FEC, and to which ports: `tcpdump -ni any udp port {column} or udp port \
