@@ -18,7 +18,7 @@ use std::time::{Duration, Instant};
 use mediaconnect::config::plan::{OutputProtocol, RtpHeader, SourceProtocol};
 use mediaconnect::config::value::{Bitrate, Dscp, Gather};
 use mediaconnect::flow::egress::{LegConfig, OutputConfig};
-use mediaconnect::flow::source::SourceConfig;
+use mediaconnect::flow::source::{Receivers, SourceConfig};
 use mediaconnect::flow::stats::{OutputStats, SourceStats};
 use mediaconnect::flow::{Flow, FlowCommand, FlowSeed, ShardContext};
 use mediaconnect::io::open::{ReceiveSpec, SendSpec, open_receiver, open_sender};
@@ -157,7 +157,14 @@ fn flow(rtp: bool, gather: Gather, outputs: &[(&'static str, OutputConfig)]) -> 
     let config = source_config(rtp, LONG);
     let source = Arc::new(SourceStats::default());
     let name = "main".to_owned();
-    commands.send(FlowCommand::OpenSource { name, config, receiver, stats: source.clone() }).unwrap();
+    commands
+        .send(FlowCommand::OpenSource {
+            name,
+            config,
+            receivers: Receivers { media: receiver, fec: None },
+            stats: source.clone(),
+        })
+        .unwrap();
     let mut of_outputs = Vec::new();
     for (ssrc, (name, config)) in outputs.iter().enumerate() {
         let config = config.clone();

@@ -7,7 +7,7 @@ use std::path::Path;
 
 use super::compile::Places;
 use super::diagnostic::{Diagnostic, Level};
-use super::plan::FlowPlan;
+use super::plan::{FlowPlan, OutputPlan, Stream, mixes};
 use super::value::{Destination, FlowName, Interface};
 
 /// What is claimed of one port.
@@ -31,6 +31,8 @@ struct Claim {
     written: String,
     place: (usize, usize),
     port: u16,
+    /// What comes, or goes, there.
+    stream: Stream,
     what: Use,
 }
 
@@ -68,9 +70,15 @@ impl Claim {
     fn against(&self, other: &Self) -> Option<(String, &'static str)> {
         let owner = || {
             let flow = if self.flow == other.flow { "this flow".into() } else { format!("flow \"{}\"", other.flow) };
-            format!("{} of {flow} ({})", other.part, other.written)
+            let fec =
+                if other.stream == Stream::Media { String::new() } else { format!("{} of ", other.stream.name()) };
+            format!("{fec}{} of {flow} ({})", other.part, other.written)
         };
-        let taken = || (format!("port {} is already taken by {}", self.port, owner()), "give one of them another port");
+        // The text stands where the media port is written.
+        let fec = if self.stream == Stream::Media { String::new() } else { format!(" (for {})", self.stream.name()) };
+        let here = || if fec.is_empty() { "here".to_owned() } else { format!("on port {}{fec}", self.port) };
+        let taken =
+            || (format!("port {}{fec} is already taken by {}", self.port, owner()), "give one of them another port");
         let another = "an output must not feed a source of the same appliance: change one of them";
         match (&self.what, &other.what) {
             (
@@ -87,18 +95,18 @@ impl Claim {
                 if apart && !senders.iter().any(|s| other_senders.contains(s)) {
                     return None;
                 }
-                let message = format!("{} is already received by {}", SocketAddr::new(group, self.port), owner());
+                let message = format!("{}{fec} is already received by {}", SocketAddr::new(group, self.port), owner());
                 Some((message, "one flow can feed many outputs: add yours to that flow"))
             }
             (Use::SendTo { ip, interface }, Use::Receive { ip: bound, interface: on, .. })
                 if loops(*ip, interface.as_ref(), *bound, on.as_ref()) =>
             {
-                Some((format!("loop: {} receives here", owner()), another))
+                Some((format!("loop: {} receives {}", owner(), here()), another))
             }
             (Use::Receive { ip: bound, interface: on, .. }, Use::SendTo { ip, interface })
                 if loops(*ip, interface.as_ref(), *bound, on.as_ref()) =>
             {
-                Some((format!("loop: {} sends here", owner()), another))
+                Some((format!("loop: {} sends {}", owner(), here()), another))
             }
             (Use::SendFrom, Use::Receive { .. }) | (Use::Receive { .. }, Use::SendFrom) => Some(taken()),
             (Use::SendFrom, Use::SendFrom) if self.flow != other.flow => Some(taken()),
@@ -128,14 +136,14 @@ impl Contender<'_> {
     /// The claims of `plan`, which is what the file says or what runs.
     fn claims(&self, plan: &FlowPlan) -> Vec<Claim> {
         let as_written = self.wanted == Some(plan);
-        let claim = |part: String, path: &str, port, what| {
+        let claim = |part: String, path: &str, (stream, port), what| {
             let place = self.places.get(path).copied().filter(|_| as_written).unwrap_or_default();
             let file = self.file.display();
             let written = match place {
                 (0, _) => format!("{file}, as it runs now"),
                 (line, column) => format!("{file}:{line}:{column}"),
             };
-            Claim { flow: plan.name.clone(), part, written, place, port, what }
+            Claim { flow: plan.name.clone(), part, written, place, port, stream, what }
         };
         let mut claims = Vec::new();
         if !plan.enabled {
@@ -147,17 +155,23 @@ impl Contender<'_> {
                 interface: source.interface.clone(),
                 senders: source.multicast_sources.clone(),
             };
-            claims.push(claim(format!("source {name:?}"), &format!("sources.{name}.bind"), source.bind.port, what));
+            for port in source.ports() {
+                claims.push(claim(format!("source {name:?}"), &format!("sources.{name}.bind"), port, what.clone()));
+            }
         }
         for (name, output) in plan.outputs.iter().filter(|(_, o)| o.enabled) {
             let part = format!("output {name:?}");
-            if let Some(to) = output.destination.address() {
-                let what = Use::SendTo { ip: to.ip(), interface: output.interface.clone() };
-                claims.push(claim(part.clone(), &format!("outputs.{name}.destination"), to.port(), what));
+            for (path, (to, interface)) in places_of_paths(name, output).zip(output.paths()) {
+                let Some(to) = to.address() else { continue };
+                for (stream, offset) in output.protocol.streams() {
+                    let Some(port) = to.port().checked_add(offset) else { continue };
+                    let what = Use::SendTo { ip: to.ip(), interface: interface.cloned() };
+                    claims.push(claim(part.clone(), &path, (stream, port), what));
+                }
             }
             if let Some(port) = output.source_port {
                 let part = format!("`source-port` of {part}");
-                claims.push(claim(part, &format!("outputs.{name}.source-port"), port, Use::SendFrom));
+                claims.push(claim(part, &format!("outputs.{name}.source-port"), (Stream::Media, port), Use::SendFrom));
             }
         }
         claims
@@ -183,6 +197,20 @@ impl Contender<'_> {
     }
 }
 
+/// What [`Places`] calls each of [`OutputPlan::paths`].
+fn places_of_paths(name: &str, output: &OutputPlan) -> impl Iterator<Item = String> {
+    let single = output.legs.is_empty().then(|| format!("outputs.{name}.destination"));
+    let leg = move |number: usize| format!("outputs.{name}.legs.{number}.destination");
+    single.into_iter().chain((1..=output.legs.len()).map(leg))
+}
+
+/// Of several faults at one place the first is enough: media and FEC ports conflict together.
+fn one_a_place(mut faults: Vec<Diagnostic>) -> Vec<Diagnostic> {
+    let mut seen = BTreeSet::new();
+    faults.retain(|fault| seen.insert((fault.line, fault.column)));
+    faults
+}
+
 /// Conflicts of a flow with itself.
 pub(super) fn within(contender: &Contender<'_>, plan: &FlowPlan) -> Vec<Diagnostic> {
     let mut board = Board::default();
@@ -194,7 +222,7 @@ pub(super) fn within(contender: &Contender<'_>, plan: &FlowPlan) -> Vec<Diagnost
         );
         board.take(claim);
     }
-    faults
+    one_a_place(faults)
 }
 
 /// The claims that are granted.
@@ -204,8 +232,8 @@ struct Board {
     taken: BTreeMap<u16, Vec<Claim>>,
     /// Ports of receivers. Many outputs send to the same one, and none of them minds another.
     fed: BTreeMap<u16, Vec<Claim>>,
-    /// Destinations, by protocol: who sends there.
-    sent_to: BTreeMap<(&'static str, Destination), String>,
+    /// Destinations: what is sent there, by which protocol, and who does.
+    sent_to: BTreeMap<Destination, Vec<(&'static str, Stream, String)>>,
 }
 
 impl Board {
@@ -222,18 +250,35 @@ impl Board {
 
     /// Note where the flow sends to, and warn where another does already.
     fn note_destinations(&mut self, contender: &Contender<'_>, plan: &FlowPlan) -> Vec<Diagnostic> {
-        let mut doubts = Vec::new();
+        let (mut doubts, mut news) = (Vec::new(), Vec::new());
         for (name, output) in plan.outputs.iter().filter(|(_, o)| plan.enabled && o.enabled) {
             let protocol = output.protocol.name();
             let owner = format!("output {name:?} of flow \"{}\" ({})", contender.name, contender.file.display());
-            let key = (protocol, output.destination.clone());
-            if let Some(first) = self.sent_to.get(&key) {
-                let at = contender.places.get(&format!("outputs.{name}.destination")).copied().unwrap_or_default();
-                let message = format!("{first} also sends {protocol} to {}", output.destination);
-                doubts.push(contender.diagnostic(Level::Warning, at, message, "the receiver gets both streams mixed"));
-            } else {
-                self.sent_to.insert(key, owner);
+            for (path, (to, _)) in places_of_paths(name, output).zip(output.paths()) {
+                let streams = output.protocol.streams();
+                let own: Vec<_> = streams.filter_map(|(stream, n)| Some((to.at_offset(n)?, stream))).collect();
+                let first = own.iter().find_map(|(to, stream)| {
+                    let others = self.sent_to.get(to)?;
+                    let first = others.iter().find(|(p, s, _)| mixes((protocol, *stream), (*p, *s)))?;
+                    Some((to, first))
+                });
+                if let Some((to, (other, stream, first))) = first {
+                    let at = contender.places.get(&path).copied().unwrap_or_default();
+                    let what = if *stream == Stream::Media { *other } else { stream.name() };
+                    let message = format!("{first} also sends {what} to {to}");
+                    doubts.push(contender.diagnostic(
+                        Level::Warning,
+                        at,
+                        message,
+                        "the receiver gets both streams mixed",
+                    ));
+                }
+                news.extend(own.into_iter().map(|(to, stream)| (to, (protocol, stream, owner.clone()))));
             }
+        }
+        // Not before: one flow's outputs have been weighed against each other already.
+        for (to, sent) in news {
+            self.sent_to.entry(to).or_default().push(sent);
         }
         doubts
     }
@@ -312,7 +357,7 @@ fn pass<'c, 'a>(
             let (message, help) = board.fault(claim)?;
             Some(contender.diagnostic(Level::Error, claim.place, message, help))
         };
-        let faults: Vec<_> = claims.iter().filter_map(fault).collect();
+        let faults = one_a_place(claims.iter().filter_map(fault).collect());
         if !faults.is_empty() {
             refusals.push((*contender, faults));
             continue;

@@ -8,12 +8,17 @@ use std::time::Duration;
 use ipnet::IpNet;
 
 use super::diagnostic::Diagnostic;
-use super::keys::{FLOW, FOREIGN_PROTOCOLS, OUTPUT_PROTOCOLS, SOURCE_PROTOCOLS, Standing};
-use super::plan::{DaemonPlan, FlowPlan, OutputPlan, OutputProtocol, RtpHeader, SourcePlan, SourceProtocol};
+use super::keys::{FLOW, FOREIGN_PROTOCOLS, SOURCE_PROTOCOLS, Standing};
+use super::plan::{DaemonPlan, FlowPlan, SourcePlan, SourceProtocol, Stream};
 use super::ports::LocalPorts;
 use super::section::{At, Section, Span, nearest};
 use super::source::{Source, shown};
-use super::value::{Bind, Destination, FlowName, Host, Interface};
+use super::value::{Bind, FlowName, Interface};
+
+mod failover;
+mod output;
+#[cfg(test)]
+mod tests;
 
 /// What a flow's file is judged against.
 #[derive(Debug, Clone, Copy)]
@@ -49,6 +54,17 @@ pub(super) fn flow(name: &FlowName, file: &Path, text: &[u8], site: &Site<'_>) -
     Compiled { plan, places, diagnostics: source.into_diagnostics() }
 }
 
+/// One table of `[sources]`.
+struct SourcePart {
+    name: String,
+    /// `None`: refused.
+    plan: Option<SourcePlan>,
+    /// The name in the header.
+    at: Span,
+    /// The key `protocol`, or the header.
+    protocol_at: Span,
+}
+
 struct Flow<'a, 't> {
     source: &'a Source<'t>,
     site: &'a Site<'a>,
@@ -58,35 +74,34 @@ struct Flow<'a, 't> {
 impl<'t> Flow<'_, 't> {
     fn plan(&mut self, name: &FlowName, root: &Section<'_, 't>) -> Option<FlowPlan> {
         let sources = self.sources(root);
-        let protocols: Vec<_> = sources.iter().map(|(_, plan)| plan.as_ref().map(|p| p.protocol)).collect();
-        let only_rtp = protocols.iter().all(|p| !matches!(p, Some(SourceProtocol::Udp)));
-        let outputs = self.outputs(root, only_rtp);
+        let failover = self.failover(root, &sources);
+        let outputs = self.outputs(root, &sources);
         Some(FlowPlan {
             name: name.clone(),
             description: root.text("description").map(|d| d.value).unwrap_or_default(),
             enabled: root.flag("enabled").unwrap_or(true),
             gather: root.gather("gather").unwrap_or(self.site.daemon.gather),
             tags: root.texts("tags").into_iter().collect(),
-            sources: sources.into_iter().map(|(name, plan)| Some((name, plan?))).collect::<Option<_>>()?,
-            failover: None,
+            sources: sources.into_iter().map(|s| Some((s.name, s.plan?))).collect::<Option<_>>()?,
+            failover,
             outputs: outputs.into_iter().map(|(name, plan)| Some((name, plan?))).collect::<Option<_>>()?,
         })
     }
 
-    fn sources(&mut self, root: &Section<'_, 't>) -> Vec<(String, Option<SourcePlan>)> {
+    fn sources(&mut self, root: &Section<'_, 't>) -> Vec<SourcePart> {
         let sections = root.named("sources");
         // Tables that are there but no sources have been reported already.
         if sections.is_empty() && !(root.has("sources") && self.source.has_errors()) {
             let help = "add [sources.NAME] with `protocol` and `bind`".to_owned();
             self.source.missing(&root.key_span("sources").unwrap_or(0..0), "a flow needs a source", Some(help));
         }
-        let mut starts: Vec<_> = sections.iter().map(|(_, s)| s.at().clone()).collect();
-        starts.sort_by_key(|at| at.start);
-        if let (Some(second), false) = (starts.get(1), root.has("failover")) {
-            let message = "two or more sources require [failover], which is not available in this version";
-            self.source.error(second, message, Some("keep one source".into()));
-        }
-        sections.into_iter().map(|(name, s)| (name, self.source_plan(&s))).collect()
+        let part = |(name, s): (String, Section<'_, 't>)| SourcePart {
+            name,
+            plan: self.source_plan(&s),
+            at: s.at().clone(),
+            protocol_at: s.key_span("protocol").unwrap_or_else(|| s.at().clone()),
+        };
+        sections.into_iter().map(part).collect()
     }
 
     fn source_plan(&mut self, s: &Section<'_, 't>) -> Option<SourcePlan> {
@@ -102,13 +117,15 @@ impl<'t> Flow<'_, 't> {
         let description = s.text("description").map(|d| d.value).unwrap_or_default();
         let enabled = s.flag("enabled").unwrap_or(true);
         let reorder_window = s.duration("reorder-window").unwrap_or(Duration::from_millis(50));
+        let protocol = match protocol {
+            "rtp" => SourceProtocol::Rtp { reorder_window },
+            "rtp-fec" => SourceProtocol::RtpFec { reorder_window, fec_ports: self.fec_ports(s, bind.as_ref()) },
+            _ => SourceProtocol::Udp,
+        };
         let plan = SourcePlan {
             description,
             enabled,
-            protocol: match protocol {
-                "rtp" => SourceProtocol::Rtp { reorder_window },
-                _ => SourceProtocol::Udp,
-            },
+            protocol,
             bind: bind?.value,
             interface,
             multicast_sources,
@@ -171,15 +188,42 @@ impl<'t> Flow<'_, 't> {
             self.source.error(&bind.span, "`bind`: 255.255.255.255 is the broadcast address", None);
             return None;
         }
-        if let Some((low, high)) = self.site.local_ports.range_of(bind.value.port) {
-            let port = bind.value.port;
+        self.local_port(bind.value.port, &bind.span);
+        Some(bind)
+    }
+
+    /// A port that another program may be given.
+    fn local_port(&self, port: u16, at: &Span) {
+        if let Some((low, high)) = self.site.local_ports.range_of(port) {
             let message = format!(
                 "port {port} is one of those the system hands out by itself ({low} to {high}): another program may hold it when the flow starts"
             );
             let help = format!("use a port outside, or reserve it: sysctl net.ipv4.ip_local_reserved_ports={port}");
-            self.source.warning(&bind.span, message, Some(help));
+            self.source.warning(at, message, Some(help));
         }
-        Some(bind)
+    }
+
+    /// Column and row: what is added to the port of `bind`.
+    fn fec_ports(&self, s: &Section<'_, 't>, bind: Option<&At<Bind>>) -> [u16; 2] {
+        let written = s.pair("fec-ports");
+        let ports = written.map_or([2, 4], |pair| pair.map(|n| narrow(n).unwrap_or(u16::MAX)));
+        let at = s.key_span("fec-ports").filter(|_| written.is_some());
+        if let (true, Some(at)) = (ports[0] == ports[1], &at) {
+            let help = "column FEC and row FEC come on ports of their own, as in [2, 4]".to_owned();
+            self.source.error(at, format!("`fec-ports`: both are {}", ports[0]), Some(help));
+        }
+        let Some(At { value: bind, span }) = bind else { return ports };
+        for (stream, offset) in [Stream::ColumnFec, Stream::RowFec].into_iter().zip(ports) {
+            let at = at.as_ref().unwrap_or(span);
+            match bind.port.checked_add(offset) {
+                Some(port) => self.local_port(port, at),
+                None => {
+                    self.source.error(at, no_such_port(stream, bind.port, offset), None);
+                    break;
+                }
+            }
+        }
+        ports
     }
 
     fn multicast_sources(&self, s: &Section<'_, 't>, bind: Option<&At<Bind>>) -> Vec<IpAddr> {
@@ -276,124 +320,14 @@ impl<'t> Flow<'_, 't> {
         }
     }
 
-    fn outputs(&mut self, root: &Section<'_, 't>, only_rtp: bool) -> Vec<(String, Option<OutputPlan>)> {
-        let sections = root.named("outputs");
-        let most = self.site.daemon.limits.max_outputs_per_flow;
-        if let (true, Some(at)) = (sections.len() > most, root.key_span("outputs")) {
-            let message = format!("{} outputs are more than max-outputs-per-flow = {most} allows", sections.len());
-            self.source.error(
-                &at,
-                message,
-                Some("raise it in [limits] of mediaconnect.toml, or split the flow".into()),
-            );
-        }
-        if sections.is_empty() && !root.has("outputs") && !self.source.is_torn() {
-            self.source.warning(&(0..0), "the flow has no outputs: it is received and watched, but sent nowhere", None);
-        }
-        let mut seen: Vec<(&str, Destination, String)> = Vec::new();
-        let mut plans = Vec::new();
-        // In the order of the file, so that the second of two alike is the one that is refused.
-        let mut sections = sections;
-        sections.sort_by_key(|(_, s)| s.at().start);
-        for (name, s) in sections {
-            let plan = self.output_plan(&s, only_rtp);
-            if let Some((plan, span)) = &plan {
-                let protocol = plan.protocol.name();
-                match seen.iter().find(|(p, d, _)| *p == protocol && *d == plan.destination) {
-                    Some((.., twin)) => {
-                        let message = format!("output {twin:?} already sends {protocol} to {}", plan.destination);
-                        self.source.error(span, message, Some("remove one of them".into()));
-                    }
-                    None => seen.push((protocol, plan.destination.clone(), name.clone())),
-                }
-            }
-            plans.push((name, plan.map(|(plan, _)| plan)));
-        }
-        plans
-    }
-
-    fn output_plan(&mut self, s: &Section<'_, 't>, only_rtp: bool) -> Option<(OutputPlan, Span)> {
-        let protocol = self.protocol(s, OUTPUT_PROTOCOLS)?;
-        let destination = self.destination(s);
-        let interface = self.interface(s);
-        let source_port = s.whole("source-port");
-        if let Some(at) = s.key_span("source-port") {
-            self.place(s, "source-port", &at);
-        }
-        let ttl = s.whole("ttl");
-        let protocol = match protocol {
-            "rtp" => OutputProtocol::Rtp(self.rtp_header(s, only_rtp)),
-            _ => OutputProtocol::Udp { datagram_packets: s.whole("datagram-packets").and_then(narrow) },
-        };
-        let description = s.text("description").map(|d| d.value).unwrap_or_default();
-        let (enabled, dscp) = (s.flag("enabled").unwrap_or(true), s.dscp("dscp").unwrap_or_default());
-        let At { value: destination, span } = destination?;
-        let plan = OutputPlan {
-            description,
-            enabled,
-            protocol,
-            destination,
-            interface,
-            legs: Vec::new(),
-            source_port: source_port.and_then(narrow),
-            ttl: ttl.and_then(narrow),
-            dscp,
-            smoothing: None,
-        };
-        Some((plan, span))
-    }
-
-    fn destination(&mut self, s: &Section<'_, 't>) -> Option<At<Destination>> {
-        if !s.has("destination") && !s.has("legs") {
-            s.missing("destination", "write destination = \"203.0.113.7:5000\"");
-        }
-        let destination: At<Destination> = s.parsed("destination")?;
-        self.place(s, "destination", &destination.span);
-        if let Host::Address(ip) = destination.value.host {
-            if ip.is_unspecified() {
-                let help = format!(
-                    "for this machine write \"{}:{}\"",
-                    if ip.is_ipv4() { "127.0.0.1" } else { "[::1]" },
-                    destination.value.port
-                );
-                self.source.error(&destination.span, format!("`destination`: nobody has the address {ip}"), Some(help));
-                return None;
-            }
-            if ip == IpAddr::from(Ipv4Addr::BROADCAST) {
-                let help = "send to a multicast group instead".to_owned();
-                self.source.error(&destination.span, "`destination`: broadcast is not supported", Some(help));
-                return None;
-            }
-            self.link_local(s, ip, &destination.span);
-        }
-        Some(destination)
-    }
-
-    fn rtp_header(&self, s: &Section<'_, 't>, only_rtp: bool) -> RtpHeader {
-        let payload_type = s.whole("payload-type").and_then(narrow).unwrap_or(33);
-        let ssrc = s.whole("ssrc").and_then(narrow);
-        if s.choice("header") != Some(1) {
-            return RtpHeader::Regenerate { payload_type, ssrc };
-        }
-        for key in ["payload-type", "ssrc"] {
-            if let Some(at) = s.key_span(key) {
-                self.source.error(&at, format!("`{key}` has no meaning with header = \"passthrough\""), None);
-            }
-        }
-        if let (false, Some(at)) = (only_rtp, s.key_span("header")) {
-            let help = "remove it: headers are made anew (\"regenerate\")".to_owned();
-            self.source.error(
-                &at,
-                "header = \"passthrough\" needs an rtp source; this flow's carries no RTP headers",
-                Some(help),
-            );
-        }
-        RtpHeader::Passthrough
-    }
-
     fn place(&mut self, s: &Section<'_, 't>, key: &str, at: &Span) {
         self.places.insert(format!("{}.{key}", s.path()), self.source.position(at.start));
     }
+}
+
+/// Why `port` is too high.
+fn no_such_port(stream: Stream, port: u16, offset: u16) -> String {
+    format!("the {} of port {port} is on port {port} + {offset}, beyond 65535", stream.name())
 }
 
 /// The table of keys has checked the range.

@@ -14,10 +14,12 @@ pub(super) struct Key {
     pub(super) default: &'static str,
     /// For people.
     pub(super) doc: &'static str,
-    /// The protocols for which it has a meaning; empty: all.
+    /// The protocols (the words of the table's first key) for which it has a meaning; empty: all.
     pub(super) on: &'static [&'static str],
     /// Must be written, for these protocols.
     pub(super) required: bool,
+    /// The key that may be written in place of a required one; empty: none.
+    pub(super) instead: &'static str,
 }
 
 /// The form of a value.
@@ -31,8 +33,12 @@ pub(super) enum Form {
     Flag,
     /// A whole number within bounds.
     Whole(u64, u64),
+    /// A list of two whole numbers within bounds.
+    Pair(u64, u64),
     /// A duration within bounds.
     Duration(Duration, Duration),
+    /// The same, or zero for "off".
+    DurationOrOff(Duration, Duration),
     /// `"auto"` or a duration up to a bound.
     Gather(Duration),
     /// Bits a second.
@@ -59,6 +65,8 @@ pub(super) enum Form {
     Texts,
     /// A table of these keys.
     Table(&'static [Key]),
+    /// A list of so many tables of these keys.
+    Tables(usize, &'static [Key]),
     /// A table of named tables of these keys.
     Named(&'static [Key]),
     /// In the contract, but not in this version.
@@ -73,7 +81,8 @@ impl Form {
             Self::Protocol(_) => "text such as \"rtp\"".into(),
             Self::Flag => "true or false".into(),
             Self::Whole(least, most) => format!("a whole number from {least} to {most}"),
-            Self::Duration(..) => "a duration such as \"200ms\"".into(),
+            Self::Pair(least, most) => format!("a list of two whole numbers from {least} to {most}"),
+            Self::Duration(..) | Self::DurationOrOff(..) => "a duration such as \"200ms\"".into(),
             Self::Gather(_) => "\"auto\" or a duration such as \"2ms\"".into(),
             Self::Bitrate => "a bit rate such as \"20M\" or 20000000".into(),
             Self::Bind => "an address with a port such as \":5000\" or \"192.0.2.10:5000\"".into(),
@@ -88,6 +97,7 @@ impl Form {
             Self::List(Self::Bind) => "a list such as [\"127.0.0.1:9740\"]".into(),
             Self::List(_) => "a list such as [\"203.0.113.7\"]".into(),
             Self::Texts => "a table of texts such as { Channel = \"news-1\" }".into(),
+            Self::Tables(count, _) => format!("a list of {count} tables"),
             Self::Table(_) | Self::Named(_) => "a table".into(),
         }
     }
@@ -117,7 +127,7 @@ pub(super) enum Standing {
 pub(super) const SOURCE_PROTOCOLS: &[(&str, Standing)] = &[
     ("udp", Standing::Available),
     ("rtp", Standing::Available),
-    ("rtp-fec", Standing::Later),
+    ("rtp-fec", Standing::Available),
     ("rist", Standing::Later),
     ("srt-listener", Standing::Later),
     ("srt-caller", Standing::Later),
@@ -129,7 +139,7 @@ pub(super) const SOURCE_PROTOCOLS: &[(&str, Standing)] = &[
 pub(super) const OUTPUT_PROTOCOLS: &[(&str, Standing)] = &[
     ("udp", Standing::Available),
     ("rtp", Standing::Available),
-    ("rtp-fec", Standing::Later),
+    ("rtp-fec", Standing::Available),
     ("rist", Standing::Later),
     ("srt-caller", Standing::Later),
     ("srt-listener", Standing::Later),
@@ -165,7 +175,7 @@ pub(super) const FOREIGN_PROTOCOLS: &[(&str, Standing)] = &[
 
 impl Key {
     const fn new(name: &'static str, form: Form, doc: &'static str) -> Self {
-        Self { name, form, default: "", doc, on: &[], required: false }
+        Self { name, form, default: "", doc, on: &[], required: false, instead: "" }
     }
 
     const fn later(name: &'static str) -> Self {
@@ -186,10 +196,16 @@ impl Key {
         self.required = true;
         self
     }
+
+    const fn or(mut self, instead: &'static str) -> Self {
+        self.instead = instead;
+        self
+    }
 }
 
 const DATAGRAM: &[&str] = &["udp", "rtp", "rtp-fec", "rist"];
 const ARQ: &[&str] = &["rist", "srt-listener", "srt-caller", "srt-rendezvous", "entitlement"];
+const RTP: &[&str] = &["rtp", "rtp-fec"];
 const MOST: Duration = Duration::from_millis(100);
 
 const DESCRIPTION: Key = Key::new("description", Form::Text, "Free text for people").default("\"\"");
@@ -209,9 +225,9 @@ pub(super) const FLOW: &[Key] = &[
     ENABLED,
     GATHER,
     Key::new("tags", Form::Texts, "Free labels").default("{}"),
-    Key::new("sources", Form::Named(SOURCE), "What arrives; one of them in this version").required(),
+    Key::new("sources", Form::Named(SOURCE), "What arrives; two or more of them need [failover]").required(),
     Key::new("outputs", Form::Named(OUTPUT), "Where it goes"),
-    Key::later("failover"),
+    Key::new("failover", Form::Table(FAILOVER), "What several sources are to each other"),
     Key::later("entitlements"),
     Key::later("monitoring"),
     Key::later("alarms"),
@@ -240,13 +256,19 @@ pub(super) const SOURCE: &[Key] = &[
         Form::Duration(Duration::ZERO, Duration::from_secs(10)),
         "How long a packet waits for those before it",
     )
-    .on(&["rtp", "rtp-fec"])
+    .on(RTP)
     .default("\"50ms\""),
+    Key::new(
+        "fec-ports",
+        Form::Pair(1, 65535),
+        "What is added to the port of `bind` for the column FEC and for the row FEC",
+    )
+    .on(&["rtp-fec"])
+    .default("[2, 4]"),
     ENABLED,
     DESCRIPTION,
     Key::later("decryption"),
     Key::later("remote").on(&["srt-caller", "srt-rendezvous", "entitlement"]),
-    Key::later("fec-ports").on(&["rtp-fec"]),
     Key::later("latency").on(ARQ),
     Key::later("passphrase-file").on(ARQ),
     Key::later("passphrase-files").on(ARQ),
@@ -257,12 +279,69 @@ pub(super) const SOURCE: &[Key] = &[
     Key::later("entitlement").on(&["entitlement"]),
 ];
 
+/// `[failover]`.
+pub(super) const FAILOVER: &[Key] = &[
+    Key::new(
+        "mode",
+        Form::Choice(&["merge", "failover"]),
+        "\"merge\": all sources carry the same RTP packets (ST 2022-7); \"failover\": one source is on air; required with two or more sources",
+    ),
+    Key::new(
+        "recovery-window",
+        Form::Duration(Duration::from_millis(10), Duration::from_secs(15)),
+        "How far the sources may be apart, and the delay that is added",
+    )
+    .on(&["merge"])
+    .default("\"200ms\""),
+    Key::new("primary", Form::Text, "The preferred source; without it the survivor stays on air").on(&["failover"]),
+    Key::new(
+        "return",
+        Form::Choice(&["immediate", "hold", "manual"]),
+        "When the primary takes over again: with its first data, after `hold`, or by the operator",
+    )
+    .on(&["failover"])
+    .default("\"hold\""),
+    Key::new(
+        "hold",
+        Form::Duration(Duration::ZERO, Duration::from_secs(3600)),
+        "How long the primary must have been well, for return = \"hold\"",
+    )
+    .on(&["failover"])
+    .default("\"5s\""),
+    Key::new("switch-on", Form::Table(SWITCH_ON), "What takes a source off air").on(&["failover"]),
+];
+
+/// `[failover] switch-on`.
+pub(super) const SWITCH_ON: &[Key] = &[
+    Key::new(
+        "silence",
+        Form::DurationOrOff(Duration::from_millis(50), Duration::from_secs(10)),
+        "No data for so long; \"0s\": not that",
+    )
+    .default("\"500ms\""),
+    Key::new("min-bitrate", Form::Bitrate, "Less than this"),
+    Key::new("continuity-errors", Form::Whole(1, 0xffff_ffff), "So many continuity errors a second"),
+    Key::new(
+        "pat-loss",
+        Form::Duration(Duration::from_millis(100), Duration::from_secs(60)),
+        "No program association table for so long",
+    ),
+    Key::new("unrecovered", Form::Whole(1, 0xffff_ffff), "So many packets gone for good a second"),
+];
+
 /// `[outputs.NAME]`.
 pub(super) const OUTPUT: &[Key] = &[
     Key::new("protocol", Form::Protocol(OUTPUT_PROTOCOLS), "What is sent").required(),
     Key::new("destination", Form::Destination, "To whom, by address or DNS name; a multicast group is an address too")
         .on(&["udp", "rtp", "rtp-fec", "rist", "srt-caller", "rtmp-push"])
-        .required(),
+        .required()
+        .or("legs"),
+    Key::new(
+        "legs",
+        Form::Tables(2, LEG),
+        "Two places that the same RTP packets go to (ST 2022-7), in place of `destination`",
+    )
+    .on(&["rtp", "rtp-fec", "rist"]),
     NETWORK,
     INTERFACE,
     Key::new("source-port", Form::Whole(1, 65535), "The local port; without it the system chooses"),
@@ -270,27 +349,31 @@ pub(super) const OUTPUT: &[Key] = &[
     Key::new("dscp", Form::Dscp, "Differentiated Services code point of every packet sent").default("0"),
     Key::new("datagram-packets", Form::Whole(1, 7), "TS packets a datagram; without it as received").on(&["udp"]),
     Key::new("payload-type", Form::Whole(0, 127), "RTP payload type; not with header = \"passthrough\"")
-        .on(&["rtp", "rtp-fec"])
+        .on(RTP)
         .default("33"),
     Key::new(
         "ssrc",
         Form::Whole(0, 0xffff_ffff),
         "RTP SSRC; without it a random one; not with header = \"passthrough\"",
     )
-    .on(&["rtp", "rtp-fec"]),
+    .on(RTP),
     Key::new(
         "header",
         Form::Choice(&["regenerate", "passthrough"]),
         "\"passthrough\" keeps the headers of an RTP source, its sequence and timestamps included",
     )
-    .on(&["rtp"])
+    .on(RTP)
     .default("\"regenerate\""),
+    Key::new("fec", Form::Table(FEC), "The matrix; column FEC goes to port + 2, row FEC to port + 4").on(&["rtp-fec"]),
+    Key::new(
+        "smoothing",
+        Form::Duration(Duration::from_millis(1), Duration::from_secs(10)),
+        "Packets leave evenly, so long after they came; without it as they come",
+    )
+    .on(&["udp", "rtp", "rtp-fec"]),
     ENABLED,
     DESCRIPTION,
-    Key::later("legs").on(&["rtp", "rtp-fec"]),
-    Key::later("smoothing"),
     Key::later("encryption"),
-    Key::later("fec").on(&["rtp-fec"]),
     Key::later("latency").on(ARQ),
     Key::later("profile").on(&["rist"]),
     Key::later("passphrase-file").on(ARQ),
@@ -301,6 +384,20 @@ pub(super) const OUTPUT: &[Key] = &[
     Key::later("allow").on(&["srt-listener"]),
     Key::later("max-callers").on(&["srt-listener"]),
     Key::later("remote").on(&["srt-rendezvous"]),
+];
+
+/// A table of `legs`.
+pub(super) const LEG: &[Key] = &[
+    Key::new("destination", Form::Destination, "To whom, as for an output of one leg").required(),
+    NETWORK,
+    INTERFACE,
+];
+
+/// `fec` of an output.
+pub(super) const FEC: &[Key] = &[
+    Key::new("columns", Form::Whole(1, 20), "L: packets in a row; at least 4 with the row stream").default("10"),
+    Key::new("rows", Form::Whole(4, 20), "D: packets in a column; columns x rows is at most 100").default("10"),
+    Key::new("row-stream", Form::Flag, "true: each row is protected too").default("true"),
 ];
 
 /// `mediaconnect.toml`.

@@ -125,6 +125,47 @@ pub struct SourcePlan {
     pub max_bitrate: Option<Bitrate>,
 }
 
+impl SourcePlan {
+    /// The ports it receives on, and what comes there.
+    pub fn ports(&self) -> impl Iterator<Item = (Stream, u16)> {
+        let [column, row] = match self.protocol {
+            SourceProtocol::RtpFec { fec_ports, .. } => fec_ports.map(Some),
+            _ => [None, None],
+        };
+        let offsets = [(Stream::Media, Some(0)), (Stream::ColumnFec, column), (Stream::RowFec, row)];
+        offsets.into_iter().filter_map(|(stream, offset)| Some((stream, self.bind.port.checked_add(offset?)?)))
+    }
+}
+
+/// What the datagrams of one port carry.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stream {
+    /// The transport stream itself.
+    Media,
+    /// The FEC packets of columns.
+    ColumnFec,
+    /// The FEC packets of rows.
+    RowFec,
+}
+
+impl Stream {
+    /// For people.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Media => "media",
+            Self::ColumnFec => "column FEC",
+            Self::RowFec => "row FEC",
+        }
+    }
+}
+
+/// Would a receiver of both streams, each with its output's protocol, at the same address and port take them for one?
+/// FEC mixes with anything; media of different protocols is told apart.
+pub(super) fn mixes((protocol, stream): (&str, Stream), (other, other_stream): (&str, Stream)) -> bool {
+    let media_alone = stream == Stream::Media && other_stream == Stream::Media;
+    !media_alone || protocol == other
+}
+
 /// How a source's datagrams are read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SourceProtocol {
@@ -186,6 +227,14 @@ pub struct OutputPlan {
     pub smoothing: Option<Duration>,
 }
 
+impl OutputPlan {
+    /// Where it sends to: its legs, or its one destination.
+    pub fn paths(&self) -> impl Iterator<Item = (&Destination, Option<&Interface>)> {
+        let single = self.legs.is_empty().then_some((&self.destination, self.interface.as_ref()));
+        single.into_iter().chain(self.legs.iter().map(|leg| (&leg.destination, leg.interface.as_ref())))
+    }
+}
+
 /// One of the two legs of an output.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LegPlan {
@@ -236,6 +285,16 @@ impl OutputProtocol {
             Self::Rtp(_) => "rtp",
             Self::RtpFec { .. } => "rtp-fec",
         }
+    }
+
+    /// What it sends, and what is added to the destination's port for each.
+    pub fn streams(self) -> impl Iterator<Item = (Stream, u16)> {
+        let (column, row) = match self {
+            Self::RtpFec { matrix, .. } => (true, matrix.row_stream()),
+            _ => (false, false),
+        };
+        let all = [(Stream::Media, 0, true), (Stream::ColumnFec, 2, column), (Stream::RowFec, 4, row)];
+        all.into_iter().filter(|(.., sent)| *sent).map(|(stream, offset, _)| (stream, offset))
     }
 
     /// The headers of its RTP packets; `None`: it sends no RTP.

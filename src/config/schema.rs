@@ -37,21 +37,27 @@ fn table(keys: &[Key]) -> Map<String, Value> {
         ("additionalProperties".to_owned(), json!(false)),
         ("properties".to_owned(), Value::Object(properties)),
     ]);
-    let required: Vec<_> = keys.iter().filter(|key| key.required).map(|key| key.name).collect();
+    let (alone, either): (Vec<_>, Vec<_>) = keys.iter().filter(|key| key.required).partition(|k| k.instead.is_empty());
+    let required: Vec<_> = alone.into_iter().map(|key| key.name).collect();
     if !required.is_empty() {
         schema.insert("required".into(), json!(required));
     }
-    let rules: Vec<_> = protocols(keys).iter().filter_map(|protocol| rule(protocol, keys)).collect();
+    let either =
+        either.into_iter().map(|key| json!({ "anyOf": [{ "required": [key.name] }, { "required": [key.instead] }] }));
+    let rules: Vec<_> = protocols(keys).iter().filter_map(|protocol| rule(protocol, keys)).chain(either).collect();
     if !rules.is_empty() {
         schema.insert("allOf".into(), json!(rules));
     }
     schema
 }
 
-/// The protocols that have their keys in this table.
+/// The protocols that have their keys in this table: the words of its first key.
 fn protocols(keys: &[Key]) -> Vec<&'static str> {
-    let known = keys.iter().find_map(|key| if let Form::Protocol(known) = key.form { Some(known) } else { None });
-    available(known.unwrap_or_default())
+    match keys.first().map(|key| key.form) {
+        Some(Form::Protocol(known)) => available(known),
+        Some(Form::Choice(words)) => words.to_vec(),
+        _ => Vec::new(),
+    }
 }
 
 fn available(known: &[(&'static str, Standing)]) -> Vec<&'static str> {
@@ -65,7 +71,8 @@ fn rule(protocol: &str, keys: &[Key]) -> Option<Value> {
         .filter(|key| !matches!(key.form, Form::Later) && !key.on.is_empty() && !key.on.contains(&protocol))
         .map(|key| (key.name.to_owned(), json!(false)))
         .collect();
-    let of = json!({ "properties": { "protocol": { "const": protocol } }, "required": ["protocol"] });
+    let selector = keys.first()?.name;
+    let of = json!({ "properties": { selector: { "const": protocol } }, "required": [selector] });
     (!without.is_empty()).then(|| json!({ "if": of, "then": { "properties": without } }))
 }
 
@@ -84,7 +91,13 @@ fn property(key: &Key) -> Value {
 fn form(form: Form) -> Value {
     let number = json!({ "type": "integer", "minimum": 1 });
     match form {
-        Form::Text | Form::Duration(..) | Form::Gather(_) | Form::Interface | Form::Network | Form::Address => {
+        Form::Text
+        | Form::Duration(..)
+        | Form::DurationOrOff(..)
+        | Form::Gather(_)
+        | Form::Interface
+        | Form::Network
+        | Form::Address => {
             json!({ "type": "string" })
         }
         Form::Bind | Form::Destination => json!({ "type": "string", "pattern": ":[0-9]{1,5}$" }),
@@ -92,12 +105,21 @@ fn form(form: Form) -> Value {
         Form::Protocol(known) => json!({ "enum": available(known) }),
         Form::Flag => json!({ "type": "boolean" }),
         Form::Whole(least, most) => json!({ "type": "integer", "minimum": least, "maximum": most }),
+        Form::Pair(least, most) => json!({
+            "type": "array",
+            "items": { "type": "integer", "minimum": least, "maximum": most },
+            "minItems": 2,
+            "maxItems": 2,
+        }),
         Form::Bitrate => json!({ "anyOf": [number, { "type": "string", "pattern": "^[0-9]+(\\.[0-9]+)?[kKMG]?$" }] }),
         Form::Dscp => json!({ "anyOf": [{ "type": "integer", "minimum": 0, "maximum": 63 }, { "type": "string" }] }),
         Form::Choice(words) => json!({ "enum": words }),
         Form::List(inner) => json!({ "type": "array", "items": self::form(*inner) }),
         Form::Texts => json!({ "type": "object", "additionalProperties": { "type": "string" } }),
         Form::Table(keys) => Value::Object(table(keys)),
+        Form::Tables(count, keys) => {
+            json!({ "type": "array", "items": table(keys), "minItems": count, "maxItems": count })
+        }
         Form::Named(keys) => json!({
             "type": "object",
             "propertyNames": { "pattern": "^[A-Za-z0-9][A-Za-z0-9_.-]{0,62}$" },

@@ -49,6 +49,36 @@ impl<'s, 't> Section<'s, 't> {
         Some(section)
     }
 
+    /// The tables of the list behind `key`, each called by its number from 1; `None` if there are not as many as there
+    /// must be, which is reported.
+    pub(super) fn tables(&self, key: &str) -> Option<Vec<Section<'s, 't>>> {
+        let Form::Tables(count, keys) = self.form(key) else { return None };
+        let value = self.table.get(key)?;
+        let list = value.get_ref().as_array().filter(|list| list.len() == count);
+        let tables: Option<Vec<_>> =
+            list.into_iter().flatten().map(|v| Some((v.get_ref().as_table()?, v.span()))).collect();
+        let Some(tables) = tables.filter(|tables| tables.len() == count) else {
+            let written = match value.get_ref().as_array() {
+                Some(list) if list.iter().all(|v| v.get_ref().is_table()) => format!("of {}", list.len()),
+                Some(_) => "a list of something else".into(),
+                None => kind(value.get_ref()).into(),
+            };
+            let message = format!("`{key}` must be {}, not {written}", Form::Tables(count, keys).expected());
+            self.source.error(&value.span(), message, None);
+            return None;
+        };
+        let section = |(number, (table, at))| Section {
+            source: self.source,
+            table,
+            keys,
+            path: format!("{}.{key}.{number}", self.path),
+            at,
+        };
+        let sections: Vec<_> = (1..).zip(tables).map(section).collect();
+        sections.iter().for_each(|section| section.refuse_unknown(None));
+        Some(sections)
+    }
+
     /// The named tables behind `key`, in the order of their names. Bad names are reported and left out; unknown keys
     /// are not looked for yet.
     pub(super) fn named(&self, key: &str) -> Vec<(String, Section<'s, 't>)> {
@@ -77,7 +107,8 @@ impl<'s, 't> Section<'s, 't> {
         sections
     }
 
-    fn open(&self, key: &str) -> Option<Section<'s, 't>> {
+    /// The table behind `key`, if it is written; unknown keys are not looked for yet.
+    pub(super) fn open(&self, key: &str) -> Option<Section<'s, 't>> {
         let (name, value) = self.table.get_key_value(key)?;
         let keys = match self.form(key) {
             Form::Table(keys) | Form::Named(keys) => keys,
@@ -102,7 +133,9 @@ impl<'s, 't> Section<'s, 't> {
             match (self.keys.iter().find(|k| k.name == name), protocol) {
                 (None, _) => self.unknown(name, &at, protocol),
                 (Some(key), Some(protocol)) if !key.on.is_empty() && !key.on.contains(&protocol) => {
-                    self.source.error(&at, format!("`{name}` has no meaning for protocol {protocol:?}"), None);
+                    let selector = self.keys.first().map_or("protocol", |k| k.name);
+                    let of = if selector == "protocol" { "for protocol".into() } else { format!("with {selector} =") };
+                    self.source.error(&at, format!("`{name}` has no meaning {of} {protocol:?}"), None);
                 }
                 (Some(Key { form: Form::Later, .. }), _) => self.not_available(name, &at),
                 (Some(_), _) => {}
@@ -227,10 +260,48 @@ impl<'s, 't> Section<'s, 't> {
         .map(|v| v.value)
     }
 
+    /// A whole number of any size: the bounds are the reader's business.
+    pub(super) fn whole_of_any_size(&self, key: &str) -> Option<u64> {
+        let read = |value: &DeValue<'_>| {
+            let fault = ValueError { problem: "is not a count".into(), help: None };
+            u64::try_from(integer(value).ok_or(None)?).map_err(|_| Some(fault))
+        };
+        self.value(key, read).map(|v| v.value)
+    }
+
+    /// A list of two whole numbers, within the bounds of the table of keys.
+    pub(super) fn pair(&self, key: &str) -> Option<[u64; 2]> {
+        let form = self.form(key);
+        let Form::Pair(least, most) = form else { return None };
+        self.value(key, |value| {
+            let mut numbers = value.as_array().ok_or(None)?.iter().map(|v| integer(v.get_ref()));
+            let (Some(Some(a)), Some(Some(b)), None) = (numbers.next(), numbers.next(), numbers.next()) else {
+                return Err(Some(ValueError { problem: format!("is not {}", form.expected()), help: None }));
+            };
+            let number = |n| u64::try_from(n).ok().filter(|n| (least..=most).contains(n));
+            match (number(a), number(b)) {
+                (Some(a), Some(b)) => Ok([a, b]),
+                _ => Err(Some(out_of_range(least, most))),
+            }
+        })
+        .map(|v| v.value)
+    }
+
     /// A duration, within the bounds of the table of keys.
     pub(super) fn duration(&self, key: &str) -> Option<Duration> {
-        let Form::Duration(least, most) = self.form(key) else { return None };
-        self.value(key, |value| Ok(within(parse_duration(value.as_str().ok_or(None)?)?, least, most)?)).map(|v| v.value)
+        let (least, most, may_be_off) = match self.form(key) {
+            Form::Duration(least, most) => (least, most, false),
+            Form::DurationOrOff(least, most) => (least, most, true),
+            _ => return None,
+        };
+        let read = |value: &DeValue<'_>| match parse_duration(value.as_str().ok_or(None)?)? {
+            Duration::ZERO if may_be_off => Ok(Duration::ZERO),
+            value => Ok(within(value, least, most).map_err(|fault| ValueError {
+                help: may_be_off.then(|| "write \"0s\" to turn it off".to_owned()),
+                ..fault
+            })?),
+        };
+        self.value(key, read).map(|v| v.value)
     }
 
     /// `"auto"` or a duration.
@@ -384,6 +455,9 @@ fn written(value: &DeValue<'_>) -> String {
     match value {
         DeValue::String(text) => shown(text),
         DeValue::Integer(i) => i.to_string(),
+        DeValue::Array(list) if list.len() <= 8 => {
+            format!("[{}]", list.iter().map(|v| written(v.get_ref())).collect::<Vec<_>>().join(", "))
+        }
         other => kind(other).to_owned(),
     }
 }

@@ -186,6 +186,11 @@ pub struct Destination {
 }
 
 impl Destination {
+    /// The same host, so many ports on; `None`: there is no such port.
+    pub fn at_offset(&self, offset: u16) -> Option<Self> {
+        Some(Self { host: self.host.clone(), port: self.port.checked_add(offset)? })
+    }
+
     /// The socket address, where the host is a literal one.
     pub fn address(&self) -> Option<SocketAddr> {
         match self.host {

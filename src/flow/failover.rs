@@ -144,6 +144,11 @@ impl Failover {
         self.decide(now, None);
     }
 
+    /// How the flow fails over.
+    pub const fn config(&self) -> &FailoverConfig {
+        &self.config
+    }
+
     /// The source on air.
     pub const fn on_air(&self) -> Option<SourceId> {
         self.on_air
@@ -157,6 +162,12 @@ impl Failover {
     /// Whether a source is healthy now.
     pub fn healthy(&self, id: SourceId, now: Instant) -> bool {
         self.health(id).is_some_and(|health| self.fit(health, now))
+    }
+
+    /// What holds against a source now; `None`: it is healthy, or there is no such source.
+    pub fn fault(&self, id: SourceId, now: Instant) -> Option<Trigger> {
+        let health = self.health(id)?;
+        if health.fresh(now, &self.config.triggers) { health.fault() } else { Some(Trigger::Silence) }
     }
 
     /// Packets of a source came. Whether they go out. [`Self::poll_timeout`] may change.

@@ -1,15 +1,18 @@
 //! The corridor: files in the order a packet walks: source, ingest, egress.
 
+mod air;
 pub mod delay;
 pub mod egress;
 pub mod failover;
 mod ingest;
 mod load;
+mod merge;
 pub mod pace;
 mod police;
 mod repacket;
 pub mod source;
 pub mod stats;
+mod timeline;
 
 use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
@@ -25,15 +28,17 @@ use tokio::sync::{mpsc, oneshot};
 use crate::config::value::Gather;
 use crate::io::batch::{ReceiveBatch, SendBatch};
 use crate::io::clock::thread_cpu_time;
-use crate::io::open::{Receiver, Sender};
+use crate::io::open::Sender;
 use crate::io::reactor::{Reactor, Sleep};
 
+use self::air::Air;
+pub use self::air::AirConfig;
 use self::egress::{Egress, MediaPacket, OutputConfig, SenderKey};
-use self::failover::{Return, Triggers};
 pub use self::load::Load;
 use self::load::LoadMeter;
-use self::source::{Source, SourceConfig};
+use self::source::{Receivers, Source, SourceConfig};
 use self::stats::{FlowStats, OutputStats, SourceStats};
+use self::timeline::Timeline;
 
 /// What the control plane tells a flow's task.
 #[derive(Debug)]
@@ -45,7 +50,7 @@ pub enum FlowCommand {
         /// What is checked.
         config: SourceConfig,
         /// Open and bound.
-        receiver: Receiver,
+        receivers: Receivers,
         /// Where its figures go.
         stats: Arc<SourceStats>,
     },
@@ -87,25 +92,6 @@ pub enum FlowCommand {
     Panic,
 }
 
-/// How a flow's sources become one stream.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum AirConfig {
-    /// One is on air, the others stand by.
-    Failover {
-        /// The preferred one, by name.
-        primary: Option<String>,
-        /// How it comes back.
-        back: Return,
-        /// What makes a source unfit.
-        triggers: Triggers,
-    },
-    /// All carry the same RTP packets (ST 2022-7).
-    Merge {
-        /// How far they may lie apart, and the delay added.
-        window: Duration,
-    },
-}
-
 /// What a flow's task is made of.
 #[derive(Debug)]
 pub struct FlowSeed {
@@ -119,6 +105,8 @@ pub struct FlowSeed {
 
 /// Most messages of one system call.
 const BATCH: usize = 64;
+/// What `auto` gives, whatever the load, where a protocol's own buffer hides it.
+const HIDDEN: Duration = Duration::from_millis(5);
 
 /// What all flows of one data-plane thread share: its reactor, its buffers, its load.
 pub struct ShardContext {
@@ -183,7 +171,11 @@ pub struct Flow {
     stats: Arc<FlowStats>,
     commands: mpsc::UnboundedReceiver<FlowCommand>,
     sources: Vec<Source>,
+    air: Air,
+    timeline: Timeline,
     egress: Egress,
+    /// When packets that a protocol's buffer held were last released.
+    released: Option<Instant>,
 }
 
 enum Wake {
@@ -195,7 +187,17 @@ impl Flow {
     /// A flow without sockets; they come by command.
     pub fn new(seed: FlowSeed, shard: Rc<ShardContext>) -> Self {
         let FlowSeed { gather, stats, commands } = seed;
-        Self { shard, gather, stats, commands, sources: Vec::new(), egress: Egress::default() }
+        Self {
+            shard,
+            gather,
+            stats,
+            commands,
+            sources: Vec::new(),
+            air: Air::Single,
+            timeline: Timeline::default(),
+            egress: Egress::default(),
+            released: None,
+        }
     }
 
     /// Receive → ingest → deliver → timers, until the commands end.
@@ -211,7 +213,7 @@ impl Flow {
                 Wake::Command(Some(command)) => self.obey(command),
                 Wake::Service => self.service(Instant::now()),
             }
-            if self.sources.iter().any(|s| s.ready) {
+            if self.sources.iter().any(Source::is_ready) {
                 // A batch was full, so more waits. First all others of the shard.
                 self.shard.reactor.yield_turn().await;
             }
@@ -224,67 +226,102 @@ impl Flow {
         }
         let mut service = armed && Pin::new(sleep).poll(cx).is_ready();
         for source in &mut self.sources {
-            source.ready |= source.registration.poll_ready(cx).is_ready();
-            service |= source.ready;
+            source.poll_ready(cx);
+            service |= source.is_ready();
         }
         if service { Poll::Ready(Wake::Service) } else { Poll::Pending }
     }
 
     fn due(&self) -> Option<Instant> {
         let sources = self.sources.iter().filter_map(|s| s.ingest.due());
-        sources.chain(self.egress.due()).min()
+        let air = self.air.due().map(|due| match (&self.air, self.released) {
+            // One wake a budget releases, as it receives.
+            (Air::Merge(_), Some(last)) => due.max(last + self.budget()),
+            _ => due,
+        });
+        sources.chain(air).chain(self.egress.due()).min()
     }
 
-    /// One batch of each source that has data, and whatever its time has come for.
+    /// How long packets may gather now.
+    fn budget(&self) -> Duration {
+        let hidden = || matches!(self.air, Air::Merge(_)) || self.sources.iter().any(Source::has_fec);
+        match self.gather {
+            Gather::For(time) => time,
+            Gather::Auto if hidden() => HIDDEN,
+            Gather::Auto => self.shard.meter.borrow().budget(),
+        }
+    }
+
+    /// One batch of each socket that has data, and whatever its time has come for.
     fn service(&mut self, now: Instant) {
         let shard = self.shard.clone();
-        let budget = match self.gather {
-            Gather::For(time) => time,
-            Gather::Auto => shard.meter.borrow().budget(),
-        };
+        let budget = self.budget();
         self.stats.budget.set(budget.as_nanos() as u64);
-        let mut buffers = shard.buffers.borrow_mut();
+        let buffers = &mut *shard.buffers.borrow_mut();
         let mut delivered = false;
-        for source in &mut self.sources {
-            if !source.ready && source.ingest.due().is_none_or(|due| due > now) {
-                continue;
+        for index in 0..self.sources.len() {
+            let source = &self.sources[index];
+            if source.is_ready() || source.ingest.due().is_some_and(|due| due <= now) {
+                delivered |= self.serve(index, buffers, budget, now);
             }
-            let Buffers { receive, send, datagrams, media } = &mut *buffers;
-            let fresh = source.ready;
-            if fresh {
-                let received = source.receive(receive, budget);
-                // What comes from here on is told by the registration.
-                source.ready = received.full;
-            }
-            let mut arrived = reuse(std::mem::take(datagrams));
-            let mut packets = reuse(std::mem::take(media));
-            if fresh {
-                source.take_in(receive, &mut arrived, now);
-                shard.packets.set(shard.packets.get() + arrived.len() as u64);
-            }
-            // After what has come, by its time of arrival: it may fill the gap whose time is up.
-            source.ingest.handle_timeout(now);
-            source.ingest.collect(&arrived, &mut packets, now);
-            self.egress.deliver(&packets, send, now);
-            delivered = true;
-            if !self.egress.is_empty() {
-                let sent = Instant::now();
-                packets.iter().for_each(|p| self.stats.delays.record(sent.saturating_duration_since(p.arrival)));
-            }
-            *datagrams = reuse(arrived);
-            *media = reuse(packets);
-            source.ingest.recycle();
         }
+        self.air.handle_timeout(now, &self.sources, &self.stats);
+        delivered |= self.release(buffers, now);
         if !delivered && self.egress.due().is_some_and(|due| due <= now) {
             self.egress.deliver(&[], &mut buffers.send, now);
         }
     }
 
+    /// Hand on what a merge has released. Whether there was something.
+    fn release(&mut self, buffers: &mut Buffers, now: Instant) -> bool {
+        let Air::Merge(merge) = &mut self.air else { return false };
+        let mut packets = reuse(std::mem::take(&mut buffers.media));
+        merge.collect(&mut packets);
+        let some = !packets.is_empty();
+        if some {
+            self.released = Some(now);
+            deliver(&mut self.egress, &mut self.timeline, &mut packets, &mut buffers.send, now, &self.stats);
+        }
+        buffers.media = reuse(packets);
+        merge.recycle();
+        some
+    }
+
+    /// Read a source, and hand on what its time has come for. Whether something went to the outputs.
+    fn serve(&mut self, index: usize, buffers: &mut Buffers, budget: Duration, now: Instant) -> bool {
+        let Self { sources, air, timeline, egress, shard, stats, .. } = self;
+        let source = &mut sources[index];
+        let mut arrived = reuse(std::mem::take(&mut buffers.datagrams));
+        let mut packets = reuse(std::mem::take(&mut buffers.media));
+        let mut leg = if let Air::Merge(merge) = air { Some(merge.leg(index)) } else { None };
+        source.receive_fec(&mut buffers.receive, budget, now, leg.as_mut());
+        source.receive(&mut buffers.receive, &mut arrived, budget, now, leg.as_mut());
+        shard.packets.set(shard.packets.get() + arrived.len() as u64);
+        // After what has come, by its time of arrival: it may fill the gap whose time is up.
+        source.ingest.handle_timeout(now, leg.as_mut());
+        source.ingest.collect(&arrived, &mut packets);
+        let out = !packets.is_empty()
+            && match air {
+                Air::Standby(standby) => standby.packets(index, &mut packets, source, now),
+                Air::Single | Air::Merge(_) => true,
+            };
+        if out {
+            deliver(egress, timeline, &mut packets, &mut buffers.send, now, stats);
+        }
+        buffers.datagrams = reuse(arrived);
+        buffers.media = reuse(packets);
+        source.ingest.recycle(now);
+        out
+    }
+
     fn obey(&mut self, command: FlowCommand) {
         match command {
-            FlowCommand::OpenSource { name, config, receiver, stats } => {
-                match Source::new(name, config, receiver, stats, &self.shard.reactor) {
-                    Ok(source) => self.sources.push(source),
+            FlowCommand::OpenSource { name, config, receivers, stats } => {
+                match Source::new(name, config, receivers, stats, &self.shard.reactor) {
+                    Ok(source) => {
+                        self.sources.push(source);
+                        self.air.push(&mut self.sources, Instant::now());
+                    }
                     Err(error) => {
                         tracing::error!(target: "mediaconnect::flow", "a source's socket can't be watched: {error}")
                     }
@@ -296,7 +333,10 @@ impl Flow {
                 }
             }
             FlowCommand::CloseSource(name, done) => {
-                self.sources.retain(|s| s.name != name);
+                if let Some(index) = self.sources.iter().position(|s| s.name == name) {
+                    self.sources.remove(index);
+                    self.air.remove(index, Instant::now());
+                }
                 // Nobody waits any more when the answer is late.
                 let _ = done.send(());
             }
@@ -312,9 +352,38 @@ impl Flow {
                 self.gather = gather;
                 self.sources.iter().for_each(|s| s.set_gro(gro));
             }
-            FlowCommand::Air(_) | FlowCommand::Switch(_) => todo!("with the sources"),
+            FlowCommand::Air(config) => {
+                let now = Instant::now();
+                if let (Air::Merge(merge), false) = (&mut self.air, matches!(config, AirConfig::Merge { .. })) {
+                    merge.flush();
+                    let shard = self.shard.clone();
+                    self.release(&mut shard.buffers.borrow_mut(), now);
+                }
+                self.air.retune(config, &mut self.sources, now);
+            }
+            FlowCommand::Switch(name) => {
+                let index = name.and_then(|name| self.sources.iter().position(|s| s.name == name));
+                self.air.switch(index, Instant::now());
+            }
             FlowCommand::Panic => panic!("asked to, by a test"),
         }
+    }
+}
+
+/// Put packets in the flow's time, send them to all outputs, and note how long they took.
+fn deliver(
+    egress: &mut Egress,
+    timeline: &mut Timeline,
+    packets: &mut [MediaPacket<'_>],
+    send: &mut SendBatch,
+    now: Instant,
+    stats: &FlowStats,
+) {
+    timeline.place(packets, now);
+    egress.deliver(packets, send, now);
+    if !egress.is_empty() {
+        let sent = Instant::now();
+        packets.iter().for_each(|p| stats.delays.record(sent.saturating_duration_since(p.arrival)));
     }
 }
 

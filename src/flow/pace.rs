@@ -7,7 +7,7 @@
 //! The delay is `smoothing` on average. It settles in the first half of it, on the mean of what has come until then;
 //! after that only the speed of the expected times is changed, by 800 ppm at most, and never the delay in a step. A step
 //! there is when the source gives cause: its clock is set anew, or everything comes too late or too early for longer
-//! than the greater of 200 ms and the smoothing.
+//! than the greater of 500 ms and the smoothing.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
@@ -26,7 +26,7 @@ pub use clock::{SourceClock, Timebase};
 use ring::{Ring, Span};
 
 /// What comes too late or too early for this long, or for longer than the smoothing, moves the clock, seconds.
-const PATIENCE: f64 = 0.2;
+const PATIENCE: f64 = 0.5;
 /// Bounds of the memory for packets that wait.
 const MEMORY: (usize, usize) = (256 << 10, 64 << 20);
 
@@ -57,6 +57,8 @@ struct Waiting {
     /// Where the payload is in the datagram.
     payload: (usize, usize),
     timestamp: RtpTime,
+    /// The timestamp is that of its arrival.
+    by_arrival: bool,
     discontinuity: bool,
     /// Bytes of the stream before it.
     position: u64,
@@ -86,6 +88,8 @@ pub struct Pacer {
     settling: Option<(u64, f64)>,
     /// Packets are too late (or early: negative), since one that arrived then.
     strain: Option<(f64, f64)>,
+    /// A timestamp by arrival, and that arrival.
+    media_time: Option<(RtpTime, f64)>,
     full: bool,
     counters: PaceCounters,
 }
@@ -106,6 +110,7 @@ impl Pacer {
             position: 0,
             settling: None,
             strain: None,
+            media_time: None,
             full: false,
             counters: PaceCounters::default(),
         }
@@ -146,6 +151,7 @@ impl Pacer {
             span,
             payload,
             timestamp: packet.timestamp,
+            by_arrival: clock == SourceClock::Stream,
             discontinuity: packet.discontinuity,
             position,
             arrival: now,
@@ -187,13 +193,15 @@ impl Pacer {
                 self.last_due = due;
             }
             let (arrival, error) = (waiting.arrival, waiting.arrival - waiting.expected);
+            self.retime(due);
             self.released += 1;
             self.judge(arrival, error);
         }
         self.released
     }
 
-    /// The packets on their way out, in the order they came.
+    /// The packets on their way out, in the order they came. The timestamps of those of [`SourceClock::Stream`] are no
+    /// longer those of their arrival, but as even as they leave.
     pub fn released(&self) -> impl Iterator<Item = MediaPacket<'_>> + Clone {
         self.waiting.iter().take(self.released).map(|waiting| {
             let datagram = self.ring.get(waiting.span);
@@ -274,6 +282,15 @@ impl Pacer {
         self.clock.shift(by);
     }
 
+    /// The next packet leaves: if it has no timestamp but that of its arrival, this is when it is due.
+    fn retime(&mut self, due: f64) {
+        let Some(waiting) = self.waiting.get_mut(self.released).filter(|waiting| waiting.by_arrival) else { return };
+        let base = self.media_time.filter(|_| !waiting.discontinuity);
+        let (timestamp, since) = base.unwrap_or((waiting.timestamp, waiting.arrival));
+        self.media_time = Some((timestamp, since));
+        waiting.timestamp = timestamp.add(Duration::try_from_secs_f64(due - since).unwrap_or_default());
+    }
+
     /// A packet leaves that arrived so much later than expected.
     fn judge(&mut self, arrival: f64, error: f64) {
         if error.abs() <= self.smoothing {
@@ -290,7 +307,7 @@ impl Pacer {
             self.settling = None;
             self.counters.anchored += 1;
             self.shift(self.waiting.len() - self.released, error);
-            self.clock.blame(arrival);
+            self.clock.blame(arrival, error);
         }
     }
 }

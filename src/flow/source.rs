@@ -2,18 +2,21 @@
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
+use std::task::Context;
 use std::time::{Duration, Instant, SystemTime};
 
 use ipnet::IpNet;
 
 use crate::config::plan::SourceProtocol;
 use crate::config::value::Bitrate;
-use crate::io::batch::{Datagram, ReceiveBatch, Received};
+use crate::io::batch::{Datagram, ReceiveBatch};
 use crate::io::clock::Offset;
 use crate::io::open::Receiver;
 use crate::io::reactor::{Reactor, Registration};
+use crate::proto::fec2022_1::header::FecStream;
 
 use super::ingest::Ingest;
+use super::merge::Leg;
 use super::police::Police;
 use super::stats::{ADDRESSES, Invalid, Seen, SourceStats};
 
@@ -33,14 +36,32 @@ pub struct SourceConfig {
     pub max_bitrate: Option<Bitrate>,
 }
 
-/// One source of a running flow: its socket and its state.
+/// The sockets of a source.
+#[derive(Debug)]
+pub struct Receivers {
+    /// Where its media comes.
+    pub media: Receiver,
+    /// Of an `rtp-fec` source: where its column and its row FEC come.
+    pub fec: Option<[Receiver; 2]>,
+}
+
+/// One socket of a source.
+struct Port {
+    receiver: Receiver,
+    registration: Registration,
+    /// Data waits in it.
+    ready: bool,
+    overflow: u32,
+}
+
+/// One source of a running flow: its sockets and its state.
 pub(super) struct Source {
     pub(super) name: String,
-    pub(super) registration: Registration,
-    /// Data waits in the socket.
-    pub(super) ready: bool,
     pub(super) ingest: Ingest,
-    receiver: Receiver,
+    pub(super) stats: Arc<SourceStats>,
+    protocol: SourceProtocol,
+    media: Port,
+    fec: Option<[Port; 2]>,
     allow: Option<Vec<IpNet>>,
     /// The last address that `allow` let in: nearly always the next one too.
     allowed: Option<IpAddr>,
@@ -48,32 +69,56 @@ pub(super) struct Source {
     max_bitrate: Option<Bitrate>,
     addresses: Addresses,
     clocks: (Instant, Offset),
-    overflow: u32,
-    stats: Arc<SourceStats>,
+}
+
+impl Port {
+    fn new(receiver: Receiver, reactor: &Reactor) -> std::io::Result<Self> {
+        let registration = reactor.register(&receiver)?;
+        Ok(Self { receiver, registration, ready: false, overflow: 0 })
+    }
+
+    /// Read one batch into `batch`. The next packets may gather for `budget`.
+    fn receive(&mut self, batch: &mut ReceiveBatch, budget: Duration, stats: &SourceStats) {
+        // A socket's error is that of an earlier datagram; what waits is read at the next wake.
+        let received = batch.receive(&self.receiver).unwrap_or_default();
+        if let Some(overflow) = received.overflow {
+            stats.kernel_dropped.add(u64::from(overflow.wrapping_sub(self.overflow)));
+            self.overflow = overflow;
+        }
+        stats.invalid[Invalid::Truncated as usize].add(received.truncated as u64);
+        // A full batch: more waits. What comes from here on is told by the registration.
+        self.ready = received.full;
+        self.registration.served(received.messages);
+        // For want of a descriptor it stays as it was, and works.
+        let _ = self.registration.gather(budget);
+    }
 }
 
 impl Source {
     pub(super) fn new(
         name: String,
         config: SourceConfig,
-        receiver: Receiver,
+        receivers: Receivers,
         stats: Arc<SourceStats>,
         reactor: &Reactor,
     ) -> std::io::Result<Self> {
-        let registration = reactor.register(&receiver)?;
+        let port = |receiver| Port::new(receiver, reactor);
+        let fec = match receivers.fec {
+            Some([column, row]) => Some([port(column)?, port(row)?]),
+            None => None,
+        };
         let mut source = Self {
             name,
-            registration,
-            ready: false,
-            ingest: Ingest::new(config.protocol, stats.clone()),
-            receiver,
+            ingest: Ingest::new(config.protocol, false, stats.clone()),
+            protocol: config.protocol,
+            media: port(receivers.media)?,
+            fec,
             allow: None,
             allowed: None,
             police: None,
             max_bitrate: None,
             addresses: Addresses::default(),
             clocks: (Instant::now(), Offset::sample()),
-            overflow: 0,
             stats,
         };
         source.retune(config, Instant::now());
@@ -88,38 +133,89 @@ impl Source {
             self.max_bitrate = config.max_bitrate;
             self.police = config.max_bitrate.map(|rate| Police::new(rate, now));
         }
+        self.protocol = config.protocol;
         self.ingest.retune(config.protocol);
+    }
+
+    /// Take part in a merge, or no more. What was held back is dropped.
+    pub(super) fn set_leg(&mut self, leg: bool) {
+        self.ingest = Ingest::new(self.protocol, leg, self.stats.clone());
+    }
+
+    /// Whether data waits in one of its sockets.
+    pub(super) fn is_ready(&self) -> bool {
+        self.media.ready || self.fec.iter().flatten().any(|port| port.ready)
+    }
+
+    /// Whether it hears FEC streams.
+    pub(super) fn has_fec(&self) -> bool {
+        self.fec.is_some()
+    }
+
+    /// Look for input; [`Self::is_ready`] tells.
+    pub(super) fn poll_ready(&mut self, cx: &mut Context<'_>) {
+        for port in std::iter::once(&mut self.media).chain(self.fec.iter_mut().flatten()) {
+            port.ready |= port.registration.poll_ready(cx).is_ready();
+        }
     }
 
     /// Coalesce datagrams in the kernel, or don't.
     pub(super) fn set_gro(&self, on: bool) {
-        self.receiver.set_gro(on);
+        self.media.receiver.set_gro(on);
     }
 
-    /// Read one batch into `batch`. The next packets may gather for `budget`.
-    pub(super) fn receive(&mut self, batch: &mut ReceiveBatch, budget: Duration) -> Received {
-        // A socket's error is that of an earlier datagram; what waits is read at the next wake.
-        let received = batch.receive(&self.receiver).unwrap_or_default();
-        if let Some(overflow) = received.overflow {
-            self.stats.kernel_dropped.add(u64::from(overflow.wrapping_sub(self.overflow)));
-            self.overflow = overflow;
+    /// Read one batch of each FEC port that has data, and give what passes the checks to the protocol.
+    pub(super) fn receive_fec(
+        &mut self,
+        batch: &mut ReceiveBatch,
+        budget: Duration,
+        now: Instant,
+        mut leg: Option<&mut Leg<'_>>,
+    ) {
+        let Some(mut ports) = self.fec.take() else { return };
+        for (port, stream) in ports.iter_mut().zip([FecStream::Column, FecStream::Row]) {
+            if !port.ready {
+                continue;
+            }
+            port.receive(batch, budget, &self.stats);
+            for datagram in batch.datagrams() {
+                if self.allows(datagram.source.ip()) {
+                    let arrival = self.arrival(&datagram, now);
+                    self.ingest.handle_fec(stream, &datagram, arrival, leg.as_deref_mut());
+                }
+            }
         }
-        self.stats.invalid[Invalid::Truncated as usize].add(received.truncated as u64);
-        self.registration.served(received.messages);
-        // For want of a descriptor it stays as it was, and works.
-        let _ = self.registration.gather(budget);
-        received
+        self.fec = Some(ports);
     }
 
-    /// Give each datagram of the batch that passes the checks to the protocol.
-    pub(super) fn take_in<'p>(&mut self, batch: &'p ReceiveBatch, datagrams: &mut Vec<&'p [u8]>, now: Instant) {
+    /// Read one batch of media, and give each datagram that passes the checks to the protocol; those accepted are added
+    /// to `datagrams`, or go to the merge.
+    pub(super) fn receive<'p>(
+        &mut self,
+        batch: &'p mut ReceiveBatch,
+        datagrams: &mut Vec<&'p [u8]>,
+        budget: Duration,
+        now: Instant,
+        mut leg: Option<&mut Leg<'_>>,
+    ) {
+        if !self.media.ready {
+            return;
+        }
+        self.media.receive(batch, budget, &self.stats);
         if now.saturating_duration_since(self.clocks.0) >= COMPARE_CLOCKS {
             self.clocks = (now, Offset::sample());
         }
+        let batch: &'p ReceiveBatch = batch;
         for datagram in batch.datagrams() {
-            // A step of the system's clock since then must not move a packet into the future.
-            let arrival = datagram.arrival.map_or(now, |stamp| self.clocks.1.instant(stamp).min(now));
-            if self.admit(&datagram, now) && self.ingest.handle(&datagram, arrival, datagrams.len(), now) {
+            if !self.admit(&datagram, now) {
+                continue;
+            }
+            let arrival = self.arrival(&datagram, now);
+            let accepted = match &mut leg {
+                Some(leg) => self.ingest.handle_leg(&datagram, arrival, leg),
+                None => self.ingest.handle(&datagram, arrival, datagrams.len()),
+            };
+            if accepted {
                 datagrams.push(datagram.payload);
                 self.addresses.sender(datagram.source);
             }
@@ -127,8 +223,12 @@ impl Source {
         self.addresses.publish(&self.stats, now);
     }
 
-    fn admit(&mut self, datagram: &Datagram<'_>, now: Instant) -> bool {
-        let ip = datagram.source.ip();
+    /// When the kernel took the datagram in. A step of the system's clock must not move it into the future.
+    fn arrival(&self, datagram: &Datagram<'_>, now: Instant) -> Instant {
+        datagram.arrival.map_or(now, |stamp| self.clocks.1.instant(stamp).min(now))
+    }
+
+    fn allows(&mut self, ip: IpAddr) -> bool {
         if self.allowed != Some(ip) {
             if self.allow.as_ref().is_some_and(|list| !list.iter().any(|net| net.contains(&ip))) {
                 self.stats.denied.add(1);
@@ -136,6 +236,13 @@ impl Source {
                 return false;
             }
             self.allowed = Some(ip);
+        }
+        true
+    }
+
+    fn admit(&mut self, datagram: &Datagram<'_>, now: Instant) -> bool {
+        if !self.allows(datagram.source.ip()) {
+            return false;
         }
         if let Some(police) = &mut self.police
             && !police.admit(datagram.payload.len(), now)

@@ -13,7 +13,7 @@ use crate::config::diff::{Change, Effect, Kind};
 use crate::config::plan::{FlowPlan, OutputPlan, RtpHeader, SourcePlan};
 use crate::config::value::{FlowName, Host};
 use crate::flow::egress::{OutputConfig, SenderKey};
-use crate::flow::source::SourceConfig;
+use crate::flow::source::{Receivers, SourceConfig};
 use crate::flow::stats::{FlowStats, OutputStats, SourceStats};
 use crate::flow::{FlowCommand, FlowSeed};
 use crate::io::links::Links;
@@ -374,7 +374,8 @@ impl Entry {
         entry.part = Part::Open(spec);
         let stats = entry.stats.clone();
         self.ensure_task(env);
-        self.send(FlowCommand::OpenSource { name: name.to_owned(), config, receiver, stats });
+        let receivers = Receivers { media: receiver, fec: None };
+        self.send(FlowCommand::OpenSource { name: name.to_owned(), config, receivers, stats });
     }
 
     fn close_source(&mut self, name: &str, closing: &mut Closing) {

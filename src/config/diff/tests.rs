@@ -4,7 +4,9 @@ use std::time::Duration;
 use proptest::prelude::*;
 
 use super::*;
+use crate::config::plan::{LegPlan, ReturnMode, SwitchOn};
 use crate::config::value::{Bind, Bitrate, Dscp, FlowName, Gather};
+use crate::proto::fec2022_1::matrix::Matrix;
 
 fn flow() -> FlowPlan {
     let text = "[sources.in]\nprotocol = \"rtp\"\nbind = \"127.0.0.1:5000\"\n\n[outputs.one]\nprotocol = \"udp\"\ndestination = \"198.51.100.7:5000\"\n\n[outputs.two]\nprotocol = \"rtp\"\ndestination = \"198.51.100.7:5002\"\n";
@@ -142,6 +144,127 @@ fn nothing_is_opened_in_a_flow_or_part_that_is_off() {
     assert_eq!(told(diff_flow(Some(&old), Some(&new))), "change: source in in-place [bind]; output two in-place []");
 }
 
+/// What it takes from the flow after `first` to the one after `second`.
+fn between(first: impl Fn(&mut FlowPlan), second: impl Fn(&mut FlowPlan)) -> String {
+    let (mut old, mut new) = (flow(), flow());
+    first(&mut old);
+    second(&mut new);
+    told(diff_flow(Some(&old), Some(&new)))
+}
+
+fn fec_source(window: u64, fec_ports: [u16; 2]) -> impl Fn(&mut FlowPlan) {
+    move |p| source(p).protocol = SourceProtocol::RtpFec { reorder_window: Duration::from_millis(window), fec_ports }
+}
+
+#[test]
+fn the_ports_of_fec_open_the_source_again_and_its_window_does_not() {
+    let old = || fec_source(50, [2, 4]);
+    assert_eq!(between(old(), fec_source(60, [2, 4])), "change: source in in-place [reorder-window]");
+    assert_eq!(between(old(), fec_source(50, [2, 6])), "change: source in reopen [fec-ports]");
+    assert_eq!(between(old(), fec_source(60, [4, 2])), "change: source in reopen [reorder-window fec-ports]");
+    assert_eq!(between(|_| {}, old()), "change: source in reopen [protocol]");
+}
+
+fn fec_output(header: RtpHeader, columns: u64) -> impl Fn(&mut FlowPlan) {
+    let matrix = Matrix::new(columns, 5, true).unwrap();
+    move |p| output(p, "two").protocol = OutputProtocol::RtpFec { header, matrix }
+}
+
+#[test]
+fn the_matrix_the_header_and_the_legs_open_the_output_again() {
+    let regenerate = RtpHeader::Regenerate { payload_type: 33, ssrc: None };
+    let other_type = RtpHeader::Regenerate { payload_type: 96, ssrc: None };
+    let old = || fec_output(regenerate, 5);
+    assert_eq!(between(|_| {}, old()), "change: output two reopen [protocol]");
+    assert_eq!(between(old(), fec_output(regenerate, 6)), "change: output two reopen [fec]");
+    assert_eq!(between(old(), fec_output(RtpHeader::Passthrough, 5)), "change: output two reopen [header]");
+    assert_eq!(between(old(), fec_output(other_type, 6)), "change: output two reopen [payload-type fec]");
+    let legs = |second: &'static str| {
+        move |p: &mut FlowPlan| {
+            let leg = |to: &str| LegPlan { destination: to.parse().unwrap(), interface: None };
+            output(p, "two").legs = vec![leg("10.0.0.1:5000"), leg(second)];
+            output(p, "two").destination = leg("10.0.0.1:5000").destination;
+        }
+    };
+    assert_eq!(between(|_| {}, legs("10.0.0.2:5000")), "change: output two reopen [legs]");
+    assert_eq!(between(legs("10.0.0.2:5000"), legs("10.0.0.3:5000")), "change: output two reopen [legs]");
+    assert_eq!(between(legs("10.0.0.2:5000"), |_| {}), "change: output two reopen [legs]");
+}
+
+#[test]
+fn smoothing_changes_while_the_output_runs() {
+    let smooth = |ms| move |p: &mut FlowPlan| output(p, "one").smoothing = Some(Duration::from_millis(ms));
+    assert_eq!(after(smooth(100)), "change: output one in-place [smoothing]");
+    assert_eq!(between(smooth(100), smooth(200)), "change: output one in-place [smoothing]");
+    assert_eq!(between(smooth(100), |_| {}), "change: output one in-place [smoothing]");
+}
+
+fn merge(ms: u64) -> impl Fn(&mut FlowPlan) {
+    move |p| p.failover = Some(FailoverPlan::Merge { recovery_window: Duration::from_millis(ms) })
+}
+
+fn failover(rules: FailoverRules) -> impl Fn(&mut FlowPlan) {
+    move |p| p.failover = Some(FailoverPlan::Failover(rules.clone()))
+}
+
+#[test]
+fn the_rules_of_failover_and_merge_change_in_place() {
+    let rules = FailoverRules::default;
+    assert_eq!(between(merge(200), merge(300)), "change: flow news in-place [failover.recovery-window]");
+    let primary = failover(FailoverRules { primary: Some("in".into()), ..rules() });
+    assert_eq!(between(failover(rules()), primary), "change: flow news in-place [failover.primary]");
+    let many = FailoverRules {
+        return_mode: ReturnMode::Manual,
+        hold: Duration::ZERO,
+        switch_on: SwitchOn { silence: None, ..SwitchOn::default() },
+        ..rules()
+    };
+    assert_eq!(
+        between(failover(rules()), failover(many)),
+        "change: flow news in-place [failover.return failover.hold failover.switch-on]"
+    );
+    // One source alone is passed on either way.
+    assert_eq!(after(failover(rules())), "change: flow news in-place [failover.mode]");
+    assert_eq!(between(failover(rules()), |_| {}), "change: flow news in-place [failover.mode]");
+}
+
+#[test]
+fn between_merge_and_failover_the_sources_are_read_anew_and_no_output_is_touched() {
+    let anew = "change: flow news in-place [failover.mode]; source in reopen [failover.mode]";
+    assert_eq!(after(merge(200)), anew);
+    assert_eq!(between(merge(200), |_| {}), anew);
+    assert_eq!(between(merge(200), failover(FailoverRules::default())), anew);
+    assert_eq!(between(failover(FailoverRules::default()), merge(200)), anew);
+    let merge_and = |edit: fn(&mut FlowPlan)| {
+        move |p: &mut FlowPlan| {
+            merge(200)(p);
+            edit(p);
+        }
+    };
+    assert_eq!(
+        after(merge_and(|p| source(p).max_bitrate = Some(Bitrate::from_bps(1)))),
+        "change: flow news in-place [failover.mode]; source in reopen [max-bitrate failover.mode]"
+    );
+    // What comes, goes or is off is not opened for that.
+    assert_eq!(
+        after(merge_and(|p| source(p).enabled = false)),
+        "change: flow news in-place [failover.mode]; source in close [enabled]"
+    );
+    let off = |p: &mut FlowPlan| source(p).enabled = false;
+    assert_eq!(between(off, merge_and(|p| source(p).enabled = false)), "change: flow news in-place [failover.mode]");
+}
+
+#[test]
+fn a_source_joins_and_leaves_a_merge_alone() {
+    let both = |p: &mut FlowPlan| {
+        merge(200)(p);
+        let second = SourcePlan { bind: Bind { ip: None, port: 5002 }, ..source(p).clone() };
+        p.sources.insert("second".into(), second);
+    };
+    assert_eq!(between(merge(200), both), "change: source second open []");
+    assert_eq!(between(both, merge(200)), "change: source second close []");
+}
+
 #[test]
 fn what_belongs_to_the_flow_changes_in_place() {
     assert_eq!(
@@ -206,13 +329,21 @@ fn any_flow() -> impl Strategy<Value = FlowPlan> {
     });
     let sources = prop::collection::btree_map("[ab]", source, 0..3);
     let outputs = prop::collection::btree_map("[abc]", output, 0..4);
-    (any::<bool>(), "[xy]", sources, outputs).prop_map(|(enabled, description, sources, outputs)| FlowPlan {
-        enabled,
-        description,
-        sources,
-        outputs,
-        ..flow()
-    })
+    let modes = [
+        None,
+        Some(FailoverPlan::Merge { recovery_window: Duration::from_millis(200) }),
+        Some(FailoverPlan::Failover(FailoverRules::default())),
+    ];
+    (any::<bool>(), "[xy]", sources, prop::sample::select(modes.to_vec()), outputs).prop_map(
+        |(enabled, description, sources, failover, outputs)| FlowPlan {
+            enabled,
+            description,
+            sources,
+            failover,
+            outputs,
+            ..flow()
+        },
+    )
 }
 
 proptest! {
@@ -227,10 +358,14 @@ proptest! {
         let change = diff_flow(Some(&old), Some(&new)).unwrap();
         let touched: Vec<_> = change.touches.iter().map(|t| (t.kind, t.name.clone())).collect();
         let mut differ = Vec::new();
-        if old.description != new.description {
+        if old.description != new.description || old.failover != new.failover {
             differ.push((Kind::Flow, "news".to_owned()));
         }
-        for name in ["a", "b"].iter().filter(|n| old.sources.get(**n) != new.sources.get(**n)) {
+        // Merged sources are read in another way than others.
+        let merges = |plan: &FlowPlan| matches!(plan.failover, Some(FailoverPlan::Merge { .. }));
+        let runs = |plan: &FlowPlan, name: &str| plan.enabled && plan.sources.get(name).is_some_and(|s| s.enabled);
+        let anew = |name: &str| merges(&old) != merges(&new) && runs(&old, name) && runs(&new, name);
+        for name in ["a", "b"].iter().filter(|n| old.sources.get(**n) != new.sources.get(**n) || anew(n)) {
             differ.push((Kind::Source, (*name).to_owned()));
         }
         for name in ["a", "b", "c"].iter().filter(|n| old.outputs.get(**n) != new.outputs.get(**n)) {

@@ -255,15 +255,79 @@ fn writing_out_the_defaults_changes_nothing() {
         let (plan, faults) = parse_flow(&name, "a.toml".as_ref(), text.as_bytes(), &daemon);
         plan.unwrap_or_else(|| panic!("{faults:?}\n{text}"))
     };
-    use crate::config::keys::{FLOW, Key, OUTPUT, SOURCE};
-    for protocol in ["udp", "rtp"] {
-        let all = |keys: &[Key]| {
-            let written =
-                keys.iter().filter(|k| !k.default.is_empty() && (k.on.is_empty() || k.on.contains(&protocol)));
-            written.map(|k| format!("{} = {}\n", k.name, k.default)).collect::<String>()
-        };
-        assert_eq!(plan(protocol, &all(SOURCE), &all(OUTPUT), &all(FLOW)), plan(protocol, "", "", ""));
+    use crate::config::keys::{FAILOVER, FEC, FLOW, Key, OUTPUT, SOURCE, SWITCH_ON};
+    let all = |keys: &[Key], of: &str| {
+        let written = keys.iter().filter(|k| !k.default.is_empty() && (k.on.is_empty() || k.on.contains(&of)));
+        written.map(|k| format!("{} = {}\n", k.name, k.default)).collect::<String>()
+    };
+    for protocol in ["udp", "rtp", "rtp-fec"] {
+        let fec = if protocol == "rtp-fec" { format!("[outputs.out.fec]\n{}", all(FEC, "")) } else { String::new() };
+        let output = all(OUTPUT, protocol) + &fec;
+        let written = plan(protocol, &all(SOURCE, protocol), &output, &all(FLOW, ""));
+        assert_eq!(written, plan(protocol, "", "", ""));
     }
+    for mode in ["merge", "failover"] {
+        let bare = format!("[failover]\nmode = {mode:?}\n");
+        let switch_on =
+            if mode == "merge" { String::new() } else { format!("[failover.switch-on]\n{}", all(SWITCH_ON, "")) };
+        let written = format!("{bare}{}{switch_on}", all(FAILOVER, mode));
+        assert_eq!(plan("rtp", "", "", &written), plan("rtp", "", "", &bare));
+    }
+}
+
+/// A flow whose source is of this protocol.
+fn flow_of(protocol: &str, port: u16) -> String {
+    flow(port).replacen("udp", protocol, 1)
+}
+
+#[test]
+fn a_running_source_that_turns_to_fec_does_not_get_ports_that_others_have() {
+    let mut site = Site::new(&[("a", 5000), ("b", 5004)]);
+    site.run();
+    site.write("a", &flow_of("rtp-fec", 5000));
+    let loaded = site.load();
+    assert_eq!(verdicts(&loaded), "a rejected, b valid");
+    assert!(
+        only(&loaded).message.starts_with("port 5004 (for row FEC) is already taken by source \"in\" of flow \"b\"")
+    );
+    fs::remove_file(site.path("b")).unwrap();
+    assert_eq!(verdicts(&site.load()), "a valid");
+}
+
+#[test]
+fn the_fec_ports_of_a_running_source_are_its_own() {
+    let mut site = Site::new(&[]);
+    site.write("m", &flow_of("rtp-fec", 5000));
+    site.run();
+    site.write("a", &flow(5002));
+    let loaded = site.load();
+    assert_eq!(verdicts(&loaded), "a rejected, m valid");
+    assert!(only(&loaded).message.contains("by column FEC of source \"in\" of flow \"m\""));
+    // Where they were given up, another may have them.
+    site.write("m", &flow_of("rtp", 5000));
+    assert_eq!(verdicts(&site.load()), "a valid, m valid");
+}
+
+#[test]
+fn a_leg_of_a_running_output_does_not_get_a_source_of_ours() {
+    let mut site = Site::new(&[]);
+    let legs = "[sources.in]\nprotocol = \"rtp\"\nbind = \"127.0.0.1:5000\"\n\n[outputs.out]\nprotocol = \"rtp\"\nlegs = [{ destination = \"198.51.100.7:1\" }, { destination = \"239.1.1.1:7000\" }]\n";
+    site.write("m", legs);
+    site.run();
+    site.write("a", &flow(7000).replace("127.0.0.1", "239.1.1.1"));
+    let loaded = site.load();
+    assert_eq!(verdicts(&loaded), "a rejected, m valid");
+    assert!(only(&loaded).message.starts_with("loop: output \"out\" of flow \"m\""));
+    assert_eq!(loaded.flows.len(), 2);
+}
+
+#[test]
+fn fec_ports_that_the_system_hands_out_are_a_warning() {
+    let site = Site::new(&[]);
+    site.write("a", &flow_of("rtp-fec", 5000));
+    let loaded = load_on(site.dir.path(), &Context::default(), &LocalPorts::parse("5004 60999", ""));
+    assert_eq!(verdicts(&loaded), "a valid");
+    assert!(only(&loaded).message.starts_with("port 5004 is one of those the system hands out"));
 }
 
 proptest! {
@@ -281,8 +345,10 @@ proptest! {
                 "\":5000\"\n", "\"239.1.1.1:5000\"", "\"[::1]:1\"", "destination = ", "allow = [", "\"0.0.0.0/0\"", "gather = ",
                 "\"1ms\"", "max-bitrate = ", "1.5", "-1", "0x7fffffffffffffffffff", "true", "1979-05-27", "tags = {", "network = ",
                 "[networks.a]\n", "[log]\nlevel = \"", "[http]\nlisten = [", "[limits]\n", "max-flows = ", "header = \"passthrough\"\n",
+                "protocol = \"rtp-fec\"\n", "[failover]\n", "mode = \"merge\"\n", "mode = \"failover\"\n", "switch-on = {", "silence = \"0s\"",
+                "primary = \"a\"\n", "fec = {", "columns = ", "fec-ports = [", "[[outputs.b.legs]]\n", "legs = [{ destination = \"a:1\" }", "65535",
             ]),
-            0..40,
+            0..60,
         )
     ) {
         judge_both(parts.concat().as_bytes());

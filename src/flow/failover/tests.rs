@@ -101,7 +101,7 @@ impl World {
         }
         assert!(went_out.len() <= 1 + self.events.len() - first, "two sources on air at {at} ms");
         self.out.extend(went_out);
-        if at % 500 == 0 {
+        if at.is_multiple_of(500) {
             for feed in &mut self.feeds {
                 let [errors, unrecovered, bits] = feed.rates.map(|rate| if feed.sends { rate / 2 } else { 0 });
                 feed.sample.continuity_errors += errors;
@@ -154,74 +154,27 @@ fn story(sources: usize, config: FailoverConfig, acts: &[(u64, Act)], until: u64
     world.events.iter().map(line).collect()
 }
 
+const START: &str = "0: - to 0, Start, 0 ms";
+const SILENT: &str = "1490: 0 to 1, Failed(Silence), 500 ms";
+
+/// Its name, how many sources, how they fail over, what happens, and what comes of it.
+type Story<'a> = (&'a str, usize, FailoverConfig, &'a [(u64, Act)], &'a [&'a str]);
+
+fn tell(stories: &[Story<'_>]) {
+    for (name, sources, config, acts, expected) in stories {
+        assert_eq!(story(*sources, *config, acts, 25_000), *expected, "{name}");
+    }
+}
+
 #[test]
-fn stories() {
-    let none = config(false, Return::Hold(ms(5000)));
-    let immediate = config(true, Return::Immediate);
-    let manual = config(true, Return::Manual);
-    let long = FailoverConfig { triggers: Triggers { silence: Some(ms(2000)), ..Triggers::default() }, ..hold() };
-    let never = FailoverConfig { triggers: Triggers { silence: None, ..Triggers::default() }, ..hold() };
-    const START: &str = "0: - to 0, Start, 0 ms";
-    type Story<'a> = (&'a str, usize, FailoverConfig, &'a [(u64, Act)], &'a [&'a str]);
-    let stories: &[Story<'_>] = &[
+fn silence_switches() {
+    let none = config(false, Return::Manual);
+    let silence = |silence| FailoverConfig { triggers: Triggers { silence, ..Triggers::default() }, ..hold() };
+    let (long, never) = (silence(Some(ms(2000))), silence(None));
+    tell(&[
         ("a healthy source stays", 2, hold(), &[], &[START]),
-        (
-            "silence switches after 500 ms, not before",
-            2,
-            none,
-            &[(1000, Stop(0))],
-            &[START, "1490: 0 to 1, Failed(Silence), 500 ms"],
-        ),
+        ("silence switches after 500 ms, not before", 2, none, &[(1000, Stop(0))], &[START, SILENT]),
         ("a short silence is none", 2, none, &[(1000, Stop(0)), (1480, Go(0))], &[START]),
-        (
-            "without a primary the survivor stays",
-            2,
-            none,
-            &[(1000, Stop(0)), (2000, Go(0))],
-            &[START, "1490: 0 to 1, Failed(Silence), 500 ms"],
-        ),
-        (
-            "the primary is back after the hold",
-            2,
-            hold(),
-            &[(1000, Stop(0)), (3000, Go(0))],
-            &[START, "1490: 0 to 1, Failed(Silence), 500 ms", "8000: 1 to 0, PrimaryBack, 10 ms"],
-        ),
-        (
-            "an unstable primary is not back",
-            2,
-            hold(),
-            &[(1000, Stop(0)), (3000, Go(0)), (7000, Stop(0)), (7600, Go(0)), (12_000, Stop(0)), (12_600, Go(0))],
-            &[START, "1490: 0 to 1, Failed(Silence), 500 ms", "17600: 1 to 0, PrimaryBack, 10 ms"],
-        ),
-        (
-            "immediately means with its first data",
-            2,
-            immediate,
-            &[(1000, Stop(0)), (3000, Go(0))],
-            &[START, "1490: 0 to 1, Failed(Silence), 500 ms", "3000: 1 to 0, PrimaryBack, 10 ms"],
-        ),
-        (
-            "manually means never",
-            2,
-            manual,
-            &[(1000, Stop(0)), (3000, Go(0))],
-            &[START, "1490: 0 to 1, Failed(Silence), 500 ms"],
-        ),
-        (
-            "manually, but the other one fails",
-            2,
-            manual,
-            &[(1000, Stop(0)), (3000, Go(0)), (4000, Stop(1))],
-            &[START, "1490: 0 to 1, Failed(Silence), 500 ms", "4490: 1 to 0, Failed(Silence), 500 ms"],
-        ),
-        (
-            "before the primary's data whichever has data goes on air",
-            2,
-            hold(),
-            &[(0, Stop(0)), (2000, Go(0))],
-            &["0: - to 1, Start, 0 ms", "7000: 1 to 0, PrimaryBack, 10 ms"],
-        ),
         (
             "nothing to switch to, then it comes back",
             2,
@@ -243,18 +196,79 @@ fn stories() {
             &[(0, Stop(1)), (500, Go(1)), (1000, Stop(0))],
             &[START, "1490: 0 to 2, Failed(Silence), 500 ms"],
         ),
+        ("a longer silence", 2, long, &[(1000, Stop(0))], &[START, "2990: 0 to 1, Failed(Silence), 2000 ms"]),
+        ("silence off", 2, never, &[(1000, Stop(0))], &[START]),
+        (
+            "retuned to a shorter silence",
+            2,
+            long,
+            &[(1000, Stop(0)), (1600, Retune(none))],
+            &[START, "1600: 0 to 1, Failed(Silence), 610 ms"],
+        ),
+    ]);
+}
+
+#[test]
+fn the_primary_comes_back_by_its_rule() {
+    let (immediate, manual) = (config(true, Return::Immediate), config(true, Return::Manual));
+    tell(&[
+        (
+            "without a primary the survivor stays",
+            2,
+            config(false, Return::Immediate),
+            &[(1000, Stop(0)), (2000, Go(0))],
+            &[START, SILENT],
+        ),
+        (
+            "the primary is back after the hold",
+            2,
+            hold(),
+            &[(1000, Stop(0)), (3000, Go(0))],
+            &[START, SILENT, "8000: 1 to 0, PrimaryBack, 10 ms"],
+        ),
+        (
+            "an unstable primary is not back",
+            2,
+            hold(),
+            &[(1000, Stop(0)), (3000, Go(0)), (7000, Stop(0)), (7600, Go(0)), (12_000, Stop(0)), (12_600, Go(0))],
+            &[START, SILENT, "17600: 1 to 0, PrimaryBack, 10 ms"],
+        ),
+        (
+            "immediately means with its first data",
+            2,
+            immediate,
+            &[(1000, Stop(0)), (3000, Go(0))],
+            &[START, SILENT, "3000: 1 to 0, PrimaryBack, 10 ms"],
+        ),
+        ("manually means never", 2, manual, &[(1000, Stop(0)), (3000, Go(0))], &[START, SILENT]),
+        (
+            "manually, but the other one fails",
+            2,
+            manual,
+            &[(1000, Stop(0)), (3000, Go(0)), (4000, Stop(1))],
+            &[START, SILENT, "4490: 1 to 0, Failed(Silence), 500 ms"],
+        ),
+        (
+            "before the primary's data whichever has data goes on air",
+            2,
+            hold(),
+            &[(0, Stop(0)), (2000, Go(0))],
+            &["0: - to 1, Start, 0 ms", "7000: 1 to 0, PrimaryBack, 10 ms"],
+        ),
         (
             "a primary that is not back yet is no better than others",
             3,
             hold(),
             &[(1000, Stop(0)), (3000, Go(0)), (4000, Stop(1))],
-            &[
-                START,
-                "1490: 0 to 1, Failed(Silence), 500 ms",
-                "4490: 1 to 2, Failed(Silence), 500 ms",
-                "8000: 2 to 0, PrimaryBack, 10 ms",
-            ],
+            &[START, SILENT, "4490: 1 to 2, Failed(Silence), 500 ms", "8000: 2 to 0, PrimaryBack, 10 ms"],
         ),
+    ]);
+}
+
+#[test]
+fn the_operator_wins_and_sources_come_and_go() {
+    let none = config(false, Return::Manual);
+    tell(&[
         (
             "the operator's choice wins",
             2,
@@ -305,15 +319,12 @@ fn stories() {
             &[(1000, Add), (2000, Stop(0))],
             &[START, "2490: 0 to 1, Failed(Silence), 500 ms"],
         ),
-        ("a longer silence", 2, long, &[(1000, Stop(0))], &[START, "2990: 0 to 1, Failed(Silence), 2000 ms"]),
-        ("silence off", 2, never, &[(1000, Stop(0))], &[START]),
-        (
-            "retuned to a shorter silence",
-            2,
-            long,
-            &[(1000, Stop(0)), (1600, Retune(none))],
-            &[START, "1600: 0 to 1, Failed(Silence), 610 ms"],
-        ),
+    ]);
+}
+
+#[test]
+fn quality_switches() {
+    tell(&[
         (
             "continuity errors",
             2,
@@ -359,10 +370,7 @@ fn stories() {
             &[(1010, Errors(0, 40)), (6000, Retune(hold()))],
             &[START, "2010: 0 to 1, Failed(ContinuityErrors), 10 ms", "11000: 1 to 0, PrimaryBack, 10 ms"],
         ),
-    ];
-    for (name, sources, config, acts, expected) in stories {
-        assert_eq!(story(*sources, *config, acts, 25_000), *expected, "{name}");
-    }
+    ]);
 }
 
 #[test]
@@ -376,6 +384,8 @@ fn the_deadline_of_silence_is_exact() {
     assert_eq!(failover.on_air(), Some(a));
     failover.handle_timeout(start + ms(500));
     assert_eq!((failover.on_air(), failover.healthy(a, start + ms(500))), (Some(b), false));
+    assert_eq!(failover.fault(a, start + ms(500)), Some(Trigger::Silence));
+    assert_eq!(failover.fault(b, start + ms(500)), None);
     assert!(failover.packet(b, start + ms(501)));
     let [first, second, none] = std::array::from_fn(|_| failover.poll_event());
     assert_eq!(first.map(|e| (e.from, e.to)), Some((None, a)));

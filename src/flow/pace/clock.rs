@@ -6,6 +6,9 @@
 //! moves the expected arrival on by what the source's clock says, at the speed of that clock as it is measured against
 //! ours by [`Drift`].
 //!
+//! A clock must earn its place: RTP timestamps that run back are times of presentation, those that never change or count
+//! something else than 90 kHz are none at all, and then the next best clock is taken.
+//!
 //! Times here are seconds on our clock since some start: after ten years a `f64` still tells 60 ns apart.
 
 use crate::proto::mpegts::packet::{PACKET_LEN, PacketHeader};
@@ -37,12 +40,14 @@ pub enum SourceClock {
 /// A clock without a tick for this long is stopped: a lesser one takes over, seconds.
 const STOPPED: f64 = 1.0;
 /// A clock that goes back by more than this, or ahead of our time by more than this and the smoothing, has been set
-/// anew, seconds. Less is how coarse timestamps are: those of pictures that are sent out of order, for one.
+/// anew, seconds.
 const LEAP: f64 = 1.0;
 /// The rate so far is that of about so much of the stream, seconds.
 const RATE_OVER: f64 = 1.0;
-/// A clock that had to be set anew so often in so many seconds is worse than none, for so many seconds.
-const DISTRUST: (u32, f64, f64) = (3, 10.0, 300.0);
+/// A clock that had to be corrected to the same side so often in so many seconds is worse than none.
+const DISTRUST: (i32, f64) = (3, 10.0);
+/// After so many seconds it is tried again.
+const DISTRUST_FOR: f64 = 3600.0;
 /// An arrival moves the time of a source without clock by these parts of what it differs: in phase and in rate.
 const ARRIVAL_GAIN: (f64, f64) = (0.1, 0.005);
 
@@ -89,8 +94,8 @@ pub(super) struct Clock {
     drift: Drift,
     /// The best time base that is trusted; until when the better ones are not.
     trusted: (Timebase, f64),
-    /// When the clock was corrected first of late, and how often since.
-    corrected: (f64, u32),
+    /// When the clock was corrected first of late, and how often to the later since; negative: to the earlier.
+    corrected: (f64, i32),
 }
 
 impl Clock {
@@ -136,17 +141,12 @@ impl Clock {
             self.trusted.0 = Timebase::Rtp;
         }
         let stopped = self.mark.is_none() || now - self.ticked > STOPPED;
-        let tick = match clock {
-            SourceClock::Rtp(time) if self.trusted.0 == Timebase::Rtp => {
-                let tick = self.rtp_tick(time, position);
-                if tick.is_none() && (stopped || self.timebase != Timebase::Rtp) {
-                    self.pcr_tick(payload, position)
-                } else {
-                    tick
-                }
-            }
-            _ => self.pcr_tick(payload, position),
+        let rtp = match clock {
+            SourceClock::Rtp(time) => self.rtp_tick(time, position, now).filter(|_| self.trusted.0 == Timebase::Rtp),
+            SourceClock::Stream => None,
         };
+        let by_rtp = matches!(clock, SourceClock::Rtp(_)) && self.timebase == Timebase::Rtp && !stopped;
+        let tick = if rtp.is_some() || by_rtp { rtp } else { self.pcr_tick(payload, position) };
         let gone = clock == SourceClock::Stream && self.timebase == Timebase::Rtp;
         match tick.filter(|tick| tick.timebase <= self.timebase || stopped || gone) {
             Some(tick) => self.tick(&tick, now),
@@ -175,18 +175,27 @@ impl Clock {
         self.drift.pause();
     }
 
-    /// The clock had to be corrected, because it said what could not be followed.
-    pub(super) fn blame(&mut self, now: f64) {
-        let (often, within, for_long) = DISTRUST;
-        if now - self.corrected.0 > within {
-            self.corrected = (now, 0);
+    /// The clock had to be corrected by so much. One that always errs on the same side runs at another speed than it
+    /// should; on alternate sides it is the network that does.
+    pub(super) fn blame(&mut self, now: f64, error: f64) {
+        if self.timebase == Timebase::Rate {
+            return;
         }
-        self.corrected.1 += 1;
-        if self.corrected.1 >= often {
+        let (since, often) = self.corrected;
+        let again = now - since <= DISTRUST.1 && (often > 0) == (error > 0.0);
+        let side = if error > 0.0 { 1 } else { -1 };
+        self.corrected = if again { (since, often + side) } else { (now, side) };
+        if self.corrected.1.abs() >= DISTRUST.0 {
             self.corrected = (now, 0);
-            // Without a better one the rate of arrival stays what it is.
-            let next = if self.timebase == Timebase::Rtp { Timebase::Pcr } else { Timebase::Rate };
-            self.trusted = (next, now + for_long);
+            self.distrust(self.timebase, now);
+        }
+    }
+
+    /// Go by a lesser time base for a while.
+    fn distrust(&mut self, timebase: Timebase, now: f64) {
+        let next = if timebase == Timebase::Rtp { Timebase::Pcr } else { Timebase::Rate };
+        self.trusted = (self.trusted.0.max(next), now + DISTRUST_FOR);
+        if self.timebase < next {
             self.timebase = Timebase::Rate;
         }
     }
@@ -195,9 +204,13 @@ impl Clock {
         if self.rate.1 > 0.0 { self.rate.0 / self.rate.1 } else { 0.0 }
     }
 
-    fn rtp_tick(&mut self, time: RtpTime, position: u64) -> Option<Tick> {
+    fn rtp_tick(&mut self, time: RtpTime, position: u64, now: f64) -> Option<Tick> {
         let ticks = self.rtp.map(|last| f64::from(time.distance(last)) / RtpTime::HZ as f64);
-        if ticks.is_some_and(|step| (-LEAP..=0.0).contains(&step)) {
+        if let Some(step) = ticks.filter(|step| (-LEAP..=0.0).contains(step)) {
+            if step < 0.0 {
+                // These are times of presentation, as ffmpeg sends them, and pictures are not sent in that order.
+                self.distrust(Timebase::Rtp, now);
+            }
             return None;
         }
         self.rtp = Some(time);
@@ -233,7 +246,7 @@ impl Clock {
         }
         let step = self.set_anew(tick.position, now);
         if let Step::Anchored(_) = step {
-            self.blame(now);
+            self.blame(now, due.map_or(1.0, |due| now - due));
         }
         step
     }

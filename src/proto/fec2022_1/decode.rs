@@ -153,14 +153,13 @@ impl Decoder {
         stream.count(fec.seq);
         let history = self.receiver.tap_mut();
         history.fit(u16::from(fec.offset) * u16::from(fec.na));
-        let base = history.newest().map(|newest| (newest, newest.unwrap(fec.base)));
-        let span = base.map(|(newest, base)| (newest, Span { base, offset: fec.offset, na: fec.na }));
-        let Some((newest, span)) = span.filter(|(_, span)| history.covers(span.base) && history.covers(span.last()))
-        else {
+        let base = history.newest().map(|newest| newest.unwrap(fec.base));
+        let span = base.map(|base| Span { base, offset: fec.offset, na: fec.na });
+        let Some(span) = span.filter(|span| history.covers(span.base) && history.covers(span.last())) else {
             stream.counters.stray += 1;
             return Ok(());
         };
-        stream.learn(arrival, &fec, span, newest);
+        stream.learn(arrival, &fec, span);
         let first = self.live.map_or(arrival, |(first, _)| first);
         self.live = Some((first, arrival + SILENCE));
         self.measure(arrival);
@@ -201,9 +200,8 @@ impl Decoder {
         let history = self.receiver.tap();
         let missing = span.members().filter(|member| !history.has(*member)).count() as u8;
         let stream = fec.stream as usize;
-        let linked = |member| self.sets.get(history.sets(member)[stream]);
-        let known = span.members().any(|member| linked(member).is_some_and(|set| set.span == span));
-        if missing == 0 || known {
+        let known = |member| self.sets.get(history.sets(member)[stream]).is_some_and(|set| set.span == span);
+        if missing == 0 || span.members().any(known) {
             return;
         }
         let Some(id) = self.sets.keep(packet, fec, span, missing) else { return };
@@ -229,6 +227,9 @@ impl Decoder {
         if self.live.is_none_or(|(_, until)| until <= now) && self.receiver.window() != self.window {
             self.live = None;
             self.retune();
+        }
+        if let Some(newest) = self.history().newest() {
+            self.streams.iter_mut().for_each(|stream| stream.media_came(newest));
         }
         loop {
             let news = self.receiver.tap_mut().take_news();

@@ -17,6 +17,8 @@ use crate::proto::seq::ExtSeq;
 
 /// Passes over the missing packets before the question is left open until more is known: a bound on the work.
 const PASSES: usize = 8;
+/// Missing packets that are looked at. More of them, in the time of two matrices, are beyond any recovery.
+const MISSING: usize = 128;
 
 /// The last review's outcome. None is needed before one of its conditions changes.
 #[derive(Debug, Default)]
@@ -95,7 +97,8 @@ impl Decoder {
                     hope.until(until);
                     self.receiver.tap_mut().assume(seq, number);
                 }
-                None => missing.push(seq),
+                None if missing.len() < MISSING => missing.push(seq),
+                None => {}
             }
         }
         let mut lost = false;

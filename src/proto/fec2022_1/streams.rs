@@ -49,6 +49,10 @@ pub(super) struct Stream {
     /// The newest set of each residue of the base modulo the offset: a column's follow each other without a gap, whether
     /// the sender aligns its columns to blocks or not.
     tracks: Vec<Option<Track>>,
+    /// FEC packets since the newest media packet, by track and base. What was sent just before them may have been lost:
+    /// only the next media packet that comes shows for sure how far the media had gone.
+    fresh: Vec<(u8, ExtSeq)>,
+    newest: Option<ExtSeq>,
     last: Option<Instant>,
     /// The newest sequence number, and a bit for it (lowest) and each before it: it came.
     recent: Option<(ExtSeq, u32)>,
@@ -57,13 +61,13 @@ pub(super) struct Stream {
 #[derive(Debug, Clone, Copy)]
 struct Track {
     base: ExtSeq,
-    /// Media packets from the base to the one that was the newest when the FEC packet came.
-    lag: u64,
+    /// Media packets from the base to the first that comes after the FEC packet; forgotten slowly. Known when it came.
+    lag: Option<u64>,
 }
 
 impl Stream {
-    /// A FEC packet over `span` came, when `newest` was the newest media packet.
-    pub(super) fn learn(&mut self, now: Instant, fec: &FecHeader, span: Span, newest: ExtSeq) {
+    /// A FEC packet over `span` came.
+    pub(super) fn learn(&mut self, now: Instant, fec: &FecHeader, span: Span) {
         self.last = self.last.max(Some(now));
         let shape = Some((fec.offset, fec.na));
         if self.shape != shape {
@@ -74,30 +78,45 @@ impl Stream {
             self.shape = shape;
             self.tracks.clear();
             self.tracks.resize(fec.offset.into(), None);
+            self.fresh.clear();
         }
         self.proposed = None;
-        let track = &mut self.tracks[(span.base.value() % u64::from(fec.offset)) as usize];
-        let lag = newest.since(span.base);
-        *track = Some(match *track {
-            Some(old) => Track { base: span.base.max(old.base), lag: lag.max(old.lag - old.lag / 8) },
-            None => Track { base: span.base, lag },
-        });
+        let residue = (span.base.value() % u64::from(fec.offset)) as u8;
+        let track = self.tracks[usize::from(residue)].get_or_insert(Track { base: span.base, lag: None });
+        track.base = track.base.max(span.base);
+        track.lag = track.lag.map(|lag| lag - lag / 16);
+        if self.fresh.len() < usize::from(u8::MAX) {
+            self.fresh.push((residue, span.base));
+        }
+    }
+
+    /// The newest media packet is this one.
+    pub(super) fn media_came(&mut self, newest: ExtSeq) {
+        if self.newest.replace(newest) == Some(newest) {
+            return;
+        }
+        for (residue, base) in self.fresh.drain(..) {
+            if let Some(Some(track)) = self.tracks.get_mut(usize::from(residue)) {
+                track.lag = track.lag.max(Some(newest.since(base)));
+            }
+        }
     }
 
     /// The set that covers a media packet.
     pub(super) fn expected(&self, seq: ExtSeq) -> Expected {
         let Some((offset, na)) = self.shape else { return Expected::Nowhere };
         let track = self.tracks.get((seq.value() % u64::from(offset)) as usize).copied().flatten();
-        let (Some(track), None) = (track, self.proposed) else { return Expected::Unknown };
+        let (Some(Track { base: known, lag: Some(lag) }), None) = (track, self.proposed) else {
+            return Expected::Unknown;
+        };
         let period = u64::from(offset) * u64::from(na);
         // Both are of one residue, and sets of one residue follow each other at this period.
-        let base = if seq >= track.base {
-            track.base.add(seq.since(track.base) / period * period)
+        let base = if seq >= known {
+            known.add(seq.since(known) / period * period)
         } else {
-            let back = track.base.since(seq).div_ceil(period) * period;
-            track.base.sub(back)
+            known.sub(known.since(seq).div_ceil(period) * period)
         };
-        Expected::Set { span: Span { base, offset, na }, due: base.add(track.lag) }
+        Expected::Set { span: Span { base, offset, na }, due: base.add(lag) }
     }
 
     /// Offset and NA, while the stream lives.
@@ -136,7 +155,8 @@ impl Stream {
 
     /// The media began anew: all that was told in its sequence numbers is void.
     pub(super) fn forget(&mut self) {
-        (self.shape, self.proposed, self.last) = (None, None, None);
+        (self.shape, self.proposed, self.last, self.newest) = (None, None, None, None);
         self.tracks.clear();
+        self.fresh.clear();
     }
 }

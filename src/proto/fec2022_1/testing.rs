@@ -92,3 +92,49 @@ pub(super) fn recoverable(lost: &BTreeSet<u64>, sets: &[&Fec]) -> BTreeSet<u64> 
         recovered.insert(index);
     }
 }
+
+/// Traffic of another sender.
+pub(super) struct Capture {
+    pub(super) name: &'static str,
+    pub(super) columns: u8,
+    pub(super) rows: u8,
+    pub(super) row_stream: bool,
+    /// As it came over loopback, in order of arrival: port less the media port (one byte), length (two), the datagram.
+    pub(super) packets: &'static [u8],
+}
+
+/// The packets are small: one or two packets of transport stream each, those of GStreamer of two sizes.
+pub(super) const CAPTURES: [Capture; 3] = [
+    Capture {
+        name: "ffmpeg 5.1 prompeg",
+        columns: 4,
+        rows: 5,
+        row_stream: true,
+        packets: include_bytes!("decode/captures/ffmpeg-4x5.bin"),
+    },
+    Capture {
+        name: "GStreamer 1.22 rtpst2022-1-fecenc",
+        columns: 5,
+        rows: 5,
+        row_stream: true,
+        packets: include_bytes!("decode/captures/gstreamer-5x5.bin"),
+    },
+    Capture {
+        name: "the same, columns only",
+        columns: 5,
+        rows: 5,
+        row_stream: false,
+        packets: include_bytes!("decode/captures/gstreamer-5x5-columns.bin"),
+    },
+];
+
+/// Port less the media port, and the datagram.
+pub(super) fn datagrams(mut capture: &[u8]) -> Vec<(u8, &[u8])> {
+    let mut datagrams = Vec::new();
+    while let Some(([port, high, low], rest)) = capture.split_first_chunk() {
+        let (datagram, rest) = rest.split_at(u16::from_be_bytes([*high, *low]).into());
+        datagrams.push((*port, datagram));
+        capture = rest;
+    }
+    datagrams
+}

@@ -17,6 +17,8 @@ pub(super) const MOST_PLACES: usize = 1 << 18;
 const MOST_AHEAD: u64 = 98_304;
 /// A sequence number this near to the last of its leg needs no other evidence (`MAX_MISORDER`, RFC 3550, A.1).
 const NEAR: u64 = 100;
+/// Further ahead than this, time must have passed for a gap (RFC 3550, A.1).
+pub(super) const MAX_DROPOUT: u64 = 3000;
 /// From this many places on, the timestamp tells which turn of the sequence a packet belongs to.
 const AMBIGUOUS: usize = 16_384;
 /// One turn of the sequence.
@@ -175,8 +177,8 @@ impl Epoch {
     }
 
     /// Whether a packet that would have come at `line` on a leg without lag may belong to `place` by its timestamp:
-    /// where a packet is known, it has the same; elsewhere it agrees with its neighbours' to within `tolerance`, and
-    /// with the time passed and the rate of the stream.
+    /// where a packet is known, it has the same; elsewhere it agrees with its neighbours' to within `tolerance`. Ahead of
+    /// all, with the time passed, or, as a sender's clock may be no 90 kHz, with the ticks a packet so far.
     pub(super) fn plausible(&self, place: u64, timestamp: RtpTime, line: i64, tolerance: i64) -> bool {
         let newest = self.newest.value();
         if place <= newest {
@@ -191,14 +193,18 @@ impl Epoch {
         }
         let Some(back) = self.entries.back() else { return false };
         let media = i64::from(timestamp.distance(back.identity.timestamp));
-        let off = media - ticks(line - back.line);
+        let by_time = media - ticks(line - back.line);
+        let by_rate = i64::from(timestamp.distance(self.expected(place)));
         let (ahead, steps) = (place - newest, self.entries.len() as i64 - 1);
-        // Four times the mean rate; a young stream has none yet.
+        // Four times the mean rate by either clock; a young stream has none yet.
         let rate = steps < 16 || {
-            let most = steps.saturating_mul(media.max(0)).saturating_mul(4) / self.span().max(1);
-            ahead <= most.unsigned_abs() + NEAR
+            let lines = self.entries.front().map_or(0, |front| back.line - front.line);
+            let packets = |span: i64, of: i64| i128::from(span.max(0)) * i128::from(steps) / i128::from(of.max(1));
+            let most = packets(media, self.span()).max(packets(line - back.line, lines)) * 4;
+            i128::from(ahead) <= most + i128::from(NEAR)
         };
-        ahead <= MOST_AHEAD && self.has_room(ahead) && off.abs() <= ticks(tolerance) && rate
+        let near = by_time.abs() <= ticks(tolerance) || (by_rate.abs() <= ticks(tolerance) && ahead <= MAX_DROPOUT);
+        ahead <= MOST_AHEAD && self.has_room(ahead) && near && rate
     }
 
     /// As [`Self::plausible`], for a packet before the first one, while that waits.
@@ -209,9 +215,9 @@ impl Epoch {
         !self.begun && before <= MOST_BEFORE && (media - ticks(line - front.line)).abs() <= ticks(tolerance)
     }
 
-    /// Whether a sequence number is so near to the last one of its leg that it needs no other evidence; a gap does.
+    /// Whether a sequence number is so near to the last one of its leg that it needs no other evidence.
     pub(super) fn follows(&self, place: u64, last_of_leg: u64) -> bool {
-        place.abs_diff(last_of_leg) <= NEAR && place <= self.newest.value() + 1
+        place.abs_diff(last_of_leg) <= NEAR && self.has_room(place.saturating_sub(self.newest.value()))
     }
 
     /// Whether so many places can be added.

@@ -2,14 +2,12 @@
 
 use std::time::Instant;
 
-use super::epoch::{Entry, Epoch, Identity, State};
+use super::epoch::{Entry, Epoch, Identity, MAX_DROPOUT, State};
 use super::stats::{LegCounters, Skew};
 use super::{Incoming, MOST_LEGS};
 use crate::proto::rtp::header::Header;
 use crate::proto::rtp::stats::Jitter;
 
-/// Further ahead than this begins a new stream, if nothing speaks for a gap (RFC 3550, A.1).
-const MAX_DROPOUT: u64 = 3000;
 /// Heard from within this time, a leg is active.
 const ACTIVE: i64 = 1_000_000_000;
 /// Seconds in which an aside leg must carry the same packets before it takes part again.
@@ -235,7 +233,7 @@ pub(super) fn judge_member(
 ) -> Option<u64> {
     let place = epoch.seek(header.seq, header.timestamp);
     let ahead = place.saturating_sub(epoch.newest.value());
-    let fits = (epoch.follows(place, leg.newest) && epoch.has_room(ahead))
+    let fits = epoch.follows(place, leg.newest)
         || epoch.plausible(place, header.timestamp, at - leg.lag, TOLERANCE)
         || ((1..=MAX_DROPOUT).contains(&ahead) && epoch.has_room(ahead) && alone());
     fits.then_some(place)
@@ -254,10 +252,16 @@ pub(super) fn judge_guest(
     let place = epoch.seek(header.seq, header.timestamp);
     let back = epoch.entries.back()?;
     let entry = epoch.entry(place);
-    if header.ssrc == epoch.ssrc && epoch.plausible(place, header.timestamp, at, window + TOLERANCE) {
+    let tolerance = window + TOLERANCE;
+    let plausible = || epoch.plausible(place, header.timestamp, at, tolerance);
+    // The second of a stream that may follow needs its sequence only (`MIN_SEQUENTIAL`).
+    let second = !epoch.sequential && place == epoch.newest.value() + 1;
+    if header.ssrc == epoch.ssrc && (second || plausible()) {
         // 100 us are 9 ticks.
         let ahead = i64::from(header.timestamp.distance(back.identity.timestamp)) * 100_000 / 9;
-        return Some((place, at - entry.map_or(back.line + ahead, |entry| entry.line)));
+        let lag = at - entry.map_or(back.line + ahead, |entry| entry.line);
+        // A clock of no 90 kHz says nothing.
+        return Some((place, if lag.abs() <= tolerance { lag } else { 0 }));
     }
     leg.send_ahead(epoch, place, identity, at, window);
     let entry = entry.filter(|entry| entry.state != State::Missing)?;

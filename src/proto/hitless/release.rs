@@ -59,18 +59,21 @@ impl Merger {
 
     /// The first waiting place of the current epoch is over.
     fn release_head(&mut self, out: &mut Vec<Released>) {
+        let lead = self.legs[self.leader].as_ref().map_or(0, |leg| leg.lag);
         let Some(epoch) = &mut self.current else { return };
         let place = epoch.next;
         let Some(entry) = epoch.entry_mut(place) else { return };
         match entry.state {
             State::Held(slot) => {
+                let came = Duration::from_nanos(entry.line.saturating_add(lead).max(0).unsigned_abs());
                 entry.state = State::Delivered;
                 let leg = LegId(entry.first);
                 self.memory.release(slot);
                 self.counters.delivered += 1;
                 // It was parsed when it came.
-                if let Ok(header) = Header::parse(self.memory.packet(slot)) {
-                    out.push(Released { slot, header, leg, discontinuity: std::mem::take(&mut self.fresh) });
+                if let (Ok(header), Some(origin)) = (Header::parse(self.memory.packet(slot)), self.origin) {
+                    let discontinuity = std::mem::take(&mut self.fresh);
+                    out.push(Released { slot, header, leg, arrival: origin + came, discontinuity });
                 }
             }
             _ => self.counters.unrecovered += 1,

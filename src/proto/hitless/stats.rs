@@ -100,11 +100,11 @@ pub enum SkewClass {
 impl SkewClass {
     /// The narrowest class that such a skew meets; `None`: none.
     pub const fn of(skew: Duration) -> Option<Self> {
-        match skew.as_nanos() {
-            ..=150_000 => Some(Self::D),
-            ..=10_000_000 => Some(Self::A),
-            ..=50_000_000 => Some(Self::B),
-            ..=450_000_000 => Some(Self::C),
+        match skew.as_nanos().div_ceil(1000) {
+            0..=150 => Some(Self::D),
+            151..=10_000 => Some(Self::A),
+            10_001..=50_000 => Some(Self::B),
+            50_001..=450_000 => Some(Self::C),
             _ => None,
         }
     }

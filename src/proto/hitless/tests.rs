@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use proptest::prelude::*;
 
 use super::*;
-use crate::proto::seq::Seq;
+use crate::proto::seq::{RtpTime, Seq};
 
 const FIRST: u16 = 65_000;
 const SSRC: u32 = 0xAAAA_0000;
@@ -457,7 +457,8 @@ fn plain(number: u64) -> Sent {
 
 #[test]
 fn the_restart_of_one_leg_is_invisible() {
-    let restarts: [(&str, fn(Sent) -> Sent); 4] = [
+    type Restart = fn(Sent) -> Sent;
+    let restarts: [(&str, Restart); 4] = [
         ("another SSRC", |sent| sent.ssrc(7)),
         ("a jump", |sent| sent.jumped(20_000, 5_000_000)),
         ("a small jump", |sent| sent.jumped(700, 5_000_000)),
@@ -686,7 +687,7 @@ fn the_timestamp_tells_the_turn_of_the_sequence_at_a_high_rate() {
 #[test]
 fn a_day_of_two_legs_whose_clocks_drift_apart() {
     // 100 ppm are 8.64 s a day: leg 1 begins 4 s behind, and ends 4.6 s before leg 0.
-    let (day, interval) = (ms(86_400_000), ms(100));
+    let (day, interval) = (ms(86_400_000), ms(250));
     let mut bench = Bench::new(ms(6000), 2);
     let mut random = Random(77);
     let arrival = |leg: u64, number: u64| {
@@ -710,7 +711,7 @@ fn a_day_of_two_legs_whose_clocks_drift_apart() {
         if bench.came.len() > 10_000 {
             let span = bench.came.windows(2).all(|pair| pair[1].content == pair[0].content + 1);
             assert!(span, "in order, nothing missing");
-            assert!(bench.longest_pause() < ms(250), "{:?}", bench.longest_pause());
+            assert!(bench.longest_pause() < ms(400), "{:?}", bench.longest_pause());
             bench.came.drain(..bench.came.len() - 1);
         }
     }
@@ -728,7 +729,8 @@ fn a_day_of_two_legs_whose_clocks_drift_apart() {
 #[test]
 fn loss_grid() {
     let mut grid = String::from("pattern                     1 %     5 %    10 %    20 %    40 %\n");
-    let patterns: [(&str, fn(u64) -> Network); 4] = [
+    type Pattern = fn(u64) -> Network;
+    let patterns: [(&str, Pattern); 4] = [
         ("random", |percent| Network { loss: percent, ..Network::default() }),
         ("random, jitter 5 ms", |percent| Network { loss: percent, jitter: ms(5), ..Network::default() }),
         ("bursts, 1 in 1000", |percent| Network { burst: percent * 10, ..Network::default() }),
@@ -858,4 +860,34 @@ fn a_flow_that_ended_may_begin_again() {
     let counters = bench.end(ms(1000));
     assert_eq!((counters.delivered, counters.unrecovered), (200, 0));
     assert!(bench.came[100].discontinuity);
+}
+
+#[test]
+fn timestamps_of_another_clock_do_no_harm() {
+    let random = |number: u64| (number + 1).wrapping_mul(0x9E37_79B9_7F4A_7C15) as u32;
+    type Clock = fn(u64) -> u64;
+    let clocks: [(&str, Clock); 3] = [("27 MHz", |n| n * 27_000), ("1 kHz", |n| n), ("none", |_| 0)];
+    for (what, clock) in clocks {
+        for gap in [1, 300] {
+            let (mut bench, counters) = both(200, 8000, |leg, number| {
+                let mut sent = plain(number);
+                sent.header.timestamp = RtpTime(clock(number) as u32);
+                let lost = number > 1000 && (number / gap) % 5 == 2 * leg as u64;
+                (!lost).then_some(sent)
+            });
+            assert_eq!((counters.unrecovered, counters.restarts, bench.came.len()), (0, 0, 8000), "{what}, {gap}");
+            assert_eq!(bench.events(), [], "{what}, {gap}");
+        }
+    }
+    // Timestamps without any order: short gaps are filled, after a long one the stream goes on.
+    for (gap, least) in [(1, 8000), (300, 3000)] {
+        let (bench, _) = both(200, 8000, |leg, number| {
+            let mut sent = plain(number);
+            sent.header.timestamp = RtpTime(random(number));
+            let lost = number > 1000 && (number / gap) % 5 == 2 * leg as u64;
+            (!lost).then_some(sent)
+        });
+        assert!(bench.came.len() >= least, "{}", bench.came.len());
+        assert_eq!(bench.came.last().map(|came| came.content), Some(7999));
+    }
 }

@@ -28,7 +28,7 @@ impl Pcr {
 
     /// As in an adaptation field, reserved bits set.
     pub const fn write(self) -> [u8; 6] {
-        let [_, _, a, b, c, d, e, f] = ((self.0 / 300) << 15 | 0x3F << 9 | self.0 % 300).to_be_bytes();
+        let [_, _, a, b, c, d, e, f] = ((self.0 / 300) << 15 | 0x3F << 9 | (self.0 % 300)).to_be_bytes();
         [a, b, c, d, e, f]
     }
 

@@ -16,7 +16,7 @@ use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use super::header::Header;
-use super::reorder::{Reorder, Standing};
+use super::reorder::{Reorder, Standing, Waiting};
 pub use super::slots::SlotId;
 use super::slots::Slots;
 use super::stats::{Jitter, RtpCounters};
@@ -38,6 +38,8 @@ pub struct Released {
     pub header: Header,
     /// When it came.
     pub arrival: Instant,
+    /// It did not come: forward error correction brought it back, at `arrival`.
+    pub recovered: bool,
     /// The stream began anew with this packet. Not set on the very first one.
     pub discontinuity: bool,
 }
@@ -257,7 +259,7 @@ impl<T: Tap> RtpReceiver<T> {
         }
         let Some(slot) = self.slots.store(packet, header) else { return false };
         self.counters.recovered += 1;
-        stream.order.wait(now, seq, slot);
+        stream.order.wait(now, seq, slot, true);
         let next = stream.order.next();
         self.release_before(next, out);
         true
@@ -309,7 +311,7 @@ impl<T: Tap> RtpReceiver<T> {
                 Bytes::Now(packet) => self.slots.store(packet, header),
             };
             if let Some(slot) = slot {
-                stream.order.wait(arrival, seq, slot);
+                stream.order.wait(arrival, seq, slot, false);
                 return;
             }
             // No window, or no memory: what is missing before this one is given up now.
@@ -322,7 +324,7 @@ impl<T: Tap> RtpReceiver<T> {
                 Place::Held(slot)
             }
         };
-        self.deliver(place, *header, arrival, out);
+        self.deliver(place, *header, (arrival, false), out);
         if let Some(stream) = &mut self.stream {
             stream.order.pass();
             let next = stream.order.next();
@@ -330,10 +332,16 @@ impl<T: Tap> RtpReceiver<T> {
         }
     }
 
-    fn deliver(&mut self, place: Place, header: Header, arrival: Instant, out: &mut Vec<Released>) {
+    fn deliver(
+        &mut self,
+        place: Place,
+        header: Header,
+        (arrival, recovered): (Instant, bool),
+        out: &mut Vec<Released>,
+    ) {
         let Some(stream) = &mut self.stream else { return };
         self.counters.delivered += 1;
-        out.push(Released { place, header, arrival, discontinuity: std::mem::take(&mut stream.fresh) });
+        out.push(Released { place, header, arrival, recovered, discontinuity: std::mem::take(&mut stream.fresh) });
     }
 
     /// Release what waits before `target` and all that follows on it; count what is missing before `target` as lost.
@@ -341,9 +349,9 @@ impl<T: Tap> RtpReceiver<T> {
         while let Some(stream) = &mut self.stream {
             let (lost, slot) = stream.order.release_before(target);
             self.counters.lost += lost;
-            let Some((slot, arrival)) = slot else { return };
+            let Some(Waiting { slot, arrival, recovered, .. }) = slot else { return };
             self.slots.release(slot);
-            self.deliver(Place::Held(slot), self.slots.header(slot), arrival, out);
+            self.deliver(Place::Held(slot), self.slots.header(slot), (arrival, recovered), out);
         }
     }
 

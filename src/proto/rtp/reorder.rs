@@ -22,11 +22,14 @@ pub(super) enum Standing {
     Late,
 }
 
-#[derive(Debug, Clone, Copy)]
-struct Waiting {
-    seq: ExtSeq,
-    slot: SlotId,
-    arrival: Instant,
+/// A packet behind a gap.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Waiting {
+    pub(super) seq: ExtSeq,
+    pub(super) slot: SlotId,
+    pub(super) arrival: Instant,
+    /// It was brought back.
+    pub(super) recovered: bool,
 }
 
 #[derive(Debug)]
@@ -88,12 +91,12 @@ impl Reorder {
     }
 
     /// Keep a packet that is [`Standing::Ahead`].
-    pub(super) fn wait(&mut self, arrival: Instant, seq: ExtSeq, slot: SlotId) {
+    pub(super) fn wait(&mut self, arrival: Instant, seq: ExtSeq, slot: SlotId, recovered: bool) {
         let at = match self.waiting.back() {
             Some(last) if last.seq > seq => self.waiting.partition_point(|waiting| waiting.seq < seq),
             _ => self.waiting.len(),
         };
-        self.waiting.insert(at, Waiting { seq, slot, arrival });
+        self.waiting.insert(at, Waiting { seq, slot, arrival, recovered });
         // Those that are put in together may come by sequence: the queue stays in order of time all the same.
         let arrival = self.arrivals.back().map_or(arrival, |&(last, _)| last.max(arrival));
         self.arrivals.push_back((arrival, seq));
@@ -106,8 +109,8 @@ impl Reorder {
     }
 
     /// Take the next packet that need not wait: the one in order, or, as long as that is missing, the first one before
-    /// `target`, with when it came. The number of those given up goes first.
-    pub(super) fn release_before(&mut self, target: ExtSeq) -> (u64, Option<(SlotId, Instant)>) {
+    /// `target`. The number of those given up goes first.
+    pub(super) fn release_before(&mut self, target: ExtSeq) -> (u64, Option<Waiting>) {
         let first = self.waiting.front().map(|waiting| waiting.seq);
         let to = match first {
             Some(first) if first == self.next || first < target => first,
@@ -117,12 +120,12 @@ impl Reorder {
         if first != Some(to) {
             return (lost, None);
         }
-        let slot = self.waiting.pop_front().map(|waiting| (waiting.slot, waiting.arrival));
+        let released = self.waiting.pop_front();
         self.deliver_next();
         while self.arrivals.front().is_some_and(|&(_, seq)| seq < self.next) {
             self.arrivals.pop_front();
         }
-        (lost, slot)
+        (lost, released)
     }
 
     fn give_up(&mut self, to: ExtSeq) -> u64 {
@@ -161,7 +164,7 @@ mod tests {
         for &seq in waiting {
             let slot = slots.store(b"", &Header::new(33, Seq(seq), RtpTime(0), 0)).unwrap();
             let seq = reorder.newest().unwrap(Seq(seq));
-            reorder.wait(now, seq, slot);
+            reorder.wait(now, seq, slot, false);
         }
         reorder
     }

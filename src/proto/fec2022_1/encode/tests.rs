@@ -1,7 +1,7 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::proto::fec2022_1::testing::{SSRC, fec, media, seq};
+use crate::proto::fec2022_1::testing::{CAPTURES, Capture, SSRC, datagrams, fec, media, seq};
 
 fn encoder(columns: u64, rows: u64, row_stream: bool) -> Encoder {
     Encoder::new(Matrix::new(columns, rows, row_stream).unwrap(), [Seq(65_530), Seq(3)])
@@ -116,6 +116,28 @@ fn sending_takes_no_more_memory_than_was_there_at_first() {
     let before = places(&encoder);
     schedule(&mut encoder, 1000);
     assert_eq!(places(&encoder), before);
+}
+
+#[test]
+fn other_senders_make_the_same_fec_packets_of_the_same_media() {
+    for Capture { name, columns, rows, row_stream, packets } in CAPTURES {
+        let (datagrams, mut encoder) = (datagrams(packets), encoder(columns.into(), rows.into(), row_stream));
+        let theirs: Vec<&[u8]> = datagrams.iter().filter(|(port, _)| *port != 0).map(|(_, packet)| *packet).collect();
+        let media = datagrams.iter().filter(|(port, _)| *port == 0);
+        let ours: Vec<_> = media.flat_map(|(_, packet)| send(&mut encoder, packet)).map(|(_, packet)| packet).collect();
+        let mut same = 0;
+        for ours in &ours {
+            // At the end of a capture, columns are under way at one of the two.
+            let Some(theirs) = theirs.iter().find(|theirs| theirs[12..14] == ours[12..14] && theirs[24] == ours[24])
+            else {
+                continue;
+            };
+            // The sequence numbers and timestamps of FEC streams are each sender's own.
+            assert_eq!((&ours[..2], &ours[8..]), (&theirs[..2], &theirs[8..]), "{name}");
+            same += 1;
+        }
+        assert!(same >= 5 && same + 5 >= ours.len(), "{name}: {same} of {}", ours.len());
+    }
 }
 
 proptest! {

@@ -53,7 +53,7 @@ impl Bench {
             let mut packet = [0xFF; PACKET_LEN];
             let counter = &mut self.counters[usize::from(pid)];
             let [high, low] = pid.to_be_bytes();
-            packet[..4].copy_from_slice(&[SYNC, high | u8::from(*unit_start) << 6, low, 0x10 | *counter % 16]);
+            packet[..4].copy_from_slice(&[SYNC, high | u8::from(*unit_start) << 6, low, 0x10 | (*counter % 16)]);
             packet[4..][..payload.len()].copy_from_slice(payload);
             *counter = (*counter + 1) % 16;
             packet
@@ -220,7 +220,7 @@ fn a_section_with_a_lost_packet_is_dropped_whole() {
     let mut bench = Bench::new();
     bench.send(0, pat(0, &[(1, 100)]));
     let long = pmt(1, 0, 256, &(256..316).map(|pid| (0x06, pid)).collect::<Vec<_>>());
-    let mut packets = bench.sections(100, &[long.clone()]);
+    let mut packets = bench.sections(100, std::slice::from_ref(&long));
     packets.remove(2);
     bench.feed(&packets);
     assert!(!bench.has_map(1));

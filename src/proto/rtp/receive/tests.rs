@@ -183,7 +183,10 @@ fn packets_in_order_are_never_copied() {
         let header = Header::new(33, Seq(FIRST).add(index), RtpTime(0), A);
         let arrival = start + ms(index.into());
         receiver.handle_packet(arrival, &header.write(), &header, &mut out);
-        assert_eq!(out.pop(), Some(Released { place: Place::Now, header, arrival, discontinuity: false }));
+        assert_eq!(
+            out.pop(),
+            Some(Released { place: Place::Now, header, arrival, recovered: false, discontinuity: false })
+        );
         assert_eq!(receiver.poll_timeout(), None);
     }
 }

@@ -1,0 +1,233 @@
+//! `[outputs.NAME]`: where a flow goes.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr};
+
+use super::super::keys::OUTPUT_PROTOCOLS;
+use super::super::plan::{LegPlan, OutputPlan, OutputProtocol, RtpHeader, Stream, mixes};
+use super::super::section::{At, Section, Span};
+use super::super::value::{Destination, Host, Interface};
+use super::{Flow, SourcePart, narrow, no_such_port};
+use crate::proto::fec2022_1::matrix::Matrix;
+
+/// A stream that an output sends to one place.
+struct Sent {
+    protocol: &'static str,
+    stream: Stream,
+    output: String,
+    interface: Option<Interface>,
+}
+
+impl Sent {
+    /// Why it cannot be sent to `to`, where `was` is sent: the message, and the way out.
+    fn against(&self, was: &Self, to: &Destination) -> Option<(String, &'static str)> {
+        if self.output == was.output {
+            // The same group on two networks is two places.
+            let message = format!("both legs send to {to}");
+            return (self.interface == was.interface).then_some((message, "give one another destination or network"));
+        }
+        if !mixes((self.protocol, self.stream), (was.protocol, was.stream)) {
+            return None;
+        }
+        let named = |sent: &Self| match sent.stream {
+            Stream::Media => sent.protocol.to_owned(),
+            fec => fec.name().to_owned(),
+        };
+        let already = format!("output {:?} already sends {} to {to}", was.output, named(was));
+        Some(match self.stream {
+            Stream::Media => (already, "remove one of them"),
+            fec => (format!("{already}, where the {} would go", fec.name()), "give one of them another port"),
+        })
+    }
+}
+
+impl<'t> Flow<'_, 't> {
+    pub(super) fn outputs(
+        &mut self,
+        root: &Section<'_, 't>,
+        sources: &[SourcePart],
+    ) -> Vec<(String, Option<OutputPlan>)> {
+        let sections = root.named("outputs");
+        let most = self.site.daemon.limits.max_outputs_per_flow;
+        if let (true, Some(at)) = (sections.len() > most, root.key_span("outputs")) {
+            let message = format!("{} outputs are more than max-outputs-per-flow = {most} allows", sections.len());
+            self.source.error(
+                &at,
+                message,
+                Some("raise it in [limits] of mediaconnect.toml, or split the flow".into()),
+            );
+        }
+        if sections.is_empty() && !root.has("outputs") && !self.source.is_torn() {
+            self.source.warning(&(0..0), "the flow has no outputs: it is received and watched, but sent nowhere", None);
+        }
+        let mut sent = BTreeMap::new();
+        let mut plans = Vec::new();
+        // In the order of the file, so that the second of two alike is the one that is refused.
+        let mut sections = sections;
+        sections.sort_by_key(|(_, s)| s.at().start);
+        for (name, s) in sections {
+            let plan = self.output_plan(&s, sources);
+            if let Some((plan, spans)) = &plan {
+                self.refuse_twice(&name, plan, spans, &mut sent);
+            }
+            plans.push((name, plan.map(|(plan, _)| plan)));
+        }
+        plans
+    }
+
+    /// An output, or a leg, that sends to where another one of the flow sends already.
+    fn refuse_twice(&self, name: &str, plan: &OutputPlan, spans: &[Span], sent: &mut BTreeMap<Destination, Vec<Sent>>) {
+        for ((to, interface), span) in plan.paths().zip(spans) {
+            let is = |stream| Sent {
+                protocol: plan.protocol.name(),
+                stream,
+                output: name.to_owned(),
+                interface: interface.cloned(),
+            };
+            let streams = plan.protocol.streams();
+            let own: Vec<_> = streams.filter_map(|(stream, n)| Some((to.at_offset(n)?, is(stream)))).collect();
+            let fault = own.iter().find_map(|(to, is)| sent.get(to)?.iter().find_map(|was| is.against(was, to)));
+            if let Some((message, help)) = fault {
+                self.source.error(span, message, Some(help.into()));
+            }
+            own.into_iter().for_each(|(to, is)| sent.entry(to).or_default().push(is));
+        }
+    }
+
+    /// The plan, and where each of its paths is written.
+    fn output_plan(&mut self, s: &Section<'_, 't>, sources: &[SourcePart]) -> Option<(OutputPlan, Vec<Span>)> {
+        let protocol = self.protocol(s, OUTPUT_PROTOCOLS)?;
+        // Where they have no meaning, that is reported already.
+        let has_legs = s.has("legs") && protocol != "udp";
+        let paths = if has_legs {
+            self.legs(s)
+        } else {
+            let interface = self.interface(s);
+            self.destination(s).map(|At { value, span }| vec![(LegPlan { destination: value, interface }, span)])
+        };
+        let source_port = s.whole("source-port");
+        if let Some(at) = s.key_span("source-port") {
+            self.place(s, "source-port", &at);
+        }
+        let ttl = s.whole("ttl");
+        let smoothing = s.duration("smoothing");
+        let protocol = match protocol {
+            "rtp" => Some(OutputProtocol::Rtp(self.rtp_header(s, sources))),
+            "rtp-fec" => {
+                let header = self.rtp_header(s, sources);
+                self.matrix(s).map(|matrix| OutputProtocol::RtpFec { header, matrix })
+            }
+            _ => Some(OutputProtocol::Udp { datagram_packets: s.whole("datagram-packets").and_then(narrow) }),
+        };
+        let description = s.text("description").map(|d| d.value).unwrap_or_default();
+        let (enabled, dscp) = (s.flag("enabled").unwrap_or(true), s.dscp("dscp").unwrap_or_default());
+        let (paths, protocol) = (paths?, protocol?);
+        self.refuse_port_overflow(protocol, &paths);
+        let (legs, spans): (Vec<_>, Vec<_>) = paths.into_iter().unzip();
+        let LegPlan { destination, interface } = legs.first()?.clone();
+        let plan = OutputPlan {
+            description,
+            enabled,
+            protocol,
+            destination,
+            interface,
+            legs: if has_legs { legs } else { Vec::new() },
+            source_port: source_port.and_then(narrow),
+            ttl: ttl.and_then(narrow),
+            dscp,
+            smoothing,
+        };
+        Some((plan, spans))
+    }
+
+    fn refuse_port_overflow(&self, protocol: OutputProtocol, paths: &[(LegPlan, Span)]) {
+        for (leg, span) in paths {
+            let port = leg.destination.port;
+            let beyond = protocol.streams().find(|(_, offset)| port.checked_add(*offset).is_none());
+            if let Some((stream, offset)) = beyond {
+                self.source.error(span, no_such_port(stream, port, offset), None);
+            }
+        }
+    }
+
+    /// Two places, each with where it is written.
+    fn legs(&mut self, s: &Section<'_, 't>) -> Option<Vec<(LegPlan, Span)>> {
+        for key in ["destination", "network", "interface"] {
+            if let Some(at) = s.key_span(key) {
+                let help = format!(
+                    "each leg has its own: legs = [{{ destination = …, network = … }}, …]; remove `{key}` here"
+                );
+                self.source.error(&at, format!("`{key}` and `legs` exclude each other"), Some(help));
+            }
+        }
+        let mut legs = Vec::new();
+        for leg in s.tables("legs")? {
+            let interface = self.interface(&leg);
+            let destination = self.destination(&leg);
+            legs.push(destination.map(|At { value, span }| (LegPlan { destination: value, interface }, span)));
+        }
+        legs.into_iter().collect()
+    }
+
+    /// The matrix of `fec`; `None`: refused.
+    fn matrix(&self, s: &Section<'_, 't>) -> Option<Matrix> {
+        let fec = s.table("fec");
+        let at = fec.as_ref().map_or_else(|| s.at().clone(), |fec| fec.at().clone());
+        let number = |key: &str| match &fec {
+            Some(fec) if fec.has(key) => fec.whole_of_any_size(key),
+            _ => Some(10),
+        };
+        let (columns, rows) = (number("columns"), number("rows"));
+        let row_stream = fec.as_ref().and_then(|fec| fec.flag("row-stream")).unwrap_or(true);
+        let matrix = Matrix::new(columns?, rows?, row_stream);
+        matrix.inspect_err(|fault| self.source.error(&at, format!("`fec`: {fault}"), None)).ok()
+    }
+
+    fn destination(&mut self, s: &Section<'_, 't>) -> Option<At<Destination>> {
+        if !s.has("destination") {
+            s.missing("destination", "write destination = \"203.0.113.7:5000\"");
+        }
+        let destination: At<Destination> = s.parsed("destination")?;
+        self.place(s, "destination", &destination.span);
+        if let Host::Address(ip) = destination.value.host {
+            if ip.is_unspecified() {
+                let help = format!(
+                    "for this machine write \"{}:{}\"",
+                    if ip.is_ipv4() { "127.0.0.1" } else { "[::1]" },
+                    destination.value.port
+                );
+                self.source.error(&destination.span, format!("`destination`: nobody has the address {ip}"), Some(help));
+                return None;
+            }
+            if ip == IpAddr::from(Ipv4Addr::BROADCAST) {
+                let help = "send to a multicast group instead".to_owned();
+                self.source.error(&destination.span, "`destination`: broadcast is not supported", Some(help));
+                return None;
+            }
+            self.link_local(s, ip, &destination.span);
+        }
+        Some(destination)
+    }
+
+    fn rtp_header(&self, s: &Section<'_, 't>, sources: &[SourcePart]) -> RtpHeader {
+        let payload_type = s.whole("payload-type").and_then(narrow).unwrap_or(33);
+        let ssrc = s.whole("ssrc").and_then(narrow);
+        if s.choice("header") != Some(1) {
+            return RtpHeader::Regenerate { payload_type, ssrc };
+        }
+        for key in ["payload-type", "ssrc"] {
+            if let Some(at) = s.key_span(key) {
+                self.source.error(&at, format!("`{key}` has no meaning with header = \"passthrough\""), None);
+            }
+        }
+        // One that is disabled is never on air.
+        let on_air = |s: &&SourcePart| s.plan.as_ref().is_some_and(|plan| plan.enabled && !plan.protocol.is_rtp());
+        if let (Some(without), Some(at)) = (sources.iter().find(on_air), s.key_span("header")) {
+            let message =
+                format!("header = \"passthrough\" needs RTP: source {:?} carries no RTP headers", without.name);
+            let help = "remove it: headers are made anew (\"regenerate\")".to_owned();
+            self.source.error(&at, message, Some(help));
+        }
+        RtpHeader::Passthrough
+    }
+}
