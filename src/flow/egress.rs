@@ -1,6 +1,6 @@
 //! The last room of the corridor: what came in leaves, for all outputs at once.
 //!
-//! Outputs with the same smoothing form a [`Lane`]. A lane sends socket by socket: the trains that several outputs or
+//! Outputs with the same smoothing form a lane. A lane sends socket by socket: the trains that several outputs or
 //! both legs of one send alike are built once, and addressed to each.
 
 mod config;
