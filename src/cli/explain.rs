@@ -5,8 +5,9 @@ use std::fmt::Write;
 use serde::Serialize;
 
 use super::Code;
+use super::status::legs;
 use super::text::{Paint, Style, clean, word};
-use crate::observe::status::{ConditionDoc, FlowDoc, FlowState, OutputState, Severity, SourceState};
+use crate::observe::status::{AirMode, ConditionDoc, FlowDoc, FlowState, OutputState, Severity, SourceState};
 use crate::observe::text::{count, rate};
 
 /// `explain --json`.
@@ -22,7 +23,7 @@ pub(super) struct Explained<'a> {
 
 impl<'a> Explained<'a> {
     pub(super) fn of(flow: &'a FlowDoc) -> Self {
-        let receiving = flow.sources.values().any(|s| s.state == SourceState::Receiving);
+        let receiving = flow.sources.values().any(|s| s.on_air && s.state == SourceState::Receiving);
         let wrong = flow.conditions.iter().any(|c| c.severity != Severity::Info);
         let healthy = flow.state == FlowState::Active && receiving && !wrong;
         let summary = if healthy { well(flow) } else { unwell(flow, wrong) };
@@ -55,6 +56,7 @@ pub(super) fn conditions(conditions: &[ConditionDoc], style: Style) -> String {
 }
 
 fn well(flow: &FlowDoc) -> String {
+    let several = flow.failover.as_ref().is_some_and(|f| f.mode == AirMode::Failover);
     let received: Vec<String> = flow
         .sources
         .iter()
@@ -62,8 +64,10 @@ fn well(flow: &FlowDoc) -> String {
         .map(|(name, s)| {
             let from = s.peers.first().map_or(String::new(), |p| format!(" from {}", p.address));
             let (packets, lost) = (count(s.packets, "packet"), s.packets_unrecovered);
-            format!("source {name} receives {}{from}, {packets}, {lost} lost", rate(s.bitrate_bps))
+            let role = if several && !s.on_air { " (standby)" } else { "" };
+            format!("source {name}{role} receives {}{from}, {packets}, {lost} lost", rate(s.bitrate_bps))
         })
+        .chain(flow.merge.as_ref().map(legs))
         .collect();
     format!("healthy; {}; {}", received.join("; "), outputs(flow))
 }
@@ -78,7 +82,12 @@ fn unwell(flow: &FlowDoc, told: bool) -> String {
         FlowState::Standby => "not running (standby)".to_owned(),
         FlowState::Starting if !told => "not running yet: its sockets are being opened".to_owned(),
         FlowState::Error if !told => "can't be opened; it is retried".to_owned(),
-        _ if told => format!("not healthy ({}); {}", word(flow.state), outputs(flow)),
+        _ if told => {
+            let on_air = flow.failover.as_ref().and_then(|f| f.on_air.as_ref());
+            let on_air = on_air.map_or(String::new(), |name| format!("; source {name} is on air"));
+            let merged = flow.merge.as_ref().map_or(String::new(), |merge| format!("; {}", legs(merge)));
+            format!("not healthy ({}){on_air}{merged}; {}", word(flow.state), outputs(flow))
+        }
         _ => {
             let waits: Vec<String> = flow
                 .sources
@@ -131,6 +140,41 @@ mod tests {
               info, since 2026-03-01T07:00:00Z: stopped by bob since 2026-03-01T07:00:00Z
                 Start it with `mediaconnectctl start test-card`.
             "#);
+    }
+
+    #[test]
+    fn a_flow_on_its_backup_is_told_with_the_reason() {
+        let flow = sample::flow("backup");
+        let explained = Explained::of(&flow);
+        assert_eq!(explained.code(), Code::No);
+        insta::assert_snapshot!(explained.render(PLAIN), @"");
+    }
+
+    #[test]
+    fn a_healthy_merge_is_told_in_figures() {
+        let flow = sample::flow("twin");
+        let explained = Explained::of(&flow);
+        assert_eq!(explained.code(), Code::Yes);
+        insta::assert_snapshot!(explained.render(PLAIN), @"");
+    }
+
+    #[test]
+    fn a_healthy_flow_names_the_source_on_standby() {
+        let mut flow = sample::flow("backup");
+        flow.conditions.clear();
+        flow.sources.get_mut("a").unwrap().state = SourceState::Receiving;
+        assert_eq!(Explained::of(&flow).code(), Code::Yes);
+        insta::assert_snapshot!(Explained::of(&flow).render(PLAIN), @"");
+    }
+
+    #[test]
+    fn media_on_standby_alone_is_not_healthy() {
+        let mut flow = sample::flow("backup");
+        flow.conditions.clear();
+        for source in flow.sources.values_mut() {
+            source.state = if source.on_air { SourceState::Lost } else { SourceState::Receiving };
+        }
+        assert_eq!(Explained::of(&flow).code(), Code::No);
     }
 
     #[test]

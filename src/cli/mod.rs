@@ -164,6 +164,10 @@ fn ask(client: &Client, command: &Command) -> Result<Code, Failure> {
                 };
                 act(client, path, false).await
             }
+            Command::Switch { flow, source, .. } => match source {
+                Some(source) => act(client, flow_path(flow, &["switch", source]), false).await,
+                None => act(client, flow_path(flow, &["switch"]), true).await,
+            },
             Command::Freeze { flow, until } => act(client, freeze_path(flow.as_ref(), *until), false).await,
             Command::Check(_) | Command::Schema { .. } | Command::Completions { .. } | Command::Sdp { .. } => {
                 Ok(Code::Yes)

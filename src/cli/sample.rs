@@ -10,6 +10,11 @@ pub(super) fn flows() -> Vec<FlowDoc> {
     serde_json::from_str::<FlowsDoc>(include_str!("../../tests/ctl/flows.json")).unwrap().flows
 }
 
+/// Of several sources: `backup` fails over, `twin` merges.
+pub(super) fn air() -> Vec<FlowDoc> {
+    serde_json::from_str::<FlowsDoc>(include_str!("../../tests/ctl/air.json")).unwrap().flows
+}
+
 pub(super) fn flow(name: &str) -> FlowDoc {
-    flows().into_iter().find(|f| f.name == name).unwrap()
+    flows().into_iter().chain(air()).into_iter().find(|f| f.name == name).unwrap()
 }

@@ -6,7 +6,8 @@ use std::time::Duration;
 use super::explain::conditions;
 use super::text::{Align, Paint, Style, Table, clean, word};
 use crate::observe::status::{
-    FlowDoc, FlowState, OutputDoc, OutputState, OverrideDoc, SourceDoc, SourceState, StatusDoc,
+    AirMode, FailoverDoc, FecDoc, FlowDoc, FlowState, LegDoc, MergeDoc, OutputDoc, OutputState, OverrideDoc, SourceDoc,
+    SourceState, StatusDoc,
 };
 use crate::observe::text::{count, rate, span};
 
@@ -72,11 +73,14 @@ fn line(flow: &FlowDoc) -> [(String, Paint); 8] {
     let state_paint = if flow.stale_config { Paint::Bad } else { paint_of_flow(flow.state) };
     // Of several sources that are on air at once the first stands for all.
     let on_air = flow.sources.iter().find(|(_, s)| s.on_air).or_else(|| flow.sources.iter().next());
-    let source = on_air.map_or(("-".to_owned(), Paint::Faint), |(name, s)| {
-        (format!("{name} {}", word(s.state)), paint_of_source(s.state))
-    });
+    let source = merged(flow)
+        .or_else(|| on_air.map(|(name, s)| (format!("{name} {}", word(s.state)), paint_of_source(s.state))));
+    let source = source.unwrap_or_else(|| ("-".to_owned(), Paint::Faint));
     let sum = |figure: fn(&SourceDoc) -> u64| flow.sources.values().map(figure).sum::<u64>();
-    let lost = sum(|s| s.packets_unrecovered);
+    let (packets, lost) = flow.merge.as_ref().map_or_else(
+        || (sum(|s| s.packets), sum(|s| s.packets_unrecovered)),
+        |merge| (merge.packets, merge.packets_unrecovered),
+    );
     let sending = flow.outputs.values().filter(|o| o.state == OutputState::Sending).count();
     let failing = flow.outputs.values().any(|o| o.state == OutputState::Error);
     let worst = flow.conditions.first().map_or_else(
@@ -88,11 +92,76 @@ fn line(flow: &FlowDoc) -> [(String, Paint); 8] {
         (format!("{}{stale}", word(flow.state)), state_paint),
         source,
         plain(rate(on_air.map_or(0, |(_, s)| s.bitrate_bps))),
-        plain(sum(|s| s.packets).to_string()),
+        plain(packets.to_string()),
         (lost.to_string(), if lost > 0 { Paint::Warn } else { Paint::Plain }),
         (format!("{sending}/{}", flow.outputs.len()), if failing { Paint::Bad } else { Paint::Plain }),
         worst,
     ]
+}
+
+/// Of a merge: how many of its legs take part.
+fn merged(flow: &FlowDoc) -> Option<(String, Paint)> {
+    let (active, legs) = (flow.merge.as_ref()?.active_legs, flow.sources.len());
+    let paint = match active {
+        0 => Paint::Bad,
+        n if n < legs as u64 => Paint::Warn,
+        _ => Paint::Good,
+    };
+    Some((format!("{active}/{legs} legs merged"), paint))
+}
+
+/// What a merge makes of its legs.
+pub(super) fn legs(merge: &MergeDoc) -> String {
+    let class = merge.class.as_ref().map_or(String::new(), |class| format!(", class {}", clean(class)));
+    format!(
+        "merged from {}, {} ms apart{class}: {}, {} lost",
+        count(merge.active_legs, "leg"),
+        merge.skew_ms,
+        count(merge.packets, "packet"),
+        merge.packets_unrecovered
+    )
+}
+
+/// Which source is on air, and since when.
+fn air(doc: &FailoverDoc) -> String {
+    let mut text = match &doc.on_air {
+        Some(on_air) => format!("failover: {} on air", clean(on_air)),
+        None => "failover: no source on air yet".to_owned(),
+    };
+    if let Some(primary) = &doc.primary {
+        let _ = write!(text, ", primary {}", clean(primary));
+    }
+    let times = doc.switches;
+    let _ = write!(text, ", switched {times} {}", if times == 1 { "time" } else { "times" });
+    if let Some(last) = &doc.last_switch {
+        let from = last.from.as_ref().map_or(String::new(), |from| format!(" from {}", clean(from)));
+        let (at, to, reason) = (clean(&last.at), clean(&last.to), clean(&last.reason));
+        let _ = write!(text, ", last at {at}{from} to {to} ({reason}, gap {} ms)", last.gap_ms);
+    }
+    text
+}
+
+fn fec(f: &FecDoc) -> String {
+    let matrix = match f.columns {
+        0 => "matrix not known".to_owned(),
+        columns => format!("{columns} x {}", f.rows),
+    };
+    let stream =
+        |s: &crate::observe::status::FecStreamDoc| format!("{} ({} lost, {} invalid)", s.packets, s.lost, s.invalid);
+    let (column, row) = (stream(&f.column), stream(&f.row));
+    let (by_column, by_row) = (f.recovered_by_column, f.recovered_by_row);
+    format!("{matrix}; columns {column}, rows {row}; recovered {by_column} by column, {by_row} by row")
+}
+
+fn leg(l: &LegDoc) -> String {
+    let mut text = format!("{} first, {} only here, {} late, {} different", l.first, l.unique, l.late, l.different);
+    if let Some(skew) = l.skew_ms {
+        let _ = write!(text, "; {} ms behind ({} to {})", skew.now, skew.min, skew.max);
+    }
+    if l.aside {
+        text.push_str("; set aside");
+    }
+    text
 }
 
 /// How long packets are gathered, and how long they take.
@@ -123,6 +192,13 @@ pub(super) fn detail(flow: &FlowDoc, style: Style) -> String {
     }
     if let Some(by) = &flow.operator_override {
         let _ = writeln!(out, "  {}", overridden(by));
+    }
+    if let Some(doc) = flow.failover.as_ref().filter(|doc| doc.mode == AirMode::Failover) {
+        let _ = writeln!(out, "  {}", air(doc));
+    }
+    if let Some(merge) = &flow.merge {
+        let (back, delay) = (merge.packets_recovered, merge.delay_ms);
+        let _ = writeln!(out, "  {}, {back} brought by another leg, delay {delay} ms", legs(merge));
     }
     for (name, source) in &flow.sources {
         source_detail(&mut out, name, source, style);
@@ -169,6 +245,12 @@ fn source_detail(out: &mut String, name: &str, s: &SourceDoc, style: Style) {
     say("packets", &s.packets.to_string());
     let (lost, back, gone) = (s.packets_lost, s.packets_recovered, s.packets_unrecovered);
     say("lost", &format!("{lost}, recovered {back}, unrecovered {gone}"));
+    if let Some(f) = &s.fec {
+        say("fec", &fec(f));
+    }
+    if let Some(l) = &s.leg {
+        say("leg", &leg(l));
+    }
     let (twice, moved, late) = (s.packets_duplicate, s.packets_reordered, s.packets_late);
     say("order", &format!("{twice} duplicate, {moved} reordered, {late} late"));
     let from =
@@ -318,6 +400,21 @@ mod tests {
               info, since 2026-03-01T07:00:00Z: stopped by bob since 2026-03-01T07:00:00Z
                 Start it with `mediaconnectctl start test-card`.
             "#);
+    }
+
+    #[test]
+    fn flows_of_several_sources_tell_which_is_on_air_or_how_many_are_merged() {
+        insta::assert_snapshot!(overview(&sample::status(), &sample::air(), PLAIN), @"");
+    }
+
+    #[test]
+    fn the_detail_of_a_failover_says_what_is_on_air_and_why() {
+        insta::assert_snapshot!(detail(&sample::flow("backup"), PLAIN), @"");
+    }
+
+    #[test]
+    fn the_detail_of_a_merge_has_the_flow_and_its_legs() {
+        insta::assert_snapshot!(detail(&sample::flow("twin"), PLAIN), @"");
     }
 
     #[test]

@@ -17,10 +17,21 @@ pub enum Mismatch {
     PlainOnRtp,
 }
 
+/// What a source is to its flow while another one carries it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Role {
+    /// It waits for its turn.
+    Standby,
+    /// One of several that are merged.
+    Leg,
+}
+
 /// Something that is not as it should be, of a flow or of the appliance.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[expect(missing_docs, reason = "the fields say what their names say; `message` shows each in its sentence")]
 pub enum Condition {
+    /// A condition of a source while another one carries the flow: less severe.
+    Covered { role: Role, of: Box<Condition> },
     /// Nothing has come on a source since it was opened.
     SourceSilent { source: String, bind: String, silent_for: Duration },
     /// Media came, and stopped.
@@ -43,6 +54,32 @@ pub enum Condition {
     SourceFailed { source: String, bind: String, error: String },
     /// `part` is a source or an output that needs an interface which is not there; `interface` as `Interface` shows it.
     InterfaceMissing { part: String, interface: String, waited: Duration },
+    /// Another source than the primary is on air, since `at`, after `gap` without packets. `operator`: an operator wants
+    /// it; else the primary comes back once it has been well for `returns`, or (`None`) by an operator.
+    FailoverSwitched {
+        flow: FlowName,
+        primary: String,
+        on_air: String,
+        at: SystemTime,
+        why: String,
+        gap: Duration,
+        operator: bool,
+        returns: Option<Duration>,
+    },
+    /// An operator put a source on air.
+    OperatorSwitch { flow: FlowName, source: String, by: String, since: SystemTime },
+    /// A leg of a merge is set aside; `packets` of those compared were others.
+    LegsNotIdentical { source: String, packets: u64 },
+    /// Not all legs of a merge take part.
+    MergeDegraded { active: usize, legs: usize, idle: Vec<String> },
+    /// A leg of a merge is further behind the others than the recovery window.
+    LegTooLate { source: String, skew: Duration, window: Duration, late: u64 },
+    /// Media comes on an `rtp-fec` source, and no FEC; `ports` for columns and rows.
+    FecMissing { source: String, ports: [u16; 2] },
+    /// What comes on a FEC port is no FEC, or of no use. `kind`: `column` or `row`.
+    FecInvalid { source: String, kind: &'static str, port: u16, packets: u64 },
+    /// FEC comes, and packets are lost for good all the same; 0 columns: not known.
+    FecInsufficient { source: String, packets: u64, columns: u64, rows: u64 },
     /// An output's host name has no address.
     DestinationUnresolved { output: String, host: String, error: String, tries: u64 },
     /// Packets of an output can't be sent.
@@ -83,6 +120,15 @@ impl Condition {
     /// The stable word: kebab-case, never changed.
     pub fn code(&self) -> &'static str {
         match self {
+            Self::Covered { of, .. } => of.code(),
+            Self::FailoverSwitched { .. } => "failover-switched",
+            Self::OperatorSwitch { .. } => "switched-by-operator",
+            Self::LegsNotIdentical { .. } => "legs-not-identical",
+            Self::MergeDegraded { .. } => "merge-degraded",
+            Self::LegTooLate { .. } => "leg-too-late",
+            Self::FecMissing { .. } => "fec-missing",
+            Self::FecInvalid { .. } => "fec-invalid",
+            Self::FecInsufficient { .. } => "fec-insufficient",
             Self::SourceSilent { .. } => "source-silent",
             Self::SourceLost { .. } => "source-lost",
             Self::SourceDenied { .. } => "source-denied",
@@ -125,7 +171,12 @@ impl Condition {
             | Self::SourceFailed { .. }
             | Self::InterfaceMissing { .. }
             | Self::FlowPanicked { .. } => Severity::Critical,
-            Self::SourceDenied { .. }
+            Self::Covered { .. }
+            | Self::SourceDenied { .. }
+            | Self::LegsNotIdentical { .. }
+            | Self::MergeDegraded { .. }
+            | Self::LegTooLate { .. }
+            | Self::FecMissing { .. }
             | Self::SourceOverBitrate { .. }
             | Self::SourceKernelDrops { .. }
             | Self::DestinationUnresolved { .. }
@@ -136,12 +187,16 @@ impl Condition {
             | Self::ConfigUnreadable { .. }
             | Self::HttpFailed { .. } => Severity::Major,
             Self::SourceSyncErrors { .. }
+            | Self::FailoverSwitched { .. }
+            | Self::FecInvalid { .. }
+            | Self::FecInsufficient { .. }
             | Self::ReceiveBufferSmall { .. }
             | Self::WatchPolling { .. }
             | Self::WorkerCpu { .. }
             | Self::Stopped { .. }
             | Self::OutputOverride { enabled: false, .. } => Severity::Minor,
             Self::Started { .. }
+            | Self::OperatorSwitch { .. }
             | Self::OutputOverride { enabled: true, .. }
             | Self::Disabled { .. }
             | Self::RestartNeeded { .. }
@@ -204,6 +259,49 @@ impl Condition {
                 format!("no file notifications ({error}): the files are looked at every {}", span(*every))
             }
             Self::NoOutputs { file } => format!("0 outputs in {}", file.display()),
+            _ => self.air_message(),
+        }
+    }
+
+    fn air_message(&self) -> String {
+        match self {
+            Self::Covered { role: Role::Standby, of } => format!("standby {}", of.message()),
+            Self::Covered { role: Role::Leg, of } => format!("one leg of several, {}", of.message()),
+            Self::FailoverSwitched { primary, on_air, at, why, gap, .. } => {
+                let why = if why.is_empty() { String::new() } else { format!(": {why} (gap {} ms)", gap.as_millis()) };
+                format!("source {on_air} is on air instead of the primary {primary} since {}{why}", rfc3339(*at))
+            }
+            Self::OperatorSwitch { source, by, since, .. } => {
+                format!("source {source} was put on air by {by} at {}", rfc3339(*since))
+            }
+            Self::LegsNotIdentical { source, packets } => format!(
+                "source {source} is set aside: it carries other packets than the other legs, {} so far",
+                count(*packets, "differing packet")
+            ),
+            Self::MergeDegraded { active, legs, idle } => format!(
+                "{active} of {legs} legs {} part in the merge; not {}",
+                if *active == 1 { "takes" } else { "take" },
+                idle.join(", ")
+            ),
+            Self::LegTooLate { source, skew, window, late } => format!(
+                "source {source}: {} behind the other legs, more than the recovery window of {}; {} too late",
+                span(*skew),
+                span(*window),
+                count(*late, "packet")
+            ),
+            Self::FecMissing { source, ports: [column, row] } => {
+                format!("source {source}: media arrives, but no FEC on ports {column} (columns) and {row} (rows)")
+            }
+            Self::FecInvalid { source, kind, port, packets } => {
+                format!("source {source}: {} on port {port}: not {kind} FEC, or of no use", count(*packets, "packet"))
+            }
+            Self::FecInsufficient { source, packets, columns: 0, .. } => {
+                format!("source {source}: {} lost for good before FEC was known", count(*packets, "packet"))
+            }
+            Self::FecInsufficient { source, packets, columns, rows } => format!(
+                "source {source}: {} lost for good, more than FEC of {columns} x {rows} brings back",
+                count(*packets, "packet")
+            ),
             _ => self.media_message(),
         }
     }
@@ -316,7 +414,64 @@ impl Condition {
             Self::NoOutputs { .. } => {
                 "Add an [outputs.NAME] table if it shall be sent somewhere; monitoring alone is fine.".into()
             }
+            _ => self.air_help(),
+        }
+    }
+
+    fn air_help(&self) -> String {
+        match self {
+            Self::Covered { of, .. } => match **of {
+                Self::SourceSilent { .. } | Self::SourceLost { .. } => {
+                    format!("The flow goes on without it. {}", of.sender_help())
+                }
+                _ => format!("The flow goes on without it. {}", of.help()),
+            },
+            Self::FailoverSwitched { flow, operator: true, .. } => {
+                format!("`mediaconnectctl switch {flow} --clear` lets the flow choose by itself again.")
+            }
+            Self::FailoverSwitched { primary, returns: Some(hold), .. } if hold.is_zero() => {
+                format!("It goes back by itself with the first data on {primary}.")
+            }
+            Self::FailoverSwitched { primary, returns: Some(hold), .. } => {
+                format!("It goes back by itself once {primary} has been well for {}.", span(*hold))
+            }
+            Self::FailoverSwitched { flow, primary, returns: None, .. } => format!(
+                "`return` is \"manual\": go back with `mediaconnectctl switch {flow} {primary}`, then \
+                 `mediaconnectctl switch {flow} --clear`."
+            ),
+            Self::OperatorSwitch { flow, .. } => format!(
+                "It stays there, also when it is silent, until `mediaconnectctl switch {flow} --clear`."
+            ),
+            Self::LegsNotIdentical { .. } => "Feed all legs from one RTP sender, or from senders that are synchronised \
+                                              to send identical packets; else set `mode = \"failover\"`."
+                .into(),
+            Self::MergeDegraded { .. } => {
+                "A loss on the legs that are left is no longer made up for; see the conditions of the others.".into()
+            }
+            Self::LegTooLate { skew, .. } => format!(
+                "Raise `recovery-window` in [failover] to at least {}, or shorten the way of the late leg.",
+                span(skew.mul_f64(1.25))
+            ),
+            Self::FecMissing { ports: [column, row], .. } => format!(
+                "Check that the sender sends FEC, and to which ports: `tcpdump -ni any udp port {column} or udp port \
+                 {row}`; set `fec-ports` to their offsets, or `protocol = \"rtp\"` if there is none."
+            ),
+            Self::FecInvalid { .. } => "Check the ports that the sender sends FEC to, and set `fec-ports` to their \
+                                        offsets from the media port: columns first, then rows."
+                .into(),
+            Self::FecInsufficient { .. } => {
+                "FEC mends bursts up to its columns (L): let the sender use more of them, or rows too; or merge two legs."
+                    .into()
+            }
             _ => self.media_help(),
+        }
+    }
+
+    /// What to do where nothing comes.
+    fn sender_help(&self) -> String {
+        match self {
+            Self::SourceLost { .. } => "Check the sender and the network to it.".into(),
+            _ => self.help(),
         }
     }
 

@@ -31,7 +31,8 @@ pub enum Event {
     /// The first media on a source since it was opened.
     SourceReceiving { flow: FlowName, source: String, from: SocketAddr },
     /// Media stopped.
-    SourceLost { flow: FlowName, source: String, silent_for: Duration, bitrate_bps: u64 },
+    /// `covered`: another source carries the flow.
+    SourceLost { flow: FlowName, source: String, silent_for: Duration, bitrate_bps: u64, covered: bool },
     /// Media came back after a loss.
     SourceBack { flow: FlowName, source: String, after: Duration },
     /// A source can't be opened; it is retried.
@@ -42,6 +43,14 @@ pub enum Event {
     StreamRestarted { flow: FlowName, source: String, why: String },
     /// The kernel granted a smaller receive buffer than was asked.
     ReceiveBufferSmall { flow: FlowName, source: String, asked: u64, granted: u64 },
+    /// The first source on air.
+    SourceOnAir { flow: FlowName, source: String },
+    /// Another source is on air; `why` is for example `a was silent`, `gap` from the last packet to the first.
+    Switched { flow: FlowName, from: Option<String>, to: String, why: String, gap: Duration },
+    /// A leg of a merge carries other packets than the others: it is set aside.
+    LegsNotIdentical { flow: FlowName, source: String },
+    /// It carries the same packets again.
+    LegRejoined { flow: FlowName, source: String },
     /// An output can't be opened or can't send; it is retried.
     OutputFailed { flow: FlowName, output: String, destination: String, error: String },
     /// An output works again.
@@ -127,6 +136,10 @@ impl Event {
             Self::ReceiveBufferSmall { .. } => {
                 kind("receive-buffer-small", "7fd8d5624fb64132813b6991494bf754", W, FLOW)
             }
+            Self::SourceOnAir { .. } => kind("source-on-air", "8dfd97267af24f1cb19edebf75edd88a", I, FLOW),
+            Self::Switched { .. } => kind("failover-switched", "868f988dc7464e73aa86bf28b054b1fd", W, FLOW),
+            Self::LegsNotIdentical { .. } => kind("legs-not-identical", "c6e0b5492c254b43bb4489d4f335974b", E, FLOW),
+            Self::LegRejoined { .. } => kind("leg-rejoined", "a5d4aa53a43843afa3b498efeceaaaac", I, FLOW),
             Self::OutputFailed { .. } => kind("output-failed", "6255ad14fed044b0a627972fbc6ddd87", W, FLOW),
             Self::OutputBack { .. } => kind("output-back", "f170711d7f00492d99312dc1b9e6ea73", I, FLOW),
             Self::ConfigApplied { .. } => kind("config-applied", "fdb9596a61b546f2b63748e72841c293", I, CONFIG),
@@ -166,6 +179,10 @@ impl Event {
             | Self::SourceOpened { flow, .. }
             | Self::StreamRestarted { flow, .. }
             | Self::ReceiveBufferSmall { flow, .. }
+            | Self::SourceOnAir { flow, .. }
+            | Self::Switched { flow, .. }
+            | Self::LegsNotIdentical { flow, .. }
+            | Self::LegRejoined { flow, .. }
             | Self::OutputFailed { flow, .. }
             | Self::OutputBack { flow, .. }
             | Self::ConfigStale { flow, .. }
@@ -187,7 +204,11 @@ impl Event {
             | Self::SourceFailed { source, .. }
             | Self::SourceOpened { source, .. }
             | Self::StreamRestarted { source, .. }
-            | Self::ReceiveBufferSmall { source, .. } => Some(source),
+            | Self::ReceiveBufferSmall { source, .. }
+            | Self::SourceOnAir { source, .. }
+            | Self::LegsNotIdentical { source, .. }
+            | Self::LegRejoined { source, .. } => Some(source),
+            Self::Switched { to, .. } => Some(to),
             _ => None,
         }
     }
@@ -311,8 +332,21 @@ impl Event {
                 span(*retry_in)
             ),
             Self::SourceReceiving { flow, source, from } => write!(f, "{flow}/{source} receives from {from}"),
-            Self::SourceLost { flow, source, silent_for, bitrate_bps } => {
-                write!(f, "{flow}/{source} lost: nothing for {}, {} before", span(*silent_for), rate(*bitrate_bps))
+            Self::SourceLost { flow, source, silent_for, bitrate_bps, covered } => {
+                let (silent, before) = (span(*silent_for), rate(*bitrate_bps));
+                let end = if *covered { "; the flow goes on without it" } else { "" };
+                write!(f, "{flow}/{source} lost: nothing for {silent}, {before} before{end}")
+            }
+            Self::SourceOnAir { flow, source } => write!(f, "{flow}/{source} is on air"),
+            Self::Switched { flow, from, to, why, gap } => {
+                let from = from.as_ref().map_or_else(String::new, |from| format!(" from {from}"));
+                write!(f, "{flow} switched{from} to {to}: {why} (gap {} ms)", gap.as_millis())
+            }
+            Self::LegsNotIdentical { flow, source } => {
+                write!(f, "{flow}/{source} carries other packets than the other legs of the merge: it is set aside")
+            }
+            Self::LegRejoined { flow, source } => {
+                write!(f, "{flow}/{source} carries the same packets as the other legs again: it takes part")
             }
             Self::SourceBack { flow, source, after } => write!(f, "{flow}/{source} is back after {}", span(*after)),
             Self::SourceFailed { flow, source, error, retry_in } => {

@@ -99,6 +99,7 @@ mod tests {
             source: "a".into(),
             silent_for: std::time::Duration::from_millis(500),
             bitrate_bps: 8_000_000,
+            covered: false,
         })
     }
 

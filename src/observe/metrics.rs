@@ -5,7 +5,7 @@ use std::fmt::{self, Write as _};
 
 use super::log;
 use super::status::{
-    ConditionDoc, FlowDoc, FlowState, OutputDoc, OutputState, Severity, SourceDoc, SourceState, StatusDoc,
+    AirMode, ConditionDoc, FlowDoc, FlowState, OutputDoc, OutputState, Severity, SourceDoc, SourceState, StatusDoc,
 };
 
 /// Which text.
@@ -51,7 +51,30 @@ const SOURCE: &[Family<SourceDoc>] = &[
     gauge("mediaconnect_source_bitrate_bits_per_second", "Media received, over the last second.", |s| n(s.bitrate_bps)),
     counter("mediaconnect_source_bytes", "Bytes of transport stream accepted.", |s| n(s.bytes)),
     gauge("mediaconnect_source_connected", "1 while media arrives.", |s| n((s.state == SourceState::Receiving).into())),
+    counter("mediaconnect_source_fec_packets", "FEC packets received, of columns and rows.", |s| {
+        s.fec.as_ref().and_then(|f| n(f.column.packets + f.row.packets))
+    }),
+    counter("mediaconnect_source_fec_packets_invalid", "Came on a FEC port and were no FEC, or of no use.", |s| {
+        s.fec.as_ref().and_then(|f| n(f.column.invalid + f.row.invalid))
+    }),
+    counter("mediaconnect_source_fec_packets_lost", "FEC packets missing.", |s| {
+        s.fec.as_ref().and_then(|f| n(f.column.lost + f.row.lost))
+    }),
+    counter("mediaconnect_source_fec_recovered", "Media packets that FEC brought back.", |s| {
+        s.fec.as_ref().and_then(|f| n(f.recovered_by_column + f.recovered_by_row))
+    }),
     gauge("mediaconnect_source_jitter_seconds", "Interarrival jitter by RFC 3550.", |s| s.jitter_ms.map(|ms| ms / 1e3)),
+    counter("mediaconnect_source_merge_different", "Copies that other legs of the merge brought otherwise.", |s| {
+        s.leg.as_ref().and_then(|l| n(l.different))
+    }),
+    gauge(
+        "mediaconnect_source_merge_skew_seconds",
+        "How far this leg is behind the leading one; negative: before.",
+        |s| s.leg.as_ref().and_then(|l| l.skew_ms).map(|skew| skew.now / 1e3),
+    ),
+    counter("mediaconnect_source_merge_unique", "Packets of the merge that only this leg brought.", |s| {
+        s.leg.as_ref().and_then(|l| n(l.unique))
+    }),
     counter("mediaconnect_source_overflow_packets", "Lost by the kernel: the receive buffer was full.", |s| {
         n(s.packets_kernel_dropped)
     }),
@@ -101,8 +124,32 @@ const FLOW: &[Family<FlowDoc>] = &[
     gauge("mediaconnect_flow_delay_p99_seconds", "The same; one packet in a hundred took longer.", |f| {
         f.added_delay_ms.map(|d| d.p99 / 1e3)
     }),
+    counter("mediaconnect_flow_failover_switches", "Times another source went on air.", |f| {
+        f.failover.as_ref().filter(|doc| doc.mode == AirMode::Failover).and_then(|doc| n(doc.switches))
+    }),
     gauge("mediaconnect_flow_gather_seconds", "How long packets may be gathered, as in force now.", |f| {
         f.gather_budget_ms.map(|ms| ms / 1e3)
+    }),
+    gauge("mediaconnect_flow_merge_active", "1 while two or more legs of the merge take part.", |f| {
+        f.merge.as_ref().and_then(|m| n((m.active_legs > 1).into()))
+    }),
+    gauge("mediaconnect_flow_merge_active_legs", "Legs that take part in the merge.", |f| {
+        f.merge.as_ref().and_then(|m| n(m.active_legs))
+    }),
+    gauge("mediaconnect_flow_merge_delay_seconds", "The delay that the merge adds.", |f| {
+        f.merge.as_ref().map(|m| m.delay_ms / 1e3)
+    }),
+    counter("mediaconnect_flow_merge_packets", "Handed on by the merge.", |f| {
+        f.merge.as_ref().and_then(|m| n(m.packets))
+    }),
+    counter("mediaconnect_flow_merge_packets_recovered", "Missing on a leg, brought by another.", |f| {
+        f.merge.as_ref().and_then(|m| n(m.packets_recovered))
+    }),
+    counter("mediaconnect_flow_merge_packets_unrecovered", "Missing on every leg.", |f| {
+        f.merge.as_ref().and_then(|m| n(m.packets_unrecovered))
+    }),
+    gauge("mediaconnect_flow_merge_skew_seconds", "How far the legs of the merge lie apart.", |f| {
+        f.merge.as_ref().map(|m| m.skew_ms / 1e3)
     }),
     gauge("mediaconnect_flow_stale_config", "1 while a newer file is rejected and the last good one runs.", |f| {
         n(f.stale_config.into())

@@ -101,6 +101,12 @@ pub struct FlowDoc {
     /// What an operator set against the file; absent: nothing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub operator_override: Option<OverrideDoc>,
+    /// What several sources are to each other; absent without `[failover]`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub failover: Option<FailoverDoc>,
+    /// What the legs make together; absent where sources are not merged.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub merge: Option<MergeDoc>,
     /// By name.
     pub sources: BTreeMap<String, SourceDoc>,
     /// By name.
@@ -120,11 +126,147 @@ pub struct DelayDoc {
     pub p99: f64,
 }
 
+/// How a flow's sources become one stream.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum AirMode {
+    /// One is on air.
+    Failover,
+    /// All are merged.
+    Merge,
+}
+
+/// What several sources are to each other.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct FailoverDoc {
+    /// In words.
+    pub mode: AirMode,
+    /// The preferred source; absent: whichever is on air stays.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub primary: Option<String>,
+    /// The source on air; absent: none yet, or all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub on_air: Option<String>,
+    /// How often another source went on air.
+    pub switches: u64,
+    /// The source that an operator put on air; absent: none. Who, and when: `operator-override`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub operator_choice: Option<String>,
+    /// The last time that another source went on air.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_switch: Option<SwitchDoc>,
+}
+
+/// Another source went on air.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct SwitchDoc {
+    /// RFC 3339, UTC.
+    pub at: String,
+    /// Was on air; absent: nothing was, or it is gone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub from: Option<String>,
+    /// Is on air.
+    pub to: String,
+    /// `start`, `silence`, `min-bitrate`, `continuity-errors`, `pat-loss`, `unrecovered`, `primary-back`, `operator` or
+    /// `removed`.
+    pub reason: String,
+    /// From the last packet of the one to the first of the other.
+    pub gap_ms: f64,
+}
+
+/// What the legs of a merge make together (ST 2022-7).
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct MergeDoc {
+    /// Handed on, in order.
+    pub packets: u64,
+    /// Missing on a leg.
+    pub packets_lost: u64,
+    /// Of those, brought by another leg.
+    pub packets_recovered: u64,
+    /// Of those, missing on every leg.
+    pub packets_unrecovered: u64,
+    /// Legs that take part.
+    pub active_legs: u64,
+    /// How far they lie apart.
+    pub skew_ms: f64,
+    /// The delay added.
+    pub delay_ms: f64,
+    /// The class of ST 2022-7 that such a skew meets, `D`, `A`, `B` or `C`; absent: none, or only one leg.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub class: Option<String>,
+}
+
+/// The figures of a source's forward error correction (ST 2022-1).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct FecDoc {
+    /// L, as the stream says; 0: not known.
+    pub columns: u64,
+    /// D, as the stream says; 0: not known.
+    pub rows: u64,
+    /// The stream of columns.
+    pub column: FecStreamDoc,
+    /// The stream of rows.
+    pub row: FecStreamDoc,
+    /// Media packets brought back by their column.
+    pub recovered_by_column: u64,
+    /// Media packets brought back by their row.
+    pub recovered_by_row: u64,
+    /// What FEC gave was no packet of transport stream.
+    pub rejected: u64,
+}
+
+/// One FEC stream.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct FecStreamDoc {
+    /// FEC packets received.
+    pub packets: u64,
+    /// FEC packets missing.
+    pub lost: u64,
+    /// No FEC, or of no use.
+    pub invalid: u64,
+}
+
+/// A leg of a merge.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct LegDoc {
+    /// It brought the first copy.
+    pub first: u64,
+    /// Only this leg brought it.
+    pub unique: u64,
+    /// Came after their time was over.
+    pub late: u64,
+    /// Copies that are not the same as those of other legs.
+    pub different: u64,
+    /// It is set aside because it carries other packets.
+    pub aside: bool,
+    /// How far behind the leading leg its packets come; absent: not known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub skew_ms: Option<SkewDoc>,
+}
+
+/// How far behind the leading leg a leg comes, in ms; negative: before.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct SkewDoc {
+    /// Smoothed.
+    pub now: f64,
+    /// The least of a single packet.
+    pub min: f64,
+    /// The greatest of a single packet.
+    pub max: f64,
+}
+
 /// An operator's word against the file.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct OverrideDoc {
-    /// `start`, `stop`, `enable` or `disable`.
+    /// `start`, `stop`, `enable`, `disable`, or `switch` and the source's name.
     pub action: String,
     /// Who: the user's name, or `uid N`.
     pub by: String,
@@ -202,6 +344,12 @@ pub struct SourceDoc {
     pub ssrc: Option<String>,
     /// How often the stream began anew: another SSRC, or a jump in sequence.
     pub restarts: u64,
+    /// Forward error correction; absent where the protocol has none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fec: Option<FecDoc>,
+    /// Its part in the merge; absent where sources are not merged.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub leg: Option<LegDoc>,
     /// The socket's receive buffer as the kernel granted it, in bytes; 0: not open.
     pub receive_buffer_bytes: u64,
 }

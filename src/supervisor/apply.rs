@@ -162,12 +162,14 @@ pub(super) async fn transition(
                 changes.extend(change);
                 continue;
             };
+            let choice = s.choice(&plan);
             let entry = s.flows.entry(name).or_insert_with(|| Entry::new(file.clone(), plan.clone()));
             if let Some(change) = &change {
                 closing.extend(entry.close(change));
             }
             entry.file = file;
             entry.plan = plan;
+            entry.choose(choice);
             changes.extend(change);
         }
     }

@@ -3,9 +3,10 @@
 use std::time::SystemTime;
 
 use super::Supervisor;
+use super::air;
 use super::apply;
 use super::control::{Actor, Command, Outcome, Refusal, Request};
-use super::store::{Freeze, Override};
+use super::store::{Freeze, Override, Switch};
 use crate::config::diff::{Action, Change, Effect, Kind, Touch};
 use crate::config::value::FlowName;
 use crate::observe::event::{Event, emit};
@@ -53,6 +54,8 @@ impl Supervisor {
             }
             Command::RestartSource(flow, source) => self.restart_part(flow, Kind::Source, source).await,
             Command::RestartOutput(flow, output) => self.restart_part(flow, Kind::Output, output).await,
+            Command::Switch(flow, source) => self.switch(&flow, Some(source), actor),
+            Command::ClearSwitch(flow) => self.switch(&flow, None, actor),
             Command::Freeze(flow, until) => self.freeze(flow, until, actor),
             Command::Thaw(flow) => self.thaw(flow, actor).await,
             Command::Panic(flow) => {
@@ -138,6 +141,33 @@ impl Supervisor {
         Outcome { changes: vec![change], diagnostics: Vec::new() }
     }
 
+    fn switch(&mut self, flow: &FlowName, source: Option<String>, actor: &Actor) -> Result<Outcome, Refusal> {
+        let mut s = self.state.borrow_mut();
+        let entry = s.flows.get_mut(flow).ok_or_else(|| no_flow(flow))?;
+        source.as_ref().map_or(Ok(()), |source| air::may_switch(&entry.plan, source))?;
+        let before = entry.choice().map(str::to_owned);
+        entry.choose(source.clone());
+        match source.clone() {
+            Some(source) => {
+                let word = Switch { source, by: actor.name.clone(), since: SystemTime::now() };
+                s.overrides.switches.insert(flow.to_string(), word);
+            }
+            None => drop(s.overrides.switches.remove(flow.as_str())),
+        }
+        s.keep_overrides();
+        if source == before {
+            return Ok(Outcome::default());
+        }
+        let touch = Touch {
+            kind: Kind::Source,
+            name: source.or(before).unwrap_or_default(),
+            effect: Effect::InPlace,
+            because: vec!["switch".to_owned()],
+        };
+        let change = Change { flow: flow.to_string(), action: Action::Change, touches: vec![touch] };
+        Ok(Outcome { changes: vec![change], diagnostics: Vec::new() })
+    }
+
     fn freeze(&mut self, flow: Option<FlowName>, until: Option<SystemTime>, actor: &Actor) -> Result<Outcome, Refusal> {
         let mut s = self.state.borrow_mut();
         if until.is_some_and(|until| until <= SystemTime::now()) {
@@ -216,6 +246,8 @@ fn in_words(command: &Command) -> (String, Option<FlowName>) {
         Command::Restart(flow) => ("restart".to_owned(), Some(flow)),
         Command::RestartSource(flow, source) => (format!("restart source {source}"), Some(flow)),
         Command::RestartOutput(flow, output) => (format!("restart output {output}"), Some(flow)),
+        Command::Switch(flow, source) => (format!("switch {source}"), Some(flow)),
+        Command::ClearSwitch(flow) => ("switch --clear".to_owned(), Some(flow)),
         Command::Freeze(flow, _) => ("freeze".to_owned(), flow.as_ref()),
         Command::Thaw(flow) => ("thaw".to_owned(), flow.as_ref()),
         Command::Panic(flow) => ("panic".to_owned(), Some(flow)),

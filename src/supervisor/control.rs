@@ -43,6 +43,10 @@ pub enum Command {
     RestartSource(FlowName, String),
     /// Close and open one output.
     RestartOutput(FlowName, String),
+    /// Put a source on air, whatever `[failover]` says.
+    Switch(FlowName, String),
+    /// Drop what `Switch` set.
+    ClearSwitch(FlowName),
     /// Hold changes back: of one flow, or of all; until a time, or until `Thaw`.
     Freeze(Option<FlowName>, Option<std::time::SystemTime>),
     /// Let them through again, and apply what waits.

@@ -6,24 +6,28 @@ use std::time::{Duration, Instant, SystemTime};
 
 use tokio::sync::{mpsc, oneshot};
 
+use super::air::{self, LastSwitch};
 use super::resolve::{self, Names, Unresolved};
 use super::sample::{DelaySample, OutputSample, Since, SourceSample};
 use super::shard::Shards;
 use crate::config::diff::{Change, Effect, Kind};
-use crate::config::plan::{FlowPlan, OutputPlan, RtpHeader, SourcePlan};
+use crate::config::plan::{FlowPlan, OutputPlan, RtpHeader, SourcePlan, SourceProtocol};
 use crate::config::value::{FlowName, Host};
 use crate::flow::egress::{OutputConfig, SenderKey};
 use crate::flow::source::{Receivers, SourceConfig};
 use crate::flow::stats::{FlowStats, OutputStats, SourceStats};
-use crate::flow::{FlowCommand, FlowSeed};
+use crate::flow::{AirConfig, FlowCommand, FlowSeed};
 use crate::io::links::Links;
-use crate::io::open::{ReceiveSpec, SendSpec, Sender, open_receiver, open_sender};
+use crate::io::open::{OpenError, ReceiveSpec, SendSpec, Sender, open_receiver, open_sender};
 use crate::observe::event::{Event, emit};
 
 /// How long until a part that can't be opened is tried again: at first, and at most.
 const RETRY: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(10));
 /// What to ask of the kernel for an output socket.
 const SEND_BUFFER: usize = 4 << 20;
+
+/// What to ask of the kernel for a socket of FEC: there is at most one packet of it for four of media.
+const FEC_RECEIVE_BUFFER: usize = 1 << 20;
 
 /// What opening a part needs of the appliance.
 pub(super) struct Env<'a> {
@@ -82,6 +86,13 @@ pub(super) struct SourceEntry {
     pub(super) sample: SourceSample,
 }
 
+impl SourceEntry {
+    /// Whether the flow takes its packets from this source, as its task says.
+    pub(super) fn on_air(&self) -> bool {
+        matches!(self.part, Part::Open(_)) && self.stats.on_air.value() == 1
+    }
+}
+
 /// An output as the supervisor sees it.
 #[derive(Debug)]
 pub(super) struct OutputEntry {
@@ -97,6 +108,8 @@ pub(super) struct OutputEntry {
 struct Task {
     commands: mpsc::UnboundedSender<FlowCommand>,
     run: u64,
+    /// What it was told last of how its sources become one stream.
+    air: AirConfig,
 }
 
 /// A newer file that was rejected.
@@ -121,6 +134,9 @@ pub(super) struct Entry {
     pub(super) sources: BTreeMap<String, Box<SourceEntry>>,
     pub(super) outputs: BTreeMap<String, Box<OutputEntry>>,
     pub(super) stats: Arc<FlowStats>,
+    /// The source that an operator put on air.
+    choice: Option<String>,
+    pub(super) last_switch: Option<LastSwitch>,
     pub(super) delay: DelaySample,
     pub(super) panics: u64,
     pub(super) panic_message: String,
@@ -146,6 +162,8 @@ impl Entry {
             sources: BTreeMap::new(),
             outputs: BTreeMap::new(),
             stats: Arc::default(),
+            choice: None,
+            last_switch: None,
             delay: DelaySample::default(),
             panics: 0,
             panic_message: String::new(),
@@ -215,6 +233,19 @@ impl Entry {
         for name in self.plan.outputs.keys().cloned().collect::<Vec<_>>() {
             self.open_output(&name, env);
         }
+    }
+
+    /// The source that an operator puts on air; `None`: the operator's word is over.
+    pub(super) fn choose(&mut self, choice: Option<String>) {
+        if self.choice != choice {
+            self.choice = choice;
+            self.send(FlowCommand::Switch(self.choice.clone()));
+        }
+    }
+
+    /// The source that an operator put on air.
+    pub(super) fn choice(&self) -> Option<&str> {
+        self.choice.as_deref()
     }
 
     /// The task ended by a panic: everything it owned is closed. It comes back after a while.
@@ -313,9 +344,20 @@ impl Entry {
         }
         self.runs += 1;
         let (commands, inbox) = mpsc::unbounded_channel();
-        self.task = Some(Task { commands, run: self.runs });
+        self.task = Some(Task { commands, run: self.runs, air: AirConfig::Single });
         let seed = FlowSeed { gather: self.plan.gather, stats: self.stats.clone(), commands: inbox };
         env.shards.spawn(self.name.clone(), self.runs, seed);
+        self.set_air();
+    }
+
+    /// Tell the task how its sources become one stream, if that is news.
+    fn set_air(&mut self) {
+        let Some(task) = &mut self.task else { return };
+        let wanted = air::config(&self.plan);
+        if wanted != task.air {
+            task.air.clone_from(&wanted);
+            self.send(FlowCommand::Air(wanted));
+        }
     }
 
     fn end_if_idle(&mut self) {
@@ -345,11 +387,11 @@ impl Entry {
         if !wanted || matches!(entry.part, Part::Open(_)) {
             return;
         }
-        let opened = spec.and_then(|spec| match open_receiver(&spec) {
-            Ok(receiver) => Ok((spec, receiver)),
+        let opened = spec.and_then(|spec| match open_receivers(&spec, plan.protocol) {
+            Ok(receivers) => Ok((spec, receivers)),
             Err(error) => Err(Problem::Open(error.to_string())),
         });
-        let (spec, receiver) = match opened {
+        let (spec, receivers) = match opened {
             Ok(opened) => opened,
             Err(problem) => {
                 let error = describe(&problem);
@@ -365,7 +407,7 @@ impl Entry {
             let after = env.now.saturating_duration_since(waiting.since);
             emit(Event::SourceOpened { flow: self.name.clone(), source: name.to_owned(), after });
         }
-        entry.granted = receiver.granted();
+        entry.granted = receivers.media.granted();
         entry.opened = env.now;
         if entry.granted < spec.receive_buffer {
             let (asked, granted) = (spec.receive_buffer as u64, entry.granted as u64);
@@ -374,8 +416,11 @@ impl Entry {
         entry.part = Part::Open(spec);
         let stats = entry.stats.clone();
         self.ensure_task(env);
-        let receivers = Receivers { media: receiver, fec: None };
         self.send(FlowCommand::OpenSource { name: name.to_owned(), config, receivers, stats });
+        if self.choice.as_deref() == Some(name) {
+            // To the task it is a new source: it has forgotten that it was chosen.
+            self.send(FlowCommand::Switch(self.choice.clone()));
+        }
     }
 
     fn close_source(&mut self, name: &str, closing: &mut Closing) {
@@ -491,6 +536,7 @@ impl Entry {
             }
         }
         self.send(FlowCommand::Gather { gather: self.plan.gather, gro });
+        self.set_air();
     }
 
     /// Make the task panic; for tests.
@@ -521,6 +567,21 @@ pub(super) fn describe(problem: &Problem) -> String {
         Problem::Unresolved(Unresolved::Name { name, error }) => format!("{name} can't be looked up: {error}"),
         Problem::Open(error) => error.clone(),
     }
+}
+
+/// A source's socket, and those of its FEC: all of them, or none.
+fn open_receivers(spec: &ReceiveSpec, protocol: SourceProtocol) -> Result<Receivers, OpenError> {
+    let media = open_receiver(spec)?;
+    let SourceProtocol::RtpFec { fec_ports: [column, row], .. } = protocol else {
+        return Ok(Receivers { media, fec: None });
+    };
+    let fec = |offset: u16| {
+        let mut spec = ReceiveSpec { receive_buffer: FEC_RECEIVE_BUFFER, ..spec.clone() };
+        // The plan has checked that it is a port.
+        spec.bind.set_port(spec.bind.port().wrapping_add(offset));
+        open_receiver(&spec)
+    };
+    Ok(Receivers { media, fec: Some([fec(column)?, fec(row)?]) })
 }
 
 fn source_config(plan: &SourcePlan) -> SourceConfig {

@@ -1,11 +1,13 @@
 //! The hall: plans become running flows.
 
+mod air;
 mod apply;
 mod args;
 mod command;
 pub mod control;
 mod demo;
 mod entry;
+mod figures;
 mod http;
 mod resolve;
 mod sample;

@@ -90,6 +90,12 @@ pub(super) struct SourceSample {
     pub(super) over_bitrate: Trend,
     pub(super) kernel_dropped: Trend,
     pub(super) sync_errors: Trend,
+    pub(super) unrecovered: Trend,
+    pub(super) late: Trend,
+    /// Of the column stream, then of the row stream.
+    pub(super) fec_invalid: [Trend; 2],
+    /// Media has come without a break since then.
+    pub(super) receiving_since: Option<Instant>,
     restarts: u64,
 }
 
@@ -104,6 +110,10 @@ impl Default for SourceSample {
             over_bitrate: Trend::default(),
             kernel_dropped: Trend::default(),
             sync_errors: Trend::default(),
+            unrecovered: Trend::default(),
+            late: Trend::default(),
+            fec_invalid: Default::default(),
+            receiving_since: None,
             restarts: 0,
         }
     }
@@ -120,6 +130,11 @@ impl SourceSample {
         self.over_bitrate.update(stats.over_bitrate.value(), now);
         self.kernel_dropped.update(stats.kernel_dropped.value(), now);
         self.sync_errors.update(stats.sync_errors.value(), now);
+        self.unrecovered.update(stats.unrecovered.value(), now);
+        self.late.update(stats.late.value(), now);
+        for (trend, stream) in self.fec_invalid.iter_mut().zip(&stats.fec.streams) {
+            trend.update(stream.invalid.value(), now);
+        }
         let restarts = stats.restarts.value();
         let restarted = std::mem::replace(&mut self.restarts, restarts) != restarts;
         let last = stats.last_packet.value();
@@ -130,6 +145,10 @@ impl SourceSample {
             (true, false, _) => SourceState::Receiving,
             (true, true, SourceState::Receiving | SourceState::Lost) => SourceState::Lost,
             (true, true, _) => SourceState::Idle,
+        };
+        self.receiving_since = match self.state {
+            SourceState::Receiving => self.receiving_since.or(Some(now)),
+            _ => None,
         };
         let turn = match (was, self.state) {
             (SourceState::Receiving, SourceState::Lost) => {

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
 use super::Dirs;
+use super::air;
 use super::entry::{Entry, Env};
 use super::http::Listeners;
 use super::resolve::Names;
@@ -82,6 +83,12 @@ impl State {
         plan
     }
 
+    /// The source that an operator put on air, where the plan still has it.
+    pub(super) fn choice(&self, plan: &FlowPlan) -> Option<String> {
+        let word = self.overrides.switches.get(plan.name.as_str())?;
+        air::may_switch(plan, &word.source).is_ok().then(|| word.source.clone())
+    }
+
     /// Drop what operators set against keys that say something else by now, and against flows and outputs that are gone.
     pub(super) fn prune_overrides(&mut self) {
         let flows = &self.flows;
@@ -93,6 +100,9 @@ impl State {
             outputs.retain(|output, word| plan.outputs.get(output).is_some_and(|o| o.enabled == word.file_enabled));
             !outputs.is_empty()
         });
+        self.overrides
+            .switches
+            .retain(|name, word| file(name).is_some_and(|p| air::may_switch(p, &word.source).is_ok()));
         self.overrides.frozen_flows.retain(|name, _| file(name).is_some());
         if before != self.overrides {
             self.keep_overrides();

@@ -24,6 +24,18 @@ pub(super) struct Override {
     pub(super) since: SystemTime,
 }
 
+/// An operator's word on which source of a flow is on air.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(super) struct Switch {
+    /// This one.
+    pub(super) source: String,
+    /// Who.
+    pub(super) by: String,
+    /// When.
+    pub(super) since: SystemTime,
+}
+
 /// Changes held back during an event.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -44,6 +56,8 @@ pub(super) struct Overrides {
     pub(super) flows: BTreeMap<String, Override>,
     /// By flow and output.
     pub(super) outputs: BTreeMap<String, BTreeMap<String, Override>>,
+    /// By flow.
+    pub(super) switches: BTreeMap<String, Switch>,
     /// Of all flows.
     pub(super) frozen: Option<Freeze>,
     /// Of single flows.
@@ -188,7 +202,12 @@ mod tests {
         store.keep_flow(&news, b"one").unwrap();
         store.keep_flow(&news, b"two").unwrap();
         let set = Override { enabled: false, file_enabled: true, by: "ann".into(), since: SystemTime::UNIX_EPOCH };
-        let overrides = Overrides { flows: [("news".to_owned(), set)].into(), ..Overrides::default() };
+        let switch = Switch { source: "b".into(), by: "ann".into(), since: SystemTime::UNIX_EPOCH };
+        let overrides = Overrides {
+            flows: [("news".to_owned(), set)].into(),
+            switches: [("news".to_owned(), switch)].into(),
+            ..Overrides::default()
+        };
         store.keep_overrides(&overrides).unwrap();
         let store = Store::open(dir.path()).unwrap();
         assert_eq!(store.flows(), [(news.clone(), b"two".to_vec())].into());

@@ -9,21 +9,22 @@ use std::sync::PoisonError;
 use std::time::{Duration, Instant, SystemTime};
 
 use super::entry::{Entry, Part, Problem, describe};
+use super::figures;
 use super::resolve::{RECEIVE_BUFFER, Unresolved};
 use super::sample::Turn;
 use super::state::State;
-use super::store::{Freeze, Override, Overrides};
+use super::store::{Freeze, Override, Overrides, Switch};
 use crate::config::diagnostic::Level;
-use crate::config::plan::{ControlPlan, RtpHeader};
+use crate::config::plan::{ControlPlan, FailoverPlan, RtpHeader, SourceProtocol};
 use crate::config::value::{FlowName, Gather};
 use crate::flow::egress::OutputConfig;
 use crate::flow::stats::Invalid;
-use crate::observe::condition::{Condition, Mismatch};
+use crate::observe::condition::{Condition, Mismatch, Role};
 use crate::observe::event::{Event, emit};
 use crate::observe::http::View;
 use crate::observe::status::{
-    ConfigDoc, DelayDoc, FlowCounts, FlowDoc, FlowState, OutputDoc, OutputState, OverrideDoc, PeerDoc, SourceDoc,
-    SourceState, StatusDoc,
+    ConfigDoc, DelayDoc, FlowCounts, FlowDoc, FlowState, OutputDoc, OutputState, OverrideDoc, PeerDoc, Severity,
+    SourceDoc, SourceState, StatusDoc,
 };
 use crate::observe::text::rfc3339;
 
@@ -62,6 +63,13 @@ struct Words<'a> {
     overrides: &'a Overrides,
     held_back: &'a BTreeSet<String>,
     config_dir: &'a Path,
+}
+
+impl Words<'_> {
+    /// The operator's word on which source is on air, where it counts.
+    fn switch_of(&self, entry: &Entry) -> Option<&Switch> {
+        self.overrides.switches.get(entry.name.as_str()).filter(|_| entry.choice().is_some())
+    }
 }
 
 impl State {
@@ -173,9 +181,15 @@ impl Entry {
     /// Read the counters, and say what changed.
     pub(super) fn sample(&mut self, now: Instant) {
         self.delay.update(&self.stats.delays, now);
-        for (name, source) in &mut self.sources {
-            let open = matches!(source.part, Part::Open(_));
-            let (turn, restarted) = source.sample.update(&source.stats, open, now);
+        self.take_events(SystemTime::now());
+        // First all of them: what is said of one depends on the others.
+        let turns: Vec<_> = self
+            .sources
+            .values_mut()
+            .map(|source| source.sample.update(&source.stats, matches!(source.part, Part::Open(_)), now))
+            .collect();
+        for ((name, source), (turn, restarted)) in self.sources.iter().zip(turns) {
+            let covered = self.covered(name);
             let (flow, name) = (|| self.name.clone(), || name.clone());
             let silent_for =
                 source.stats.last_packet.value().map(|at| now.saturating_duration_since(at)).unwrap_or_default();
@@ -189,7 +203,7 @@ impl Entry {
                 }
                 Turn::Lost => {
                     let bitrate_bps = source.sample.last_bps();
-                    emit(Event::SourceLost { flow: flow(), source: name(), silent_for, bitrate_bps });
+                    emit(Event::SourceLost { flow: flow(), source: name(), silent_for, bitrate_bps, covered });
                 }
                 Turn::Back(after) => emit(Event::SourceBack { flow: flow(), source: name(), after }),
             }
@@ -237,11 +251,12 @@ impl Entry {
                 Gather::For(time) => millis(time),
             }),
             added_delay_ms: self.delay.percentiles().map(|[p50, p99]| DelayDoc { p50: millis(p50), p99: millis(p99) }),
-            operator_override: words
-                .overrides
-                .flows
-                .get(self.name.as_str())
-                .map(|o| override_doc(o, ["start", "stop"])),
+            operator_override: match words.overrides.flows.get(self.name.as_str()) {
+                Some(word) => Some(override_doc(word, ["start", "stop"])),
+                None => words.switch_of(self).map(figures::switch_doc),
+            },
+            failover: self.failover_doc(),
+            merge: self.merge_doc(),
             sources: self.plan.sources.keys().filter_map(|n| Some((n.clone(), self.source_doc(n)?))).collect(),
             outputs: self.plan.outputs.keys().filter_map(|n| Some((n.clone(), self.output_doc(n, words)?))).collect(),
             conditions,
@@ -262,13 +277,12 @@ impl Entry {
             .collect();
         let open = entry.is_some_and(|e| matches!(e.part, Part::Open(_)));
         let waiting = entry.is_some_and(|e| e.part.waiting().is_some());
-        let lost = stats.lost.value();
         let jitter_ms = rtp.then(|| millis(Duration::from_nanos(stats.jitter_ns.value())));
         let ssrc = stats.ssrc.value();
         Some(SourceDoc {
             protocol: plan.protocol.name().to_owned(),
             state: if waiting { SourceState::Connecting } else { entry.map_or(SourceState::Idle, |e| e.sample.state) },
-            on_air: open,
+            on_air: if self.plan.failover.is_some() { entry.is_some_and(|e| e.on_air()) } else { open },
             description: plan.description.clone(),
             bind: plan.bind.to_string(),
             peers: seen
@@ -279,9 +293,9 @@ impl Entry {
             bitrate_bps: entry.map_or(0, |e| e.sample.bps()),
             packets: stats.packets.value(),
             bytes: stats.bytes.value(),
-            packets_lost: lost,
-            packets_recovered: 0,
-            packets_unrecovered: lost,
+            packets_lost: stats.lost.value(),
+            packets_recovered: stats.recovered.value(),
+            packets_unrecovered: stats.unrecovered.value(),
             packets_duplicate: stats.duplicate.value(),
             packets_reordered: stats.reordered.value(),
             packets_late: stats.late.value(),
@@ -295,6 +309,8 @@ impl Entry {
             jitter_ms,
             ssrc: (ssrc != 0).then(|| format!("0x{:08x}", ssrc & 0xFFFF_FFFF)),
             restarts: stats.restarts.value(),
+            fec: matches!(plan.protocol, SourceProtocol::RtpFec { .. }).then(|| figures::fec_doc(&stats.fec)),
+            leg: matches!(self.plan.failover, Some(FailoverPlan::Merge { .. })).then(|| figures::leg_doc(stats)),
             receive_buffer_bytes: if open { entry.map_or(0, |e| e.granted as u64) } else { 0 },
         })
     }
@@ -376,8 +392,21 @@ impl Entry {
             let Override { enabled, by, since, .. } = word.clone();
             add(name, Condition::OutputOverride { flow: flow(), output: name.clone(), enabled, by, since });
         }
+        if let Some(Switch { source, by, since }) = words.switch_of(self).cloned() {
+            add("", Condition::OperatorSwitch { flow: flow(), source, by, since });
+        }
+        let merges = matches!(self.plan.failover, Some(FailoverPlan::Merge { .. }));
+        let role = if merges { Role::Leg } else { Role::Standby };
         for name in self.plan.sources.keys() {
-            self.source_conditions(name, now, &mut |condition| add(name, condition));
+            let covered = self.covered(name);
+            self.source_conditions(name, now, &mut |condition| {
+                let covered = covered && condition.severity() == Severity::Critical;
+                let of = condition;
+                add(name, if covered { Condition::Covered { role, of: Box::new(of) } } else { of });
+            });
+        }
+        if self.plan.enabled {
+            self.air_conditions(now, &mut add);
         }
         for name in self.plan.outputs.keys() {
             self.output_conditions(name, now, &mut |condition| add(name, condition));
@@ -492,6 +521,12 @@ fn override_doc(word: &Override, [yes, no]: [&str; 2]) -> OverrideDoc {
 
 /// To a microsecond.
 #[allow(clippy::cast_precision_loss, reason = "microseconds fit 53 bits")]
-fn millis(time: Duration) -> f64 {
+pub(super) fn millis(time: Duration) -> f64 {
     time.as_micros() as f64 / 1e3
+}
+
+/// From nanoseconds, to a microsecond.
+#[allow(clippy::cast_precision_loss, reason = "microseconds fit 53 bits")]
+pub(super) fn signed_millis(ns: i64) -> f64 {
+    (ns / 1000) as f64 / 1e3
 }

@@ -23,6 +23,24 @@ fn every() -> Vec<Condition> {
     let all = vec![
         C::SourceSilent { source: source(), bind: s(":5000"), silent_for: TEN },
         C::SourceLost { source: source(), silent_for: TEN, bitrate_bps: 8_000_000 },
+        C::FailoverSwitched {
+            flow: flow(),
+            primary: s("a"),
+            on_air: s("b"),
+            at: T,
+            why: s("a was silent"),
+            gap: TEN,
+            operator: false,
+            returns: Some(TEN),
+        },
+        C::OperatorSwitch { flow: flow(), source: source(), by: s("alice"), since: T },
+        C::LegsNotIdentical { source: source(), packets: 7 },
+        C::MergeDegraded { active: 1, legs: 2, idle: vec![s("b")] },
+        C::LegTooLate { source: source(), skew: TEN, window: TEN / 2, late: 31 },
+        C::FecMissing { source: source(), ports: [5002, 5004] },
+        C::FecInvalid { source: source(), kind: "column", port: 5002, packets: 7 },
+        C::FecInsufficient { source: source(), packets: 7, columns: 10, rows: 10 },
+        C::FecInsufficient { source: source(), packets: 7, columns: 0, rows: 0 },
         C::SourceDenied { source: source(), packets: 7, addresses: vec![s("192.0.2.7"), s("192.0.2.8")] },
         C::SourceProtocolMismatch { source: source(), found: Mismatch::RtpOnUdp, packets: 7 },
         C::SourceProtocolMismatch { source: source(), found: Mismatch::PlainOnRtp, packets: 7 },
@@ -80,6 +98,36 @@ fn codes_are_kebab_case_and_stand_for_one_severity() {
         assert!(code.chars().all(|c| c.is_ascii_lowercase() || c == '-'), "{code}");
         assert_eq!(*seen.entry(code).or_insert(condition.severity()), condition.severity(), "{code}");
     }
+}
+
+#[test]
+fn what_is_wrong_with_a_source_is_less_severe_while_another_one_carries_the_flow() {
+    let lost = || Condition::SourceLost { source: s("b"), silent_for: TEN, bitrate_bps: 8_000_000 };
+    let covered = |role| Condition::Covered { role, of: Box::new(lost()) };
+    let standby = covered(Role::Standby);
+    assert_eq!((standby.code(), standby.severity()), ("source-lost", Severity::Major));
+    assert_eq!(standby.message(), "standby source b: lost for 10s, 8.00 Mbit/s before");
+    assert_eq!(standby.help(), "The flow goes on without it. Check the sender and the network to it.");
+    assert_eq!(covered(Role::Leg).message(), "one leg of several, source b: lost for 10s, 8.00 Mbit/s before");
+    assert_eq!(lost().severity(), Severity::Critical);
+}
+
+#[test]
+fn a_switch_is_undone_by_whoever_made_it() {
+    let switched = |operator, returns| {
+        let (flow, why) = (flow(), s("a was silent"));
+        let (primary, on_air, gap) = (s("a"), s("b"), Duration::from_millis(512));
+        Condition::FailoverSwitched { flow, primary, on_air, at: T, why, gap, operator, returns }
+    };
+    let hold = switched(false, Some(TEN));
+    assert_eq!(
+        hold.message(),
+        "source b is on air instead of the primary a since 1970-01-01T00:00:00Z: a was silent (gap 512 ms)"
+    );
+    assert_eq!(hold.help(), "It goes back by itself once a has been well for 10s.");
+    assert!(switched(false, Some(Duration::ZERO)).help().contains("first data on a"));
+    assert!(switched(false, None).help().contains("`mediaconnectctl switch news a`"));
+    assert!(switched(true, Some(TEN)).help().starts_with("`mediaconnectctl switch news --clear`"));
 }
 
 #[test]

@@ -37,12 +37,16 @@ pub(in crate::observe) fn every() -> Vec<Event> {
         E::FlowChanged { flow: flow(), what: s("output playout reopened (destination)") },
         E::FlowPanicked { flow: flow(), message: s("index out of bounds"), count: 1, retry_in: TEN },
         E::SourceReceiving { flow: flow(), source: source(), from: address },
-        E::SourceLost { flow: flow(), source: source(), silent_for: TEN, bitrate_bps: 8_000_000 },
+        E::SourceLost { flow: flow(), source: source(), silent_for: TEN, bitrate_bps: 8_000_000, covered: false },
         E::SourceBack { flow: flow(), source: source(), after: TEN },
         E::SourceFailed { flow: flow(), source: source(), error: error(), retry_in: TEN },
         E::SourceOpened { flow: flow(), source: source(), after: TEN },
         E::StreamRestarted { flow: flow(), source: source(), why: s("SSRC 0x1 became 0x2") },
         E::ReceiveBufferSmall { flow: flow(), source: source(), asked: 8_388_608, granted: 425_984 },
+        E::SourceOnAir { flow: flow(), source: source() },
+        E::Switched { flow: flow(), from: Some(s("a")), to: s("b"), why: s("a was silent"), gap: TEN },
+        E::LegsNotIdentical { flow: flow(), source: source() },
+        E::LegRejoined { flow: flow(), source: source() },
         E::OutputFailed { flow: flow(), output: output(), destination: s("198.51.100.7:5000"), error: error() },
         E::OutputBack { flow: flow(), output: output(), after: TEN, dropped: 1 },
         E::ConfigApplied { generation: 2, started: 1, stopped: 0, changed: 3, rejected: 1, took: TEN },
@@ -92,9 +96,30 @@ fn every_line_is_a_sentence_on_one_line_and_names_its_flow() {
         let text = event.to_string();
         assert!(text.len() > 10 && !text.contains('\n') && !text.contains("  "), "{text:?}");
         assert!(event.flow().is_none_or(|flow| text.contains(flow)), "{text}");
-        let part = event.source().or(event.output());
+        // A switch is about two sources.
+        let switch = matches!(event, Event::Switched { .. });
+        let part = event.source().or(event.output()).filter(|_| !switch);
         assert!(part.is_none_or(|part| text.starts_with(&format!("news/{part} "))), "{text}");
     }
+}
+
+#[test]
+fn a_switch_says_from_where_to_where_why_and_how_long_nothing_came() {
+    let switched = |from: Option<&str>, why: &str, ms| {
+        let (from, gap) = (from.map(s), Duration::from_millis(ms));
+        Event::Switched { flow: flow(), from, to: s("b"), why: s(why), gap }.to_string()
+    };
+    assert_eq!(switched(Some("a"), "a was silent", 512), "news switched from a to b: a was silent (gap 512 ms)");
+    assert_eq!(switched(None, "an operator wants it", 0), "news switched to b: an operator wants it (gap 0 ms)");
+}
+
+#[test]
+fn the_loss_of_a_source_that_is_not_needed_does_not_read_as_if_the_flow_were_dead() {
+    let lost = |covered| {
+        Event::SourceLost { flow: flow(), source: s("b"), silent_for: TEN, bitrate_bps: 8_000_000, covered }.to_string()
+    };
+    assert_eq!(lost(false), "news/b lost: nothing for 10s, 8.00 Mbit/s before");
+    assert_eq!(lost(true), "news/b lost: nothing for 10s, 8.00 Mbit/s before; the flow goes on without it");
 }
 
 #[test]

@@ -82,7 +82,8 @@ fn acts(segments: &[&str]) -> bool {
     matches!(
         segments,
         ["v1", "reload" | "freeze" | "thaw"]
-            | ["v1", "flows", _, "start" | "stop" | "restart" | "freeze" | "thaw"]
+            | ["v1", "flows", _, "start" | "stop" | "restart" | "switch" | "freeze" | "thaw"]
+            | ["v1", "flows", _, "switch", _]
             | ["v1", "flows", _, "outputs", _, "enable" | "disable" | "restart"]
             | ["v1", "flows", _, "sources", _, "restart"]
     ) || (cfg!(debug_assertions) && matches!(segments, ["v1", "flows", _, "panic"]))
@@ -104,12 +105,17 @@ fn acting(segments: &[&str], query: &Query) -> Result<Asked, Unroutable> {
                 "start" => Command::Start(name),
                 "stop" => Command::Stop(name),
                 "restart" => Command::Restart(name),
+                "switch" if clear => Command::ClearSwitch(name),
+                "switch" => {
+                    return Err(Unroutable::Query("name a source (switch/SOURCE), or give clear=true".to_owned()));
+                }
                 "freeze" => Command::Freeze(Some(name), until),
                 "thaw" => Command::Thaw(Some(name)),
                 "panic" if cfg!(debug_assertions) => Command::Panic(name),
                 _ => return Err(no_path()),
             }
         }
+        ["v1", "flows", name, "switch", source] => Command::Switch(flow(name)?, (*source).to_owned()),
         ["v1", "flows", name, "outputs", output, verb] => {
             let (name, output) = (flow(name)?, (*output).to_owned());
             match *verb {
@@ -122,7 +128,11 @@ fn acting(segments: &[&str], query: &Query) -> Result<Asked, Unroutable> {
         ["v1", "flows", name, _, source, _] => Command::RestartSource(flow(name)?, (*source).to_owned()),
         _ => return Err(no_path()),
     };
-    let takes_clear = matches!(segments.last(), Some(&("start" | "stop" | "enable" | "disable")));
+    let takes_clear = match segments {
+        ["v1", "flows", _, "switch", _] => false,
+        [.., verb] => matches!(*verb, "start" | "stop" | "enable" | "disable" | "switch"),
+        [] => false,
+    };
     let takes_until = matches!(command, Command::Freeze(..));
     if (clear && !takes_clear) || (until.is_some() && !takes_until) {
         return Err(Unroutable::Query("this route takes no such parameter".to_owned()));

@@ -154,6 +154,57 @@ fn what_has_no_value_has_no_series_and_no_metadata() {
 }
 
 #[test]
+fn fec_failover_and_merge_have_series_only_where_they_mean_something() {
+    let plain = render(&status(), &[flow("news")], Format::OpenMetrics);
+    for name in ["_fec_", "_failover_", "_merge_"] {
+        assert!(!plain.contains(name), "{name}");
+    }
+    let mut failover = flow("failover");
+    failover.failover = serde_json::from_value(serde_json::json!({ "mode": "failover", "switches": 4 })).unwrap();
+    let mut merge = flow("merge");
+    merge.failover = serde_json::from_value(serde_json::json!({ "mode": "merge", "switches": 0 })).unwrap();
+    merge.merge = serde_json::from_value(serde_json::json!({
+        "packets": 100, "packets-lost": 9, "packets-recovered": 7, "packets-unrecovered": 2, "active-legs": 2,
+        "skew-ms": 12.5, "delay-ms": 200, "class": "B"
+    }))
+    .unwrap();
+    let leg = merge.sources.get_mut("a").unwrap();
+    let stream = |packets| serde_json::json!({ "packets": packets, "lost": 2, "invalid": 3 });
+    leg.fec = serde_json::from_value(serde_json::json!({
+        "columns": 10, "rows": 5, "column": stream(20), "row": stream(30), "recovered-by-column": 4,
+        "recovered-by-row": 5, "rejected": 0
+    }))
+    .unwrap();
+    leg.leg = serde_json::from_value(serde_json::json!({
+        "first": 90, "unique": 6, "late": 0, "different": 1, "aside": false,
+        "skew-ms": { "now": -2, "min": -3, "max": 4 }
+    }))
+    .unwrap();
+    for format in BOTH {
+        let series = read(&render(&status(), &[failover.clone(), merge.clone()], format), format);
+        let of = |name: &str, flow: &str| series.get(&format!("mediaconnect_flow_{name}{{flow=\"{flow}\"}}"));
+        assert_eq!(of("failover_switches_total", "failover"), Some(&4.0));
+        assert_eq!(of("failover_switches_total", "merge"), None);
+        assert_eq!(of("merge_active", "failover"), None);
+        assert_eq!(of("merge_active", "merge"), Some(&1.0));
+        assert_eq!(of("merge_active_legs", "merge"), Some(&2.0));
+        assert_eq!(of("merge_skew_seconds", "merge"), Some(&0.0125));
+        assert_eq!(of("merge_delay_seconds", "merge"), Some(&0.2));
+        assert_eq!(of("merge_packets_recovered_total", "merge"), Some(&7.0));
+        assert_eq!(of("merge_packets_unrecovered_total", "merge"), Some(&2.0));
+        let source = |name: &str| series[&format!("mediaconnect_source_{name}{{flow=\"merge\",source=\"a\"}}")];
+        assert_eq!(source("fec_packets_total"), 50.0);
+        assert_eq!(source("fec_packets_lost_total"), 4.0);
+        assert_eq!(source("fec_packets_invalid_total"), 6.0);
+        assert_eq!(source("fec_recovered_total"), 9.0);
+        assert_eq!(source("merge_unique_total"), 6.0);
+        assert_eq!(source("merge_different_total"), 1.0);
+        assert_eq!(source("merge_skew_seconds"), -0.002);
+        assert_eq!(source("selected"), 1.0);
+    }
+}
+
+#[test]
 fn label_values_are_escaped() {
     let text = render(&status(), &[flow("a\"b\\c\nd")], Format::Prometheus);
     assert!(text.contains(r#"flow="a\"b\\c\nd""#));
