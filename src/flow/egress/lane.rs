@@ -45,8 +45,8 @@ impl Lane {
         if let Some(mut pacer) = self.pacer.clone() {
             pacer.set_smoothing(smoothing.unwrap_or_default(), FASTEST);
             fork.pacer = Some(pacer);
+            fork.counted = self.counted;
         }
-        fork.counted = self.counted;
         fork.repacketisers.clone_from(&self.repacketisers);
         fork
     }
