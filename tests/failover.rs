@@ -14,9 +14,10 @@ use std::time::{Duration, Instant};
 use mediaconnect::proto::rtp::header::Header;
 use mediaconnect::proto::seq::Seq;
 use serde_json::Value;
-use support::daemon::{Daemon, condition, count};
+use support::daemon::{Daemon, Setup, condition, count};
 use support::media::{Feed, Sending, Sink, Stream, Wire, receiving_socket, v4};
 use support::ports::free_port;
+use support::proxy::{Impairment, Proxy};
 
 const STREAM: Stream = Stream::at(2_000_000);
 
@@ -291,12 +292,37 @@ fn switches_that_make_no_sense_are_refused_with_words() {
 }
 
 #[test]
+fn a_second_source_comes_and_goes_by_reload_and_not_a_packet_is_lost() {
+    let (inputs, output) = ([free_port(), free_port()], free_port());
+    let sink = Sink::bind(Wire::Rtp, v4(output), STREAM);
+    let both = flow(["udp", "udp"], inputs, HOLD_LONG, output);
+    let table = both.split_once("[failover]").unwrap().1.split_once("[outputs").unwrap().0;
+    let source_b = both.split_once("[sources.b]").unwrap().1.split_once("[failover]").unwrap().0;
+    let alone = both.replace(&format!("[sources.b]{source_b}"), "").replace(&format!("[failover]{table}"), "");
+    let daemon = Daemon::with_flow(&alone);
+    let sender = Feed::new(Wire::Udp, v4(inputs[0]), STREAM).start();
+    sink.wait_for_media();
+    assert!(daemon.flow("flow")["failover"].is_null());
+    daemon.write_flow("flow", &both);
+    daemon.ctl_ok(&["reload"]);
+    daemon.wait_for_flow("flow", "a is on air", |flow| flow["failover"]["on-air"] == "a");
+    let _b = Feed::new(Wire::Udp, v4(inputs[1]), STREAM).start();
+    daemon.wait_for_flow("flow", "b stands by", |flow| flow["sources"]["b"]["state"] == "receiving");
+    daemon.write_flow("flow", &alone);
+    daemon.ctl_ok(&["reload"]);
+    let flow = daemon.flow("flow");
+    assert!(flow["failover"].is_null() && flow["sources"]["b"].is_null());
+    assert_eq!(flow["sources"]["a"]["on-air"], true);
+    sink.assert_all(sender.stop());
+}
+
+#[test]
 fn two_legs_are_merged_and_the_loss_of_one_is_told_and_loses_nothing() {
     let (inputs, output) = ([free_port(), free_port()], free_port());
     let sink = Sink::bind(Wire::Rtp, v4(output), STREAM);
     let daemon = Daemon::with_flow(&flow(["rtp", "rtp"], inputs, &merge("100ms"), output));
     // One sender, whose packets go both ways.
-    let tee = Tee::start(inputs, Duration::ZERO);
+    let tee = Tee::start(inputs);
     let sender = Feed::new(Wire::Rtp, v4(tee.port), STREAM).start();
     let both = daemon.wait_for_flow("flow", "both legs take part", |flow| count(flow, "merge/active-legs") == 2);
     assert_eq!(both["failover"]["mode"], "merge");
@@ -314,34 +340,24 @@ fn two_legs_are_merged_and_the_loss_of_one_is_told_and_loses_nothing() {
     assert!(count(&end, "sources/a/leg/first") > 0);
 }
 
-/// Sends what it receives to two ports: to the second one later, and until it is cut off.
+/// Sends what it receives to two ports, until the second one is cut off.
 struct Tee {
     port: u16,
     cut: Arc<AtomicBool>,
 }
 
 impl Tee {
-    fn start(to: [u16; 2], later: Duration) -> Self {
+    fn start(to: [u16; 2]) -> Self {
         let port = free_port();
         let (socket, cut) = (receiving_socket(v4(port)), Arc::new(AtomicBool::new(false)));
         let flag = Arc::clone(&cut);
-        // Both threads end when the test does: their sockets fall silent.
+        // It ends when the test does: its socket falls silent.
         socket.set_read_timeout(Some(support::PATIENCE)).unwrap();
-        let second = socket.try_clone().unwrap();
-        let (delayed, due) = std::sync::mpsc::channel::<(Instant, Vec<u8>)>();
-        std::thread::spawn(move || {
-            for (at, datagram) in due {
-                std::thread::sleep(at.saturating_duration_since(Instant::now()));
-                let _ = second.send_to(&datagram, v4(to[1]));
-            }
-        });
         std::thread::spawn(move || {
             let mut buffer = [0; 2048];
             while let Ok(length) = socket.recv(&mut buffer) {
-                let _ = socket.send_to(&buffer[..length], v4(to[0]));
-                if !flag.load(Ordering::Relaxed) {
-                    let _ = delayed.send((Instant::now() + later, buffer[..length].to_vec()));
-                }
+                let ports = if flag.load(Ordering::Relaxed) { &to[..1] } else { &to[..] };
+                ports.iter().for_each(|port| _ = socket.send_to(&buffer[..length], v4(*port)));
             }
         });
         Self { port, cut }
@@ -365,7 +381,9 @@ fn a_leg_that_is_further_behind_than_the_window_is_told_with_the_key_to_raise() 
         let (inputs, output) = ([free_port(), free_port()], free_port());
         let _sink = receiving_socket(v4(output));
         let daemon = Daemon::with_flow(&flow(["rtp", "rtp"], inputs, &merge(window), output));
-        let tee = Tee::start(inputs, Duration::from_millis(later));
+        let (way, delay) = (free_port(), Duration::from_millis(later));
+        let _way = Proxy::start(v4(way), v4(inputs[1]), Impairment { delay, ..Impairment::default() });
+        let tee = Tee::start([inputs[0], way]);
         let _sender = Feed::new(Wire::Rtp, v4(tee.port), STREAM).start();
         let told = daemon.wait_for_flow("flow", "the late leg is told", |flow| {
             codes.iter().any(|code| condition(flow, code).is_some())
@@ -397,12 +415,7 @@ fn a_leg_with_another_programme_is_set_aside_and_said_so() {
 
 #[test]
 fn a_source_with_fec_opens_its_three_ports_or_none() {
-    let media = loop {
-        let port = free_port();
-        if [port, port + 2, port + 4].iter().all(|port| UdpSocket::bind(v4(*port)).is_ok()) {
-            break port;
-        }
-    };
+    let media = free_port();
     let taken = UdpSocket::bind(v4(media + 4)).unwrap();
     let daemon = Daemon::with_flow(&format!("[sources.a]\nprotocol = 'rtp-fec'\nbind = '127.0.0.1:{media}'\n"));
     let said = daemon.wait_for_condition("flow", "source-failed")["message"].as_str().unwrap().to_owned();
@@ -418,4 +431,64 @@ fn a_source_with_fec_opens_its_three_ports_or_none() {
     let _sender = Feed::new(Wire::Rtp, v4(media), STREAM).start();
     let said = daemon.wait_for_condition("flow", "fec-missing")["message"].as_str().unwrap().to_owned();
     assert!(said.contains(&format!("ports {} (columns) and {} (rows)", media + 2, media + 4)), "{said}");
+}
+
+/// Flow `sender` sends with FEC of 5 x 5 through a network that loses media, but no FEC, to flow `flow`.
+fn through_fec(impairment: Impairment) -> (Daemon, Sending, [Proxy; 3]) {
+    let (input, way, media) = (free_port(), free_port(), free_port());
+    let sender = format!(
+        "[sources.a]\nprotocol = 'udp'\nbind = '127.0.0.1:{input}'\n\
+         [outputs.out]\nprotocol = 'rtp-fec'\ndestination = '127.0.0.1:{way}'\nfec = {{ columns = 5, rows = 5 }}\n"
+    );
+    let receiver = format!("[sources.a]\nprotocol = 'rtp-fec'\nbind = '127.0.0.1:{media}'\n");
+    let proxies = [(0, impairment), (2, Impairment::default()), (4, Impairment::default())]
+        .map(|(offset, impairment)| Proxy::start(v4(way + offset), v4(media + offset), impairment));
+    let daemon = Setup::new().flow("flow", &receiver).flow("sender", &sender).start_until_ready();
+    let sending = Feed::new(Wire::Udp, v4(input), STREAM).start();
+    (daemon, sending, proxies)
+}
+
+#[test]
+fn what_fec_recovers_is_counted_by_columns_and_rows() {
+    let (daemon, _sending, _proxy) = through_fec(Impairment { seed: 1, loss: 3, ..Impairment::default() });
+    let flow = daemon.wait_for_flow("flow", "FEC recovers", |flow| count(flow, "sources/a/packets-recovered") > 10);
+    let fec = &flow["sources"]["a"]["fec"];
+    assert_eq!((fec["columns"].as_u64(), fec["rows"].as_u64()), (Some(5), Some(5)));
+    let [by_column, by_row] = ["recovered-by-column", "recovered-by-row"].map(|by| fec[by].as_u64().unwrap());
+    assert!(by_column + by_row >= count(&flow, "sources/a/packets-recovered"), "{fec}");
+    assert!(fec["column"]["packets"].as_u64().unwrap() > 10 && fec["row"]["packets"].as_u64().unwrap() > 10, "{fec}");
+    assert_eq!((fec["column"]["invalid"].as_u64(), fec["row"]["invalid"].as_u64()), (Some(0), Some(0)));
+    for code in ["fec-missing", "fec-invalid"] {
+        assert!(condition(&flow, code).is_none(), "{code}: {flow}");
+    }
+    let metrics = daemon.ask("GET", "/metrics").unwrap().1;
+    let value = |name: &str| -> u64 {
+        let line = metrics.lines().find(|line| line.starts_with(name)).unwrap_or_else(|| panic!("{name} in {metrics}"));
+        line.rsplit(' ').next().unwrap().parse().unwrap()
+    };
+    assert!(value("mediaconnect_source_fec_packets_total{flow=\"flow\"") > 20);
+    assert!(value("mediaconnect_source_fec_recovered_total{flow=\"flow\"") > 10);
+}
+
+#[test]
+fn bursts_beyond_the_matrix_are_told_with_its_size() {
+    let impairment = Impairment { seed: 1, burst: 2, burst_length: 30, ..Impairment::default() };
+    let (daemon, _sending, _proxy) = through_fec(impairment);
+    let said = daemon.wait_for_condition("flow", "fec-insufficient");
+    daemon.wait_for_flow("flow", "the matrix is known", |flow| {
+        let said = condition(flow, "fec-insufficient").map(|said| said["message"].to_string());
+        said.is_some_and(|said| said.contains("FEC of 5 x 5"))
+    });
+    assert!(said["help"].as_str().unwrap().contains("columns (L)"), "{said}");
+}
+
+#[test]
+fn what_is_no_fec_on_a_fec_port_is_told_with_the_port() {
+    let media = free_port();
+    let daemon = Daemon::with_flow(&format!("[sources.a]\nprotocol = 'rtp-fec'\nbind = '127.0.0.1:{media}'\n"));
+    let _media = Feed::new(Wire::Rtp, v4(media), STREAM).start();
+    let _stray = Feed::new(Wire::Rtp, v4(media + 2), STREAM).start();
+    let said = daemon.wait_for_condition("flow", "fec-invalid");
+    assert!(said["message"].as_str().unwrap().contains(&format!("on port {}: not column FEC", media + 2)), "{said}");
+    assert!(said["help"].as_str().unwrap().contains("`fec-ports`"), "{said}");
 }
