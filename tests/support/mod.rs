@@ -6,6 +6,7 @@ pub mod daemon;
 pub mod machine;
 pub mod media;
 pub mod netns;
+pub mod paths;
 pub mod peers;
 pub mod ports;
 pub mod proxy;
