@@ -24,6 +24,8 @@ use super::stats::{ADDRESSES, Invalid, Seen, SourceStats};
 const COMPARE_CLOCKS: Duration = Duration::from_secs(1);
 /// How often the addresses seen are published at most.
 const PUBLISH: Duration = Duration::from_millis(200);
+/// After how long a reader of them is done for sure.
+const READER: Duration = Duration::from_millis(5);
 
 /// What a source checks; changed while it runs.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -220,6 +222,16 @@ impl Source {
                 self.addresses.sender(datagram.source);
             }
         }
+    }
+
+    /// When there is something to do without input.
+    pub(super) fn due(&self) -> Option<Instant> {
+        self.ingest.due().into_iter().chain(self.addresses.due).min()
+    }
+
+    /// What was collected has been sent, or is not wanted; publish the figures.
+    pub(super) fn recycle(&mut self, now: Instant) {
+        self.ingest.recycle(now);
         self.addresses.publish(&self.stats, now);
     }
 
@@ -261,6 +273,8 @@ struct Addresses {
     denied: [Option<IpAddr>; ADDRESSES],
     changed: bool,
     published: Option<Instant>,
+    /// When to publish what could not be yet.
+    due: Option<Instant>,
 }
 
 impl Addresses {
@@ -290,10 +304,18 @@ impl Addresses {
     }
 
     fn publish(&mut self, stats: &SourceStats, now: Instant) {
-        if !self.changed || self.published.is_some_and(|last| now.saturating_duration_since(last) < PUBLISH) {
+        self.due = None;
+        if !self.changed {
             return;
         }
-        let Ok(mut seen) = stats.seen.try_lock() else { return };
+        if let Some(last) = self.published.filter(|last| now.saturating_duration_since(*last) < PUBLISH) {
+            self.due = Some(last + PUBLISH);
+            return;
+        }
+        let Ok(mut seen) = stats.seen.try_lock() else {
+            self.due = Some(now + READER);
+            return;
+        };
         let Seen { peers, denied } = &mut *seen;
         peers.clear();
         peers.extend(self.peers.iter().flatten());
