@@ -139,21 +139,54 @@ def daemon_options(work):
     return [str(part) for option, place in places.items() for part in (option, work.folder / place)]
 
 
-def mediaconnectd(gather):
-    def commands(work):
-        for place in ("etc/flows.d", "run", "state", "log"):
-            (work.folder / place).mkdir(parents=True, exist_ok=True)
-        limits = f"[limits]\nworkers = {work.workers}\n" if work.workers else ""
-        (work.folder / "etc/mediaconnect.toml").write_text(f"[http]\nlisten = []\n{limits}")
-        for number, flow in enumerate(work.flows):
-            flow_path(work, number).write_text(flow_file(flow, gather, work.rtp))
-        return [[DAEMON, *daemon_options(work), "--foreground"]]
+def daemon(work, flow_files):
+    """The command of a daemon with these flows."""
+    for place in ("etc/flows.d", "run", "state", "log"):
+        (work.folder / place).mkdir(parents=True, exist_ok=True)
+    limits = f"[limits]\nworkers = {work.workers}\n" if work.workers else ""
+    (work.folder / "etc/mediaconnect.toml").write_text(f"[http]\nlisten = []\n{limits}")
+    for number, text in enumerate(flow_files):
+        flow_path(work, number).write_text(text)
+    return [DAEMON, *daemon_options(work), "--foreground"]
 
-    return commands
+
+def mediaconnectd(gather):
+    return lambda work: [daemon(work, [flow_file(flow, gather, work.rtp) for flow in work.flows])]
 
 
 for _gather, _budget in (("0s", "0"), ("1ms", "1ms"), ("5ms", "5ms"), ("auto", "0")):
     contestant(f"mediaconnectd-{_gather}", "ours", budget=_budget)(mediaconnectd(_gather))
+
+
+# One flow whose sources carry the same packets: the first flow's output is its own. What redundancy costs is told by
+# comparing with the same packets received without it.
+def redundant(name, protocol, failover=""):
+    def commands(work):
+        sources = "".join(
+            f'[sources.s{n}]\nprotocol = "{protocol}"\nbind = "127.0.0.1:{port}"\n'
+            for n, port in enumerate(work.source_ports)
+        )
+        output = f'[outputs.out]\nprotocol = "rtp"\ndestination = "127.0.0.1:{work.output_ports[0]}"\n'
+        return [daemon(work, [f'gather = "5ms"\n{sources}{failover}{output}'])]
+
+    contestant(name, "ours", budget="5ms")(commands)
+
+
+redundant("mediaconnectd-rtp", "rtp")
+redundant("mediaconnectd-rtp-fec", "rtp-fec")
+redundant("mediaconnectd-standby", "rtp", '[failover]\nmode = "failover"\n')
+redundant("mediaconnectd-merge", "rtp", '[failover]\nmode = "merge"\n')
+
+
+def redundant_feed(work, source):
+    """The daemon that feeds them from a port: the same RTP packets to each source; to one alone, with FEC."""
+    protocol = "rtp-fec" if len(work.flows) == 1 else "rtp"
+    outputs = "".join(
+        f'[outputs.o{n}]\nprotocol = "{protocol}"\ndestination = "127.0.0.1:{port}"\nheader = "passthrough"\n'
+        for n, port in enumerate(work.source_ports)
+    )
+    feed = f'gather = "1ms"\n[sources.in]\nprotocol = "rtp"\nbind = "127.0.0.1:{source}"\n{outputs}'
+    return daemon(work, [feed])
 
 
 # -- peers, as Debian ships them

@@ -54,6 +54,7 @@ def of_scenario(name, results):
         (scenarios.Idle, idle),
         (scenarios.Outputs, outputs),
         (scenarios.Reload, reload),
+        (scenarios.Redundant, redundant),
     ):
         if isinstance(scenario, kind):
             yield from promises(name, scenario, results)
@@ -127,6 +128,13 @@ def outputs(name, scenario, results):
         rows = results.by_name[ours]
         grown = [row["us_per_packet_500"] / row["us_per_packet_50"] for row in rows]
         yield Promise(name, f"{ours}: CPU of a packet, 500 outputs to 50", grown, 1.2)
+
+
+def redundant(name, scenario, results):
+    cost = by_round(results, scenario.protected, scenario.plain, "cpu_ms_per_gbit_in", lambda a, b: a / b)
+    limit = 1.3 if scenario.sources == 2 else 1.5
+    yield Promise(name, f"{scenario.protected}: CPU to {scenario.plain}'s", cost, limit)
+    yield from nothing_lost(name, scenario, results)
 
 
 def reload(name, scenario, results):

@@ -144,6 +144,7 @@ LAYOUTS = {
         *(Column(f"µs a packet to {n}", f"us_per_packet_{n}", number(2)) for n in (1, 50, 500)),
         Column("500 outputs: Mbit/s in", "real_rate", number(2, 1e-6)), "floor", LOST, P50, P99, RSS,
     ],
+    scenarios.Redundant: [CPU, CPU_IN, CPU_OUT, LOST, P50, P99, P999, RSS],
     scenarios.Reload: [
         Column("write to applied", "applied_ms", number(0, 1, " ms")),
         Column("longest", "applied_longest_ms", number(0, 1, " ms")), Column("lost elsewhere", "lost", number()),

@@ -294,6 +294,35 @@ class Reload(Scenario):
         return time.time_ns()
 
 
+@dataclasses.dataclass
+class Redundant(Scenario):
+    """Redundant sources against the same packets without redundancy. A second daemon makes legs or FEC of one stream."""
+
+    title: str
+    sources: int
+    rate: float
+    plain: str
+    protected: str
+
+    @property
+    def contestants(self):
+        return (self.plain, self.protected)
+
+    def run(self, machine, contestant, options):
+        work, feed = (measure.work(machine, self.sources, 1, rtp=True) for _ in range(2))
+        entry = feed.flows[0].source
+        feed.flows = work.flows
+        with measure.running(machine, contestant, work) as now:
+            feeder = machine.start(contestants.redundant_feed(feed, entry))
+            try:
+                machine.wait_bound([entry], [feeder])
+                through = contestants.Work([contestants.Flow(entry, work.flows[0].outputs)], work.folder, rtp=True)
+                relayed = measure.Running(machine, contestant, through, now.processes, 0)
+                return measure.relay(relayed, self.rate, options.window or 2.0)
+            finally:
+                machine.stop([feeder])
+
+
 ALL = {
     "udp-1-to-1-20M": Relay(1, 1, 20 * M),
     "udp-1-to-1-200M": Relay(1, 1, 200 * M),
@@ -321,4 +350,12 @@ ALL = {
     "idle-1000": Idle(),
     "outputs-500": Outputs(),
     "reload": Reload(),
+    "merge-2-legs-100M": Redundant(
+        "two sources of the same 100 Mbit/s: on standby, and merged", 2, 100 * M,
+        "mediaconnectd-standby", "mediaconnectd-merge",
+    ),
+    "fec-10x10-100M": Redundant(
+        "RTP of 100 Mbit/s with FEC 10 x 10: passed on plainly, and with its FEC received", 1, 100 * M,
+        "mediaconnectd-rtp", "mediaconnectd-rtp-fec",
+    ),
 }  # fmt: skip
