@@ -22,6 +22,7 @@ use mediaconnect::flow::source::{Receivers, SourceConfig};
 use mediaconnect::flow::stats::{OutputStats, SourceStats};
 use mediaconnect::flow::{Flow, FlowCommand, FlowSeed, ShardContext};
 use mediaconnect::io::open::{ReceiveSpec, SendSpec, open_receiver, open_sender};
+use mediaconnect::proto::fec2022_1::matrix::Matrix;
 use mediaconnect::proto::seq::{RtpTime, Seq};
 use nix::sys::socket::{setsockopt, sockopt};
 use support::media::{Stream, receiving_socket, rtp_packet, v4};
@@ -127,8 +128,20 @@ fn source_config(rtp: bool, reorder_window: Duration) -> SourceConfig {
     }
 }
 
+fn output_config(protocol: OutputProtocol, legs: &[SocketAddr]) -> OutputConfig {
+    let leg = |n: usize| legs.get(n).map(|address| LegConfig { address: *address, interface: None });
+    OutputConfig {
+        legs: [leg(0), leg(1)],
+        ttl: None,
+        dscp: Dscp::new(0).unwrap(),
+        protocol,
+        source_port: None,
+        smoothing: None,
+    }
+}
+
 /// A flow with a source of RTP or UDP, and these outputs.
-fn flow(rtp: bool, gather: Gather, outputs: &[(&'static str, OutputProtocol, SocketAddr)]) -> (FlowSeed, Outside) {
+fn flow(rtp: bool, gather: Gather, outputs: &[(&'static str, OutputConfig)]) -> (FlowSeed, Outside) {
     let (commands, inbox) = mpsc::unbounded_channel();
     let spec = ReceiveSpec {
         bind: v4(0),
@@ -153,15 +166,8 @@ fn flow(rtp: bool, gather: Gather, outputs: &[(&'static str, OutputProtocol, Soc
         })
         .unwrap();
     let mut of_outputs = Vec::new();
-    for (ssrc, (name, protocol, address)) in outputs.iter().enumerate() {
-        let config = OutputConfig {
-            legs: [Some(LegConfig { address: *address, interface: None }), None],
-            ttl: None,
-            dscp: Dscp::new(0).unwrap(),
-            protocol: *protocol,
-            source_port: None,
-            smoothing: None,
-        };
+    for (ssrc, (name, config)) in outputs.iter().enumerate() {
+        let config = config.clone();
         let key = config.senders().next().unwrap();
         if ssrc == 0 {
             let spec = SendSpec { family: key.family, source_port: None, send_buffer: 4 << 20 };
@@ -182,6 +188,15 @@ impl Outside {
     fn seen(&self) -> u64 {
         let SourceStats { packets, duplicate, late, kernel_dropped, .. } = &*self.source;
         [packets, duplicate, late, kernel_dropped].into_iter().map(|figure| figure.value()).sum()
+    }
+
+    /// Of those, how many do not wait in smoothing.
+    fn done(&self) -> u64 {
+        let smoothed = self.outputs.iter().find(|(name, _)| *name == "smoothed");
+        // Before the source's figures, which are behind them at no time.
+        let left = smoothed.map(|(_, stats)| stats.packets.value() + stats.dropped.value());
+        let seen = self.seen();
+        left.map_or(seen, |left| seen.saturating_sub(self.source.packets.value().saturating_sub(left)))
     }
 }
 
@@ -243,7 +258,7 @@ impl Sender {
         let until = self.sent + packets;
         let mut progress = (Instant::now(), 0);
         while self.sent < until {
-            let seen = to.seen();
+            let seen = to.done();
             if self.sent > seen + WINDOW {
                 if progress.1 != seen {
                     progress = (Instant::now(), seen);
@@ -271,12 +286,18 @@ fn a_million_packets_allocate_nothing() {
     let dead = UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let udp = |datagram_packets| OutputProtocol::Udp { datagram_packets };
     let rtp = OutputProtocol::Rtp(RtpHeader::Regenerate { payload_type: 33, ssrc: None });
+    let fec = OutputProtocol::RtpFec {
+        header: RtpHeader::Regenerate { payload_type: 33, ssrc: None },
+        matrix: Matrix::new(5, 4, true).unwrap(),
+    };
     let outputs = [
-        ("udp", udp(None), at(0)),
-        ("repacketised", udp(Some(7)), at(1)),
-        ("rtp", rtp, at(2)),
-        ("dead", udp(None), dead),
-        ("passthrough", OutputProtocol::Rtp(RtpHeader::Passthrough), at(3)),
+        ("udp", output_config(udp(None), &[at(0)])),
+        ("repacketised", output_config(udp(Some(7)), &[at(1)])),
+        ("rtp", output_config(rtp, &[at(2)])),
+        ("dead", output_config(udp(None), &[dead])),
+        ("passthrough", output_config(OutputProtocol::Rtp(RtpHeader::Passthrough), &[at(3)])),
+        ("fec on two legs", output_config(fec, &[at(0), at(1)])),
+        ("smoothed", OutputConfig { smoothing: Some(Duration::from_millis(1)), ..output_config(rtp, &[at(2)]) }),
     ];
     let (rtp_seed, from_rtp) = flow(true, Gather::For(Duration::from_millis(1)), &outputs);
     let (udp_seed, from_udp) = flow(false, Gather::For(Duration::ZERO), &outputs[..4]);
@@ -320,6 +341,9 @@ fn a_million_packets_allocate_nothing() {
             assert!(stats.packets.value() > 0, "{name}");
         }
         assert!(denied.value() > 0 && (!sender.rtp || lost.value() > 0 && reordered.value() > 0));
+        for (name, stats) in flow.outputs.iter().filter(|(name, _)| *name == "fec on two legs") {
+            assert!(stats.fec_packets.value() > 0 && stats.legs[1].packets.value() > 0, "{name}");
+        }
         let dead = &flow.outputs.iter().find(|(name, _)| *name == "dead").unwrap().1;
         assert!(dead.faults().count() > 0, "the dead destination is noticed");
         drop(flow.commands);

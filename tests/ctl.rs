@@ -164,6 +164,7 @@ fn without_a_daemon_every_command_that_needs_one_exits_with_three_and_says_where
         &["plan"],
         &["reload"],
         &["stop", "news"],
+        &["switch", "news", "a"],
         &["freeze"],
         &["thaw"],
     ] {
@@ -246,6 +247,8 @@ fn each_act_asks_for_what_it_means() {
         (&["restart", "news"], "POST /v1/flows/news/restart"),
         (&["restart", "news", "source", "a"], "POST /v1/flows/news/sources/a/restart"),
         (&["restart", "news", "output", "playout"], "POST /v1/flows/news/outputs/playout/restart"),
+        (&["switch", "news", "play out"], "POST /v1/flows/news/switch/play%20out"),
+        (&["switch", "news", "--clear"], "POST /v1/flows/news/switch?clear=true"),
         (&["freeze"], "POST /v1/freeze"),
         (&["freeze", "news"], "POST /v1/flows/news/freeze"),
         (&["freeze", "--until", "2199-01-01T01:00:00+01:00"], "POST /v1/freeze?until=2199-01-01T00%3A00%3A00Z"),

@@ -132,14 +132,14 @@ pub enum Command {
         /// The part's name
         name: Option<String>,
     },
-    /// Put a source on air, whatever [failover] says
+    /// Put a source on air, whatever the file says
     Switch {
         /// The flow
         flow: String,
         /// The source
         #[arg(required_unless_present = "clear", conflicts_with = "clear")]
         source: Option<String>,
-        /// Follow [failover] again: drop an earlier switch
+        /// Follow the file again: drop an earlier switch
         #[arg(long)]
         clear: bool,
     },

@@ -147,7 +147,15 @@ mod tests {
         let flow = sample::flow("backup");
         let explained = Explained::of(&flow);
         assert_eq!(explained.code(), Code::No);
-        insta::assert_snapshot!(explained.render(PLAIN), @"");
+        insta::assert_snapshot!(explained.render(PLAIN), @r#"
+            backup: not healthy (active); source b is on air; 1 of 1 outputs sending
+              major, since 2026-03-01T07:59:01Z: standby source a: lost for 1m 1s, 20.0 Mbit/s before
+                The flow goes on without it. Check the sender and the network to it.
+              minor, since 2026-03-01T07:59:00Z: source b is on air instead of the primary a since 2026-03-01T07:59:00Z: a was silent (gap 512 ms)
+                `mediaconnectctl switch backup --clear` lets the flow choose by itself again.
+              info, since 2026-03-01T08:00:00Z: source b was put on air by alice at 2026-03-01T08:00:00Z
+                It stays there, also when it is silent, until `mediaconnectctl switch backup --clear`.
+            "#);
     }
 
     #[test]
@@ -155,7 +163,9 @@ mod tests {
         let flow = sample::flow("twin");
         let explained = Explained::of(&flow);
         assert_eq!(explained.code(), Code::Yes);
-        insta::assert_snapshot!(explained.render(PLAIN), @"");
+        insta::assert_snapshot!(explained.render(PLAIN), @r#"
+            twin: healthy; source a receives 20.0 Mbit/s from 10.0.0.5:4000, 8990 packets, 1 lost; source b receives 20.0 Mbit/s from 10.0.1.5:4000, 8985 packets, 1 lost; merged from 2 legs, 12.5 ms apart, class B: 9000 packets, 1 lost; 1 of 1 outputs sending
+            "#);
     }
 
     #[test]
@@ -164,7 +174,9 @@ mod tests {
         flow.conditions.clear();
         flow.sources.get_mut("a").unwrap().state = SourceState::Receiving;
         assert_eq!(Explained::of(&flow).code(), Code::Yes);
-        insta::assert_snapshot!(Explained::of(&flow).render(PLAIN), @"");
+        insta::assert_snapshot!(Explained::of(&flow).render(PLAIN), @r#"
+            backup: healthy; source a (standby) receives 0 bit/s from 10.0.0.5:4000, 8000 packets, 0 lost; source b receives 20.0 Mbit/s from 10.0.1.5:4000, 9000 packets, 2 lost; 1 of 1 outputs sending
+            "#);
     }
 
     #[test]

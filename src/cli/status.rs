@@ -156,7 +156,7 @@ fn fec(f: &FecDoc) -> String {
 fn leg(l: &LegDoc) -> String {
     let mut text = format!("{} first, {} only here, {} late, {} different", l.first, l.unique, l.late, l.different);
     if let Some(skew) = l.skew_ms {
-        let _ = write!(text, "; {} ms behind ({} to {})", skew.now, skew.min, skew.max);
+        let _ = write!(text, "; skew {} ms ({} to {})", skew.now, skew.min, skew.max);
     }
     if l.aside {
         text.push_str("; set aside");
@@ -404,17 +404,94 @@ mod tests {
 
     #[test]
     fn flows_of_several_sources_tell_which_is_on_air_or_how_many_are_merged() {
-        insta::assert_snapshot!(overview(&sample::status(), &sample::air(), PLAIN), @"");
+        insta::assert_snapshot!(overview(&sample::status(), &sample::air(), PLAIN), @r#"
+            mediaconnectd 0.1.0, up 3days 4h; 3 flows, 2 active, 1 standby, 1 with a rejected file
+            configuration: generation 12, last reload 2026-03-01T09:30:00Z, not all accepted: see mediaconnectctl check
+              major, since 2026-03-01T09:30:00Z: [http] can't listen on 10.0.0.9:9740: cannot assign requested address
+                See who holds port 9740 with `ss -ltnp`, or change `listen` in [http]; it is retried.
+
+            FLOW    STATE   ON AIR               BITRATE  PACKETS  LOST  OUTPUTS  WORST CONDITION
+            backup  active  b receiving      20.0 Mbit/s    17000     2      1/1  major: standby source a: lost for 1m 1s, 20.0 Mbit/s before
+            twin    active  2/2 legs merged  20.0 Mbit/s     9000     1      1/1
+            "#);
     }
 
     #[test]
     fn the_detail_of_a_failover_says_what_is_on_air_and_why() {
-        insta::assert_snapshot!(detail(&sample::flow("backup"), PLAIN), @"");
+        insta::assert_snapshot!(detail(&sample::flow("backup"), PLAIN), @r#"
+            backup: active, gather 0s
+              operator's override: switch b by alice since 2026-03-01T08:00:00Z
+              failover: b on air, primary a, switched 3 times, last at 2026-03-01T07:59:00Z from a to b (silence, gap 512.25 ms)
+
+            source a (rtp): lost, 0 bit/s
+              bind      :5000
+              from      10.0.0.5:4000 since 2026-02-26T05:24:01Z
+              packets   8000
+              lost      0, recovered 0, unrecovered 0
+              order     0 duplicate, 0 reordered, 0 late
+              dropped   0 denied, 0 invalid, 0 over bitrate, 0 by the kernel
+              jitter    0.400 ms
+              stream    SSRC 0x00000001, 0 restarts
+              buffer    4096 KiB
+
+            source b (rtp-fec, on air): receiving, 20.0 Mbit/s
+              bind      :5100
+              from      10.0.1.5:4000 since 2026-02-26T05:24:01Z
+              packets   9000
+              lost      12, recovered 10, unrecovered 2
+              fec       10 x 5; columns 1800 (3 lost, 0 invalid), rows 900 (1 lost, 0 invalid); recovered 8 by column, 2 by row
+              order     0 duplicate, 0 reordered, 0 late
+              dropped   0 denied, 0 invalid, 0 over bitrate, 0 by the kernel
+              jitter    0.400 ms
+              stream    SSRC 0x00000001, 0 restarts
+              buffer    4096 KiB
+
+            OUTPUT  PROTOCOL  DESTINATION    STATE        BITRATE  PACKETS  DROPPED  NOTES
+            a       rtp       10.0.0.9:6000  sending  20.0 Mbit/s     9000        0  SSRC 0x00c0ffee
+
+            CONDITIONS
+              major, since 2026-03-01T07:59:01Z: standby source a: lost for 1m 1s, 20.0 Mbit/s before
+                The flow goes on without it. Check the sender and the network to it.
+              minor, since 2026-03-01T07:59:00Z: source b is on air instead of the primary a since 2026-03-01T07:59:00Z: a was silent (gap 512 ms)
+                `mediaconnectctl switch backup --clear` lets the flow choose by itself again.
+              info, since 2026-03-01T08:00:00Z: source b was put on air by alice at 2026-03-01T08:00:00Z
+                It stays there, also when it is silent, until `mediaconnectctl switch backup --clear`.
+            "#);
     }
 
     #[test]
     fn the_detail_of_a_merge_has_the_flow_and_its_legs() {
-        insta::assert_snapshot!(detail(&sample::flow("twin"), PLAIN), @"");
+        insta::assert_snapshot!(detail(&sample::flow("twin"), PLAIN), @r#"
+            twin: active, gather 0s
+              merged from 2 legs, 12.5 ms apart, class B: 9000 packets, 1 lost, 20 brought by another leg, delay 200 ms
+
+            source a (rtp, on air): receiving, 20.0 Mbit/s
+              bind      239.1.1.1:5000
+              from      10.0.0.5:4000 since 2026-02-26T05:24:01Z
+              packets   8990
+              lost      10, recovered 9, unrecovered 1
+              leg       8900 first, 11 only here, 0 late, 0 different; skew -12.5 ms (-14 to -11)
+              order     0 duplicate, 0 reordered, 0 late
+              dropped   0 denied, 0 invalid, 0 over bitrate, 0 by the kernel
+              jitter    0.400 ms
+              stream    SSRC 0x00000001, 0 restarts
+              buffer    4096 KiB
+
+            source b (rtp, on air): receiving, 20.0 Mbit/s
+              bind      239.2.1.1:5000
+              from      10.0.1.5:4000 since 2026-02-26T05:24:01Z
+              packets   8985
+              lost      13, recovered 12, unrecovered 1
+              leg       90 first, 9 only here, 2 late, 0 different; skew 12.5 ms (11 to 14)
+              order     0 duplicate, 0 reordered, 2 late
+              dropped   0 denied, 0 invalid, 0 over bitrate, 0 by the kernel
+              jitter    0.400 ms
+              stream    SSRC 0x00000001, 0 restarts
+              buffer    4096 KiB
+
+            OUTPUT  PROTOCOL  DESTINATION    STATE        BITRATE  PACKETS  DROPPED  NOTES
+            a       rtp       10.0.0.9:6000  sending  20.0 Mbit/s     9000        0  SSRC 0x00c0ffee
+            "#);
     }
 
     #[test]

@@ -178,11 +178,8 @@ fn changed_parts(old: &FlowPlan, new: &FlowPlan) -> Vec<Touch> {
     if !because.is_empty() {
         touches.push(Touch { kind: Kind::Flow, name: name.to_string(), effect: Effect::InPlace, because });
     }
-    // Merged sources are read by RTP sequence, others each by itself: between the two, reading starts anew.
-    let merges = |plan: &FlowPlan| matches!(plan.failover, Some(FailoverPlan::Merge { .. }));
-    let otherwise: &[&str] = if merges(old) == merges(new) { &[] } else { &["failover.mode"] };
-    parts(&mut touches, Kind::Source, *enabled, sources, &new.sources, otherwise);
-    parts(&mut touches, Kind::Output, *enabled, outputs, &new.outputs, &[]);
+    parts(&mut touches, Kind::Source, *enabled, sources, &new.sources);
+    parts(&mut touches, Kind::Output, *enabled, outputs, &new.outputs);
     touches
 }
 
@@ -214,21 +211,19 @@ trait Part: PartialEq + Clone {
     fn because(&self, new: &Self) -> Vec<String>;
 }
 
-/// The parts that differ, and all that stay if there are keys outside them that force it.
+/// The parts that differ.
 fn parts<P: Part>(
     touches: &mut Vec<Touch>,
     kind: Kind,
     runs: bool,
     old: &BTreeMap<String, P>,
     new: &BTreeMap<String, P>,
-    forced_by: &[&str],
 ) {
     let every: BTreeSet<_> = old.keys().chain(new.keys()).collect();
     for name in every {
         let (was, is) = (old.get(name), new.get(name));
         let open = |part: Option<&P>| runs && part.is_some_and(P::enabled);
-        let forced = !forced_by.is_empty() && open(was) && open(is);
-        if was == is && !forced {
+        if was == is {
             continue;
         }
         let effect = match (open(was), open(is)) {
@@ -238,11 +233,10 @@ fn parts<P: Part>(
             (true, true) => {
                 let mut retuned = was.cloned();
                 retuned.iter_mut().zip(is).for_each(|(part, new)| part.retune(new));
-                if retuned.as_ref() == is && !forced { Effect::InPlace } else { Effect::Reopen }
+                if retuned.as_ref() == is { Effect::InPlace } else { Effect::Reopen }
             }
         };
-        let mut because = was.zip(is).map(|(was, is)| was.because(is)).unwrap_or_default();
-        because.extend(forced_by.iter().filter(|_| forced).map(|key| (*key).to_owned()));
+        let because = was.zip(is).map(|(was, is)| was.because(is)).unwrap_or_default();
         touches.push(Touch { kind, name: name.clone(), effect, because });
     }
 }

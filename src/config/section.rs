@@ -198,11 +198,14 @@ impl<'s, 't> Section<'s, 't> {
         &self.path
     }
 
-    /// Report `key` as missing, with an example of its value. One that is only misspelt is reported as that.
+    /// Report `key` as missing, with an example of its value. One that is only misspelt is reported as that, and so is
+    /// the one that may stand in its place.
     pub(super) fn missing(&self, key: &str, help: &str) {
         let unknown = |name: &str| self.keys.iter().all(|k| k.name != name);
         let mut names = self.table.keys().map(|k| k.get_ref().as_ref());
-        if names.any(|name| unknown(name) && nearest(name, self.keys.iter().map(|k| k.name)) == Some(key)) {
+        let instead = self.keys.iter().find(|k| k.name == key).map(|k| k.instead);
+        let is_meant = |near: Option<&str>| near == Some(key) || (near.is_some() && near == instead);
+        if names.any(|name| unknown(name) && is_meant(nearest(name, self.keys.iter().map(|k| k.name)))) {
             return;
         }
         self.source.missing(&self.at, format!("[{}] needs `{key}`", self.path), Some(help.to_owned()));

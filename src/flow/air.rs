@@ -183,7 +183,7 @@ impl Air {
         match (&mut *self, config) {
             (_, AirConfig::Single) => *self = Self::Single,
             (Self::Merge(merge), AirConfig::Merge { window }) => merge.set_window(window),
-            (_, AirConfig::Merge { window }) => *self = Self::Merge(Box::new(Merge::new(window, sources.len()))),
+            (_, AirConfig::Merge { window }) => *self = Self::Merge(Box::new(Merge::new(window, sources))),
             (Self::Standby(standby), AirConfig::Failover { primary, back, triggers }) => {
                 standby.retune(primary, back, triggers, sources, now);
             }
@@ -209,8 +209,10 @@ impl Air {
                 standby.failover.retune(FailoverConfig { primary, ..config }, now);
             }
             Self::Merge(merge) => {
-                merge.push();
-                sources.last_mut().into_iter().for_each(|source| source.set_leg(true));
+                if let Some(source) = sources.last_mut() {
+                    source.set_leg(true);
+                    merge.push(source);
+                }
             }
         }
     }

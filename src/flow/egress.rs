@@ -1,6 +1,6 @@
 //! The last room of the corridor: what came in leaves, for all outputs at once.
 //!
-//! Outputs with the same smoothing form a [`Lane`]. A lane sends socket by socket: the trains that several outputs or
+//! Outputs with the same smoothing form a lane. A lane sends socket by socket: the trains that several outputs or
 //! both legs of one send alike are built once, and addressed to each.
 
 mod config;
@@ -63,11 +63,13 @@ impl Egress {
     /// Add an output, or replace the one of that name.
     pub fn open(&mut self, name: String, config: &OutputConfig, ssrc: u32, stats: Arc<OutputStats>) {
         self.close(&name);
-        let lane = match self.lanes.iter_mut().position(|lane| lane.smoothing == config.smoothing) {
-            Some(at) => &mut self.lanes[at],
-            None => self.lanes.push_mut(Lane::new(config.smoothing, Instant::now())),
-        };
-        lane.add(Output::new(name, config, ssrc, stats));
+        let output = Output::new(name, config, ssrc, stats);
+        if let Some(lane) = self.lanes.iter_mut().find(|lane| lane.smoothing == config.smoothing) {
+            return lane.add(output);
+        }
+        let mut lane = Lane::new(config.smoothing, Instant::now());
+        lane.add(output);
+        self.lanes.push(lane);
     }
 
     /// Change where an output sends, what is on each datagram (TTL, DSCP) and the smoothing, without a gap: what waits

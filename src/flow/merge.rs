@@ -12,9 +12,40 @@ use super::stats::{FlowEvent, FlowStats, SourceStats};
 /// The merge of a flow's sources.
 pub(super) struct Merge {
     merger: Merger,
-    /// By the place of their source. `None`: there are too many.
-    legs: Vec<Option<LegId>>,
+    /// By the place of their source.
+    legs: Vec<Member>,
     released: Vec<Released>,
+}
+
+/// A source of the merge.
+struct Member {
+    /// `None`: there are too many.
+    id: Option<LegId>,
+    /// Its figures when it became a leg.
+    before: Before,
+}
+
+#[derive(Clone, Copy)]
+struct Before {
+    lost: u64,
+    recovered: u64,
+    unrecovered: u64,
+    duplicate: u64,
+    late: u64,
+    restarts: u64,
+}
+
+impl Before {
+    fn of(s: &SourceStats) -> Self {
+        Self {
+            lost: s.lost.value(),
+            recovered: s.recovered.value(),
+            unrecovered: s.unrecovered.value(),
+            duplicate: s.duplicate.value(),
+            late: s.late.value(),
+            restarts: s.restarts.value(),
+        }
+    }
 }
 
 /// One leg, on the way in.
@@ -33,11 +64,11 @@ impl Leg<'_> {
 }
 
 impl Merge {
-    /// With a leg for each of `sources` that there are.
-    pub(super) fn new(window: Duration, sources: usize) -> Self {
-        let mut merger = Merger::new(window);
-        let legs = (0..sources).map(|_| merger.add_leg()).collect();
-        Self { merger, legs, released: Vec::new() }
+    /// With a leg for each source that there is.
+    pub(super) fn new(window: Duration, sources: &[Source]) -> Self {
+        let mut merge = Self { merger: Merger::new(window), legs: Vec::new(), released: Vec::new() };
+        sources.iter().for_each(|source| merge.push(source));
+        merge
     }
 
     /// It is over: release all that waits.
@@ -50,19 +81,19 @@ impl Merge {
     }
 
     /// A source was added at the end.
-    pub(super) fn push(&mut self) {
-        self.legs.push(self.merger.add_leg());
+    pub(super) fn push(&mut self, source: &Source) {
+        self.legs.push(Member { id: self.merger.add_leg(), before: Before::of(&source.stats) });
     }
 
     /// The source at `index` is gone.
     pub(super) fn remove(&mut self, index: usize) {
-        if let Some(id) = self.legs.remove(index) {
+        if let Some(id) = self.legs.remove(index).id {
             self.merger.remove_leg(id);
         }
     }
 
     pub(super) fn leg(&mut self, index: usize) -> Leg<'_> {
-        Leg { merger: &mut self.merger, id: self.legs[index] }
+        Leg { merger: &mut self.merger, id: self.legs[index].id }
     }
 
     pub(super) fn due(&self) -> Option<Instant> {
@@ -74,7 +105,7 @@ impl Merge {
         self.merger.handle_timeout(now, &mut self.released);
         while let Some(event) = self.merger.poll_event() {
             let (MergeEvent::LegsNotIdentical { leg } | MergeEvent::LegRejoined { leg }) = event;
-            let Some(index) = self.legs.iter().position(|l| *l == Some(leg)) else { continue };
+            let Some(index) = self.legs.iter().position(|member| member.id == Some(leg)) else { continue };
             let Some(source) = sources.get(index) else { continue };
             let aside = matches!(event, MergeEvent::LegsNotIdentical { .. });
             source.stats.leg.aside.set(aside.into());
@@ -107,17 +138,17 @@ impl Merge {
         stats.merge.active_legs.set(self.merger.active_legs(now) as u64);
         stats.merge.skew_ns.set(nanos(self.merger.skew(now)));
         stats.merge.delay_ns.set(nanos(self.merger.delay()));
-        for (source, id) in sources.iter().zip(&self.legs) {
+        for (source, Member { id, before }) in sources.iter().zip(&self.legs) {
             let Some(leg) = id.and_then(|id| self.merger.leg(id)) else { continue };
             let s: &SourceStats = &source.stats;
             // Missing on every leg is missing on this one.
             let unrecovered = leg.lost.min(merge.unrecovered);
-            s.lost.set(leg.lost);
-            s.unrecovered.set(unrecovered);
-            s.recovered.set(leg.lost - unrecovered);
-            s.duplicate.set(leg.duplicate);
-            s.late.set(leg.late);
-            s.restarts.set(leg.resyncs);
+            s.lost.set(before.lost + leg.lost);
+            s.unrecovered.set(before.unrecovered + unrecovered);
+            s.recovered.set(before.recovered + leg.lost - unrecovered);
+            s.duplicate.set(before.duplicate + leg.duplicate);
+            s.late.set(before.late + leg.late);
+            s.restarts.set(before.restarts + leg.resyncs);
             s.ssrc.set(if leg.received > 0 { 1 << 32 | u64::from(leg.ssrc) } else { 0 });
             s.jitter_ns.set(nanos(leg.jitter()));
             let recent = leg.last_arrival.is_some_and(|at| now.saturating_duration_since(at) < Duration::from_secs(1));

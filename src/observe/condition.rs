@@ -1,5 +1,7 @@
 //! Every condition: its code, severity, message with a figure, and the next step. What `explain` and status show.
 
+mod air;
+
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
@@ -68,12 +70,14 @@ pub enum Condition {
     },
     /// An operator put a source on air.
     OperatorSwitch { flow: FlowName, source: String, by: String, since: SystemTime },
-    /// A leg of a merge is set aside; `packets` of those compared were others.
-    LegsNotIdentical { source: String, packets: u64 },
+    /// A leg of a merge is set aside.
+    LegsNotIdentical { source: String },
+    /// A leg of a merge sends, and nothing of it is of use.
+    LegUnmatched { source: String, window: Duration },
     /// Not all legs of a merge take part.
     MergeDegraded { active: usize, legs: usize, idle: Vec<String> },
-    /// A leg of a merge is further behind the others than the recovery window.
-    LegTooLate { source: String, skew: Duration, window: Duration, late: u64 },
+    /// A leg of a merge is further behind the others than the recovery window; by how much, if that is known.
+    LegTooLate { source: String, skew: Option<Duration>, window: Duration, late: u64 },
     /// Media comes on an `rtp-fec` source, and no FEC; `ports` for columns and rows.
     FecMissing { source: String, ports: [u16; 2] },
     /// What comes on a FEC port is no FEC, or of no use. `kind`: `column` or `row`.
@@ -124,6 +128,7 @@ impl Condition {
             Self::FailoverSwitched { .. } => "failover-switched",
             Self::OperatorSwitch { .. } => "switched-by-operator",
             Self::LegsNotIdentical { .. } => "legs-not-identical",
+            Self::LegUnmatched { .. } => "leg-unmatched",
             Self::MergeDegraded { .. } => "merge-degraded",
             Self::LegTooLate { .. } => "leg-too-late",
             Self::FecMissing { .. } => "fec-missing",
@@ -174,6 +179,7 @@ impl Condition {
             Self::Covered { .. }
             | Self::SourceDenied { .. }
             | Self::LegsNotIdentical { .. }
+            | Self::LegUnmatched { .. }
             | Self::MergeDegraded { .. }
             | Self::LegTooLate { .. }
             | Self::FecMissing { .. }
@@ -260,49 +266,6 @@ impl Condition {
             }
             Self::NoOutputs { file } => format!("0 outputs in {}", file.display()),
             _ => self.air_message(),
-        }
-    }
-
-    fn air_message(&self) -> String {
-        match self {
-            Self::Covered { role: Role::Standby, of } => format!("standby {}", of.message()),
-            Self::Covered { role: Role::Leg, of } => format!("one leg of several, {}", of.message()),
-            Self::FailoverSwitched { primary, on_air, at, why, gap, .. } => {
-                let why = if why.is_empty() { String::new() } else { format!(": {why} (gap {} ms)", gap.as_millis()) };
-                format!("source {on_air} is on air instead of the primary {primary} since {}{why}", rfc3339(*at))
-            }
-            Self::OperatorSwitch { source, by, since, .. } => {
-                format!("source {source} was put on air by {by} at {}", rfc3339(*since))
-            }
-            Self::LegsNotIdentical { source, packets } => format!(
-                "source {source} is set aside: it carries other packets than the other legs, {} so far",
-                count(*packets, "differing packet")
-            ),
-            Self::MergeDegraded { active, legs, idle } => format!(
-                "{active} of {legs} legs {} part in the merge; not {}",
-                if *active == 1 { "takes" } else { "take" },
-                idle.join(", ")
-            ),
-            Self::LegTooLate { source, skew, window, late } => format!(
-                "source {source}: {} behind the other legs, more than the recovery window of {}; {} too late",
-                span(*skew),
-                span(*window),
-                count(*late, "packet")
-            ),
-            Self::FecMissing { source, ports: [column, row] } => {
-                format!("source {source}: media arrives, but no FEC on ports {column} (columns) and {row} (rows)")
-            }
-            Self::FecInvalid { source, kind, port, packets } => {
-                format!("source {source}: {} on port {port}: not {kind} FEC, or of no use", count(*packets, "packet"))
-            }
-            Self::FecInsufficient { source, packets, columns: 0, .. } => {
-                format!("source {source}: {} lost for good before FEC was known", count(*packets, "packet"))
-            }
-            Self::FecInsufficient { source, packets, columns, rows } => format!(
-                "source {source}: {} lost for good, more than FEC of {columns} x {rows} brings back",
-                count(*packets, "packet")
-            ),
-            _ => self.media_message(),
         }
     }
 
@@ -415,63 +378,6 @@ impl Condition {
                 "Add an [outputs.NAME] table if it shall be sent somewhere; monitoring alone is fine.".into()
             }
             _ => self.air_help(),
-        }
-    }
-
-    fn air_help(&self) -> String {
-        match self {
-            Self::Covered { of, .. } => match **of {
-                Self::SourceSilent { .. } | Self::SourceLost { .. } => {
-                    format!("The flow goes on without it. {}", of.sender_help())
-                }
-                _ => format!("The flow goes on without it. {}", of.help()),
-            },
-            Self::FailoverSwitched { flow, operator: true, .. } => {
-                format!("`mediaconnectctl switch {flow} --clear` lets the flow choose by itself again.")
-            }
-            Self::FailoverSwitched { primary, returns: Some(hold), .. } if hold.is_zero() => {
-                format!("It goes back by itself with the first data on {primary}.")
-            }
-            Self::FailoverSwitched { primary, returns: Some(hold), .. } => {
-                format!("It goes back by itself once {primary} has been well for {}.", span(*hold))
-            }
-            Self::FailoverSwitched { flow, primary, returns: None, .. } => format!(
-                "`return` is \"manual\": go back with `mediaconnectctl switch {flow} {primary}`, then \
-                 `mediaconnectctl switch {flow} --clear`."
-            ),
-            Self::OperatorSwitch { flow, .. } => format!(
-                "It stays there, also when it is silent, until `mediaconnectctl switch {flow} --clear`."
-            ),
-            Self::LegsNotIdentical { .. } => "Feed all legs from one RTP sender, or from senders that are synchronised \
-                                              to send identical packets; else set `mode = \"failover\"`."
-                .into(),
-            Self::MergeDegraded { .. } => {
-                "A loss on the legs that are left is no longer made up for; see the conditions of the others.".into()
-            }
-            Self::LegTooLate { skew, .. } => format!(
-                "Raise `recovery-window` in [failover] to at least {}, or shorten the way of the late leg.",
-                span(skew.mul_f64(1.25))
-            ),
-            Self::FecMissing { ports: [column, row], .. } => format!(
-                "Check that the sender sends FEC, and to which ports: `tcpdump -ni any udp port {column} or udp port \
-                 {row}`; set `fec-ports` to their offsets, or `protocol = \"rtp\"` if there is none."
-            ),
-            Self::FecInvalid { .. } => "Check the ports that the sender sends FEC to, and set `fec-ports` to their \
-                                        offsets from the media port: columns first, then rows."
-                .into(),
-            Self::FecInsufficient { .. } => {
-                "FEC mends bursts up to its columns (L): let the sender use more of them, or rows too; or merge two legs."
-                    .into()
-            }
-            _ => self.media_help(),
-        }
-    }
-
-    /// What to do where nothing comes.
-    fn sender_help(&self) -> String {
-        match self {
-            Self::SourceLost { .. } => "Check the sender and the network to it.".into(),
-            _ => self.help(),
         }
     }
 

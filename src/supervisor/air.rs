@@ -17,6 +17,9 @@ use crate::observe::status::SourceState;
 /// How long media comes without any FEC until that is said.
 const FEC_EXPECTED: Duration = Duration::from_secs(5);
 
+/// A leg none of whose packets was of use for so long takes no part.
+const MERGED: Duration = Duration::from_secs(2);
+
 /// The last time that another source went on air.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct LastSwitch {
@@ -183,27 +186,21 @@ impl Entry {
 
     fn merge_conditions(&self, window: Duration, now: Instant, add: &mut dyn FnMut(&str, Condition)) {
         let legs = || self.plan.sources.iter().filter(|(_, plan)| plan.enabled).map(|(name, _)| name);
-        let takes_part = |name: &&String| self.sources.get(*name).is_some_and(|source| source.on_air());
+        let takes_part = |name: &&String| self.sources.get(*name).is_some_and(|s| s.sample.merged.within(MERGED, now));
         let (active, idle): (Vec<_>, Vec<_>) = legs().partition(takes_part);
         if !active.is_empty() && !idle.is_empty() {
-            let idle = idle.into_iter().cloned().collect();
+            let idle = idle.iter().map(|name| (*name).clone()).collect();
             add("", Condition::MergeDegraded { active: active.len(), legs: legs().count(), idle });
         }
         for (name, source) in &self.sources {
-            let (leg, source) = (&source.stats.leg, &**source);
-            if leg.aside.value() == 1 {
-                let packets = leg.different.value();
-                add(name, Condition::LegsNotIdentical { source: name.clone(), packets });
+            let sends = source.sample.receiving_since.is_some_and(|at| now.saturating_duration_since(at) >= MERGED);
+            if source.stats.leg.aside.value() == 1 {
+                add(name, Condition::LegsNotIdentical { source: name.clone() });
+            } else if sends && !active.is_empty() && idle.contains(&name) {
+                add(name, Condition::LegUnmatched { source: name.clone(), window });
             }
-            if leg.skewed.value() == 1 {
-                let [now_ns, _, most_ns] = [0, 1, 2].map(|n| leg.skew_ns[n].value().cast_signed());
-                let late = source.sample.late.recent(now);
-                let ns = if late.is_some() { most_ns } else { now_ns };
-                let skew = Duration::from_nanos(u64::try_from(ns).unwrap_or(0));
-                if skew > window && source.on_air() {
-                    let (name_, late) = (name.clone(), source.stats.late.value());
-                    add(name, Condition::LegTooLate { source: name_, skew, window, late });
-                }
+            if let Some(condition) = too_late(name, source, window, now) {
+                add(name, condition);
             }
         }
     }
@@ -231,6 +228,19 @@ impl Entry {
             add(Condition::FecInsufficient { source: source(), packets, columns, rows });
         }
     }
+}
+
+/// Whether a leg that sends comes later than the window allows.
+fn too_late(name: &str, source: &SourceEntry, window: Duration, now: Instant) -> Option<Condition> {
+    let (stats, late) = (&source.stats, source.sample.late.recent(now));
+    let [now_ns, _, most_ns] = [0, 1, 2].map(|n| stats.leg.skew_ns[n].value().cast_signed());
+    let ns = if late.is_some() { most_ns } else { now_ns };
+    let skew = (stats.leg.skewed.value() == 1).then(|| Duration::from_nanos(u64::try_from(ns).unwrap_or(0)));
+    // Copies are compared for a while only: of a leg that is far too late there is no skew.
+    let is_late = skew.map_or(late.is_some(), |skew| skew > window);
+    let sends = source.sample.state == SourceState::Receiving;
+    let (source, late) = (name.to_owned(), stats.late.value());
+    (is_late && sends).then_some(Condition::LegTooLate { source, skew, window, late })
 }
 
 #[cfg(test)]

@@ -409,6 +409,8 @@ impl Entry {
         }
         entry.granted = receivers.media.granted();
         entry.opened = env.now;
+        // From here on the task says whether it is on air; until it does, it is not.
+        entry.stats.on_air.set(0);
         if entry.granted < spec.receive_buffer {
             let (asked, granted) = (spec.receive_buffer as u64, entry.granted as u64);
             emit(Event::ReceiveBufferSmall { flow: self.name.clone(), source: name.to_owned(), asked, granted });

@@ -14,7 +14,7 @@ use crate::io::links::Links;
 use crate::io::open::{InterfaceRef, ReceiveSpec};
 
 /// What to ask of the kernel for a source: a second of 25 Mbit/s, or a burst of 200 Mbit/s for a tenth of that.
-pub(super) const RECEIVE_BUFFER: usize = 4 << 20;
+pub(super) const RECEIVE_BUFFER: usize = 16 << 20;
 /// How long an answer of the resolver is used.
 const REFRESH: Duration = Duration::from_secs(60);
 /// How long until a failed look-up is tried again.

@@ -60,6 +60,11 @@ impl Trend {
         }
     }
 
+    /// Whether it grew within this time.
+    pub(super) fn within(&self, span: Duration, now: Instant) -> bool {
+        self.changed.is_some_and(|at| now.saturating_duration_since(at) < span)
+    }
+
     /// The count, if it grew lately.
     pub(super) fn recent(&self, now: Instant) -> Option<u64> {
         self.changed.filter(|at| now.saturating_duration_since(*at) < RECENT).map(|_| self.value)
@@ -92,6 +97,8 @@ pub(super) struct SourceSample {
     pub(super) sync_errors: Trend,
     pub(super) unrecovered: Trend,
     pub(super) late: Trend,
+    /// Packets that were of use to the merge.
+    pub(super) merged: Trend,
     /// Of the column stream, then of the row stream.
     pub(super) fec_invalid: [Trend; 2],
     /// Media has come without a break since then.
@@ -112,6 +119,7 @@ impl Default for SourceSample {
             sync_errors: Trend::default(),
             unrecovered: Trend::default(),
             late: Trend::default(),
+            merged: Trend::default(),
             fec_invalid: Default::default(),
             receiving_since: None,
             restarts: 0,
@@ -132,6 +140,7 @@ impl SourceSample {
         self.sync_errors.update(stats.sync_errors.value(), now);
         self.unrecovered.update(stats.unrecovered.value(), now);
         self.late.update(stats.late.value(), now);
+        self.merged.update(stats.leg.first.value() + stats.duplicate.value(), now);
         for (trend, stream) in self.fec_invalid.iter_mut().zip(&stats.fec.streams) {
             trend.update(stream.invalid.value(), now);
         }

@@ -234,6 +234,8 @@ impl Entry {
 
     fn doc(&mut self, words: &Words<'_>) -> FlowDoc {
         let now = Instant::now();
+        // Figures are of now: what happened must not come later.
+        self.take_events(SystemTime::now());
         let conditions = self.conditions(words, now);
         let conditions = self.conditions_since.stamp(conditions, SystemTime::now());
         FlowDoc {

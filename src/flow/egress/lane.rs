@@ -14,6 +14,8 @@ use super::{MediaPacket, SenderKey};
 
 /// Most datagrams to one destination at a time where nothing paces them: no more than a shallow switch buffer holds.
 const TRAIN: TrainLimit = TrainLimit::new(16);
+/// More packets than this at once came as a burst, or faster than any train that is kept short could spare a buffer.
+const BURST: usize = 64;
 /// What smoothing has room for, within the bound of a pacer's memory.
 const FASTEST: Bitrate = Bitrate::from_bps(10_000_000_000);
 
@@ -43,8 +45,8 @@ impl Lane {
         if let Some(mut pacer) = self.pacer.clone() {
             pacer.set_smoothing(smoothing.unwrap_or_default(), FASTEST);
             fork.pacer = Some(pacer);
+            fork.counted = self.counted;
         }
-        fork.counted = self.counted;
         fork.repacketisers.clone_from(&self.repacketisers);
         fork
     }
@@ -154,7 +156,8 @@ impl Exit<'_> {
         }
         outputs.iter_mut().for_each(|output| output.protect(packets.clone()));
         for (key, sender) in *senders {
-            send_from(*key, sender, packets.clone(), repacketisers, outputs, batch, now);
+            let limit = if count > BURST { TrainLimit::MAX } else { TRAIN };
+            send_from(*key, sender, packets.clone(), limit, repacketisers, outputs, (batch, now));
         }
         outputs.iter_mut().for_each(|output| output.advance(count, now));
         repacketisers.iter_mut().for_each(|repacketiser| repacketiser.sent(now));
@@ -166,10 +169,10 @@ fn send_from<'p>(
     key: SenderKey,
     sender: &Sender,
     packets: impl Iterator<Item = MediaPacket<'p>> + Clone,
+    limit: TrainLimit,
     repacketisers: &[Repacketiser],
     outputs: &[Output],
-    batch: &mut SendBatch,
-    now: Instant,
+    (batch, now): (&mut SendBatch, Instant),
 ) {
     let mut session = batch.session();
     let mut as_received = None;
@@ -182,23 +185,23 @@ fn send_from<'p>(
         }
         let trains = match &output.framing {
             Framing::AsReceived => *as_received.get_or_insert_with(|| {
-                session.begin(TRAIN);
+                session.begin(limit);
                 packets.clone().for_each(|p| session.push(&[], p.payload));
                 session.finish()
             }),
             Framing::Passthrough => *passthrough.get_or_insert_with(|| {
-                session.begin(TRAIN);
+                session.begin(limit);
                 packets.clone().for_each(|p| session.push(&[], p.datagram));
                 session.finish()
             }),
             Framing::Repacketised(n) => *repacketised[usize::from(*n)].get_or_insert_with(|| {
-                session.begin(TRAIN);
+                session.begin(limit);
                 let gathered = repacketisers.iter().filter(|r| r.packets() == *n);
                 gathered.flat_map(|r| r.ready(now)).for_each(|d| session.push(&[], d));
                 session.finish()
             }),
             Framing::Rtp(stream) => {
-                session.begin(TRAIN);
+                session.begin(limit);
                 packets.clone().enumerate().for_each(|(n, p)| session.push(&stream.header(n, &p), p.payload));
                 session.finish()
             }
@@ -206,7 +209,7 @@ fn send_from<'p>(
         legs().for_each(|(leg, at)| session.message(&leg.media, trains, tag(index, at, Kind::Media)));
         let Some(fec) = &output.fec else { continue };
         for stream in FecStream::ALL {
-            session.begin(TRAIN);
+            session.begin(limit);
             fec.ready(stream).for_each(|packet| session.push(&[], packet));
             let trains = session.finish();
             if trains.is_empty() {

@@ -1,0 +1,208 @@
+//! The parts of the packet path, one by one: `cargo bench` here, or `cargo bench -- rtp` for some of them.
+//!
+//! Those whose name begins with `kernel` make system calls; all others are the product's own work. Divide by the number
+//! of datagrams that the name gives.
+
+use std::hint::black_box;
+use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use criterion::{Criterion, Throughput, criterion_group, criterion_main};
+use mediaconnect::config::plan::{OutputProtocol, RtpHeader};
+use mediaconnect::config::value::Dscp;
+use mediaconnect::flow::egress::{Egress, MediaPacket, OutputConfig};
+use mediaconnect::flow::stats::OutputStats;
+use mediaconnect::io::batch::{ReceiveBatch, SendBatch, Target, TrainLimit};
+use mediaconnect::io::open::{Family, ReceiveSpec, Receiver, SendSpec, Sender, open_receiver, open_sender};
+use mediaconnect::proto::mpegts::packet::check_datagram;
+use mediaconnect::proto::rtp::header::{Header, MP2T};
+use mediaconnect::proto::rtp::receive::RtpReceiver;
+use mediaconnect::proto::seq::{RtpTime, Seq};
+use mediaconnect_bench::mark::{self, Mark};
+
+/// Datagrams of one train: 5 ms of 20 Mbit/s are 9.5.
+const TRAIN: u64 = 10;
+
+fn datagrams(count: u64, rtp: bool) -> Vec<Vec<u8>> {
+    let datagram = |sequence| {
+        let mut datagram = vec![0; mark::datagram_len(rtp)];
+        mark::prepare(&mut datagram);
+        mark::write(&mut datagram, 0, Mark { sequence, sent_ns: sequence * 526_400 });
+        datagram
+    };
+    (0..count).map(datagram).collect()
+}
+
+fn headers(c: &mut Criterion) {
+    let packet = datagrams(1, true).remove(0);
+    let header = Header::new(MP2T, Seq(7), RtpTime(9), 11);
+    c.bench_function("rtp header, parse", |b| b.iter(|| Header::parse(black_box(&packet))));
+    c.bench_function("rtp header, write", |b| b.iter(|| black_box(&header).write()));
+    let payload = datagrams(1, false).remove(0);
+    c.bench_function("transport stream, check a datagram", |b| b.iter(|| check_datagram(black_box(&payload))));
+}
+
+/// A packet at a time, 65,536 in all so that sequence numbers go on from one round to the next; every `swapped`th pair
+/// in the wrong order.
+fn receive_rtp(c: &mut Criterion, name: &str, swapped: Option<usize>) {
+    let mut packets = datagrams(1 << 16, true);
+    if let Some(every) = swapped {
+        packets.chunks_exact_mut(every).for_each(|chunk| chunk.swap(0, 1));
+    }
+    let mut receiver = RtpReceiver::new(Duration::from_millis(50));
+    let mut released = Vec::new();
+    let mut next = packets.iter().cycle();
+    let mut now = Instant::now();
+    c.bench_function(name, |b| {
+        b.iter(|| {
+            let Some(packet) = next.next() else { return };
+            let Ok(header) = Header::parse(packet) else { return };
+            now += Duration::from_micros(526);
+            receiver.handle_packet(now, packet, &header, &mut released);
+            released.clear();
+            receiver.recycle();
+        });
+    });
+    assert_eq!(receiver.counters().lost, 0, "the stream is whole");
+}
+
+fn receivers(c: &mut Criterion) {
+    receive_rtp(c, "rtp header and receiver, a packet in order", None);
+    receive_rtp(c, "rtp header and receiver, a packet, one pair in 10 swapped", Some(10));
+}
+
+fn sessions(c: &mut Criterion) {
+    let payloads = datagrams(TRAIN, false);
+    let header = Header::new(MP2T, Seq(7), RtpTime(9), 11).write();
+    let mut batch = SendBatch::new();
+    for count in [1_u16, 10, 50] {
+        let targets: Vec<_> = (0..count)
+            .map(|n| Target::new(SocketAddr::from((Ipv4Addr::LOCALHOST, 6000 + n)), Some(64), 0, None))
+            .collect();
+        let mut group = c.benchmark_group("send batch, build");
+        group.throughput(Throughput::Elements(TRAIN * u64::from(count)));
+        group.bench_function(format!("{TRAIN} datagrams to {count} targets"), |b| {
+            b.iter(|| {
+                let mut session = batch.session();
+                session.begin(TrainLimit::new(16));
+                payloads.iter().for_each(|payload| session.push(&[], payload));
+                let trains = session.finish();
+                (0..).zip(&targets).for_each(|(tag, target)| session.message(target, trains, tag));
+            });
+        });
+        group.bench_function(format!("{TRAIN} datagrams to {count} targets, RTP headers of their own"), |b| {
+            b.iter(|| {
+                let mut session = batch.session();
+                for (tag, target) in (0..).zip(&targets) {
+                    session.begin(TrainLimit::new(16));
+                    payloads.iter().for_each(|payload| session.push(&header, payload));
+                    let trains = session.finish();
+                    session.message(target, trains, tag);
+                }
+            });
+        });
+    }
+}
+
+fn receiver(gro: bool) -> (Receiver, SocketAddr) {
+    let spec = ReceiveSpec {
+        bind: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
+        dual_stack: false,
+        interface: None,
+        multicast_sources: Vec::new(),
+        receive_buffer: 1 << 20,
+        timestamps: true,
+        gro,
+    };
+    let receiver = open_receiver(&spec).expect("a port of loopback");
+    let address = receiver.local_addr().expect("it is bound");
+    (receiver, address)
+}
+
+fn sender() -> Sender {
+    open_sender(&SendSpec { family: Family::V4, source_port: None, send_buffer: 1 << 20 }).expect("a socket")
+}
+
+/// Sends one train to `address`.
+fn send_train(batch: &mut SendBatch, sender: &Sender, address: SocketAddr, payloads: &[Vec<u8>]) {
+    let mut session = batch.session();
+    session.begin(TrainLimit::MAX);
+    payloads.iter().for_each(|payload| session.push(&[], payload));
+    let trains = session.finish();
+    session.message(&Target::new(address, None, 0, None), trains, 0);
+    session.flush(sender, |_| {});
+}
+
+fn receiving(c: &mut Criterion) {
+    let payloads = datagrams(TRAIN, false);
+    let sender = sender();
+    let mut sending = SendBatch::new();
+    for (name, gro) in [("as they came", false), ("joined by GRO", true)] {
+        let (receiver, address) = receiver(gro);
+        let mut batch = ReceiveBatch::new(64);
+        send_train(&mut sending, &sender, address, &payloads);
+        batch.receive(&receiver).expect("a socket that can be read");
+        assert_eq!(batch.datagrams().count() as u64, TRAIN, "loopback delivers at once");
+        let mut group = c.benchmark_group("receive batch");
+        group.throughput(Throughput::Elements(TRAIN));
+        group.bench_function(format!("split {TRAIN} datagrams {name}"), |b| {
+            b.iter(|| batch.datagrams().map(|d| black_box(d).payload.len()).sum::<usize>());
+        });
+        group.bench_function(format!("kernel: send and receive {TRAIN} datagrams {name}"), |b| {
+            b.iter(|| {
+                send_train(&mut sending, &sender, address, &payloads);
+                batch.receive(&receiver)
+            });
+        });
+    }
+}
+
+/// An egress with outputs to sockets that nobody reads: once they are full, the kernel drops what comes.
+fn egress(protocol: OutputProtocol, count: u16) -> (Egress, Vec<UdpSocket>) {
+    let readers: Vec<_> =
+        (0..count).map(|_| UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port of loopback")).collect();
+    let mut egress = Egress::default();
+    for (n, reader) in readers.iter().enumerate() {
+        let config = OutputConfig {
+            address: reader.local_addr().expect("it is bound"),
+            ttl: None,
+            dscp: Dscp::default(),
+            interface: None,
+            protocol,
+            source_port: None,
+        };
+        egress.add_sender(config.sender(), sender());
+        egress.open(format!("output-{n}"), &config, 11, Arc::new(OutputStats::default()));
+    }
+    (egress, readers)
+}
+
+fn delivering(c: &mut Criterion) {
+    let datagrams = datagrams(TRAIN, true);
+    let media: Vec<_> = (0..)
+        .zip(&datagrams)
+        .map(|(n, datagram)| MediaPacket {
+            payload: &datagram[mark::RTP_HEADER..],
+            datagram,
+            timestamp: RtpTime(n * 47),
+            discontinuity: false,
+        })
+        .collect();
+    let udp = OutputProtocol::Udp { datagram_packets: None };
+    let rtp = OutputProtocol::Rtp(RtpHeader::Regenerate { payload_type: MP2T, ssrc: None });
+    for (name, protocol) in [("udp", udp), ("rtp", rtp)] {
+        for count in [1, 10] {
+            let (mut egress, _readers) = egress(protocol, count);
+            let mut batch = SendBatch::new();
+            let mut group = c.benchmark_group("egress");
+            group.throughput(Throughput::Elements(TRAIN * u64::from(count)));
+            group.bench_function(format!("kernel: deliver {TRAIN} datagrams to {count} {name} outputs"), |b| {
+                b.iter(|| egress.deliver(black_box(&media), &mut batch, Instant::now()));
+            });
+        }
+    }
+}
+
+criterion_group!(packet_path, headers, receivers, sessions, receiving, delivering);
+criterion_main!(packet_path);

@@ -1,0 +1,136 @@
+"""What is promised of mediaconnectd, and whether it is kept: medians of all rounds against limits."""
+
+import dataclasses
+import statistics
+
+from . import contestants, scenarios
+
+AT_ONCE, ONE, FIVE, AUTO = (f"mediaconnectd-{gather}" for gather in ("0s", "1ms", "5ms", "auto"))
+
+
+@dataclasses.dataclass
+class Promise:
+    """One figure of one contestant in one scenario, and the most (or least) it may be."""
+
+    scenario: str
+    text: str
+    values: list
+    limit: float
+    least: bool = False
+    digits: int = 2
+    unit: str = ""
+
+    @property
+    def kept(self):
+        middle = statistics.median(self.values)
+        return middle >= self.limit if self.least else middle <= self.limit
+
+    def row(self):
+        def text(value):
+            return f"{value:.{self.digits}f}{self.unit}"
+
+        values = sorted(self.values)
+        middle = text(statistics.median(values))
+        measured = middle if len(values) == 1 else f"{middle} ({text(values[0])}–{text(values[-1])})"
+        limit = f"{'at least' if self.least else 'at most'} {text(self.limit)}"
+        return f"| {self.scenario} | {self.text} | {limit} | {measured} | {'kept' if self.kept else '**missed**'} |"
+
+
+def table(all_results):
+    """Markdown lines; of promises whose scenario was measured only."""
+    found = [p for name, results in all_results.items() for p in of_scenario(name, results) if p.values]
+    if not found:
+        return []
+    return ["| scenario | promise | limit | measured | |", "|---|---|--:|--:|---|", *(p.row() for p in found)]
+
+
+def of_scenario(name, results):
+    scenario = scenarios.ALL[name]
+    for kind, promises in (
+        (scenarios.Relay, relay),
+        (scenarios.Flood, flood),
+        (scenarios.FloodLossless, nothing_lost),
+        (scenarios.NoisyNeighbour, nothing_lost),
+        (scenarios.Idle, idle),
+        (scenarios.Outputs, outputs),
+        (scenarios.Reload, reload),
+    ):
+        if isinstance(scenario, kind):
+            yield from promises(name, scenario, results)
+
+
+def by_round(results, contestant, reference, key, combine):
+    theirs = {row["round"]: row for row in results.by_name.get(reference, ())}
+    rows = results.by_name.get(contestant, ())
+    return [combine(row[key], theirs[row["round"]][key]) for row in rows if row["round"] in theirs]
+
+
+def relay(name, scenario, results):
+    def cpu(ours, reference):
+        return by_round(results, ours, reference, "cpu_ms_per_gbit_out", lambda a, b: a / b)
+
+    def against_best_peer(ours, limit):
+        if ours in results.by_name and (best := results.best_peer(ours)):
+            yield Promise(name, f"{ours}: CPU to {best}'s", cpu(ours, best), limit)
+
+    yield Promise(name, f"{AT_ONCE}: CPU to floor-gso's", cpu(AT_ONCE, "floor-gso"), 1.15)
+    yield from against_best_peer(AT_ONCE, 0.7 if scenario.flows == 100 else 1.0)
+    slower = by_round(results, AT_ONCE, "floor-gso", "p50_us", lambda a, b: a - b)
+    yield Promise(name, f"{AT_ONCE}: p50 above floor-gso's", slower, 20, digits=0, unit=" µs")
+    tail = by_round(results, AT_ONCE, "floor-gso", "p99_us", lambda a, b: a / b)
+    yield Promise(name, f"{AT_ONCE}: p99 to floor-gso's", tail, 1.5)
+    for ours, budget, fastest, of_peer in ((ONE, 1000, 50e6, 0.4), (FIVE, 5000, 20e6, 0.35)):
+        if scenario.rate < fastest:
+            continue
+        floor = f"floor-gso+{budget // 1000}ms"
+        yield Promise(name, f"{ours}: CPU to {floor}'s", cpu(ours, floor), 1.2)
+        yield from against_best_peer(ours, of_peer)
+        if scenario.rate / (1316 * 8) * budget / 1e6 >= 5:
+            most = 0.75 * budget + 100
+            yield Promise(name, f"{ours}: p50", results.values(ours, "p50_us"), most, digits=0, unit=" µs")
+            tail = results.values(ours, "p99_us")
+            yield Promise(name, f"{ours}: p99", tail, budget + 1000, digits=0, unit=" µs")
+    if scenario.flows == 100:
+        for ours in (AT_ONCE, AUTO):
+            rss = [kib / 1024 for kib in results.values(ours, "rss_kib")]
+            yield Promise(name, f"{ours}: RSS", rss, 30, digits=1, unit=" MB")
+    yield from nothing_lost(name, scenario, results)
+
+
+def flood(name, scenario, results):
+    if name != "flood-1-to-10":
+        return
+    best = max((AT_ONCE, AUTO), key=lambda ours: results.median(ours, "lossless_rate") or 0)
+    yield Promise(name, f"{best}: rate to floor-gso's", results.ratios(best, "floor-gso"), 0.85, least=True)
+    if peer := results.best_peer(best):
+        yield Promise(name, f"{best}: rate to {peer}'s", results.ratios(best, peer), 7, least=True)
+
+
+def nothing_lost(name, scenario, results):
+    for ours in (c for c in results.by_name if contestants.ALL[c].kind == "ours"):
+        yield Promise(name, f"{ours}: lost packets", results.values(ours, "lost"), 0, digits=0)
+
+
+def idle(name, scenario, results):
+    for ours in (c for c in results.by_name if contestants.ALL[c].kind == "ours"):
+        yield Promise(name, f"{ours}: CPU, all idle", results.values(ours, "idle_percent"), 1, unit=" %")
+        rss = [kib / 1024 for kib in results.values(ours, "rss_kib")]
+        yield Promise(name, f"{ours}: RSS", rss, 60, digits=1, unit=" MB")
+        yield Promise(name, f"{ours}: start to all bound", results.values(ours, "seconds_to_bound"), 1, unit=" s")
+        yield Promise(name, f"{ours}: /v1/flows", results.values(ours, "flows_ms"), 50, digits=1, unit=" ms")
+        yield Promise(name, f"{ours}: /metrics", results.values(ours, "metrics_ms"), 50, digits=1, unit=" ms")
+        yield Promise(name, f"{ours}: lost while asked", results.values(ours, "asked_lost"), 0, digits=0)
+
+
+def outputs(name, scenario, results):
+    for ours in (c for c in results.by_name if contestants.ALL[c].kind == "ours"):
+        rows = results.by_name[ours]
+        grown = [row["us_per_packet_500"] / row["us_per_packet_50"] for row in rows]
+        yield Promise(name, f"{ours}: CPU of a packet, 500 outputs to 50", grown, 1.2)
+
+
+def reload(name, scenario, results):
+    for ours in results.by_name:
+        longest = results.values(ours, "applied_longest_ms")
+        yield Promise(name, f"{ours}: last write to applied, longest", longest, 300, digits=0, unit=" ms")
+    yield from nothing_lost(name, scenario, results)

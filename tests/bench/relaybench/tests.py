@@ -1,0 +1,69 @@
+"""What tables say of rows: `python3 -m unittest relaybench.tests`, from the folder above."""
+
+import unittest
+
+from . import machine, promises, report, scenarios
+
+
+def row(contestant, cpu, number=0, lost=0, p50=50.0, **more):
+    figures = {"cpu_ms_per_gbit_out": cpu, "p50_us": p50, "p99_us": 2 * p50, "p999_us": 3 * p50}
+    return {"contestant": contestant, "round": number, "lost": lost, "expected": 100_000, **figures, **more}
+
+
+def results(*rows):
+    return report.Results(rows, "cpu_ms_per_gbit_out", False)
+
+
+class Ratios(unittest.TestCase):
+    def test_they_are_made_within_a_round(self):
+        found = results(
+            row("floor-gso", 100, 0), row("floor-gso", 200, 1), row("mediaconnectd-0s", 110, 0), row("mediaconnectd-0s", 220, 1)
+        )  # fmt: skip
+        self.assertEqual(found.ratios("mediaconnectd-0s", "floor-gso"), [1.1, 1.1])
+
+    def test_only_a_floor_of_the_same_budget_counts(self):
+        found = results(row("floor-gso", 100), row("floor-mmsg", 90), row("floor-gso+1ms", 20), row("mediaconnectd-1ms", 30))
+        self.assertEqual(found.best_floor("mediaconnectd-1ms"), "floor-gso+1ms")
+        self.assertEqual(found.best_floor("mediaconnectd-auto"), "floor-mmsg")
+
+    def test_a_peer_that_loses_packets_or_adds_latency_is_not_the_best(self):
+        found = results(
+            row("mediaconnectd-0s", 100), row("socat", 90, lost=200), row("srt-live-transmit", 10, p50=5000.0),
+            row("gstreamer", 120, lost=100, p50=110.0), row("ffmpeg", 130),
+        )  # fmt: skip
+        self.assertEqual(found.best_peer("mediaconnectd-0s"), "gstreamer")
+
+
+class Promises(unittest.TestCase):
+    def test_the_median_is_held_against_the_limit(self):
+        self.assertTrue(promises.Promise("s", "cpu", [1.0, 1.1, 9.0], 1.15).kept)
+        self.assertFalse(promises.Promise("s", "cpu", [1.0, 1.2, 1.2], 1.15).kept)
+        self.assertFalse(promises.Promise("s", "rate", [0.8], 0.85, least=True).kept)
+
+    def test_every_scenario_has_a_table_and_what_was_not_measured_promises_nothing(self):
+        for name in scenarios.ALL:
+            self.assertEqual(len(report.table(name, [])), 2, name)
+        self.assertEqual(promises.table({name: report.results_of(name, []) for name in scenarios.ALL}), [])
+
+    def test_a_lost_packet_is_a_promise_missed(self):
+        found = promises.table({"rtp-1-to-1-20M": results(row("mediaconnectd-5ms", 100, lost=1))})
+        self.assertIn("| rtp-1-to-1-20M | mediaconnectd-5ms: lost packets | at most 0 | 1 | **missed** |", found)
+
+
+class Cells(unittest.TestCase):
+    def test_one_figure_stands_alone_and_several_have_their_range(self):
+        self.assertEqual(report.cell([3.0], report.number(1)), "3.0")
+        self.assertEqual(report.cell([1, 2, 9], report.number()), "2 (1–9)")
+        self.assertEqual(report.cell([], report.number()), "")
+        self.assertEqual(report.cell([12_345.0], report.microseconds), "12.3 ms")
+
+
+class Ports(unittest.TestCase):
+    def test_free_ports_are_in_a_row_and_free(self):
+        ports = machine.free_ports(50)
+        self.assertEqual(ports, list(range(ports[0], ports[0] + 50)))
+        self.assertFalse(machine.udp_sockets().keys() & ports)
+
+
+if __name__ == "__main__":
+    unittest.main()
