@@ -300,9 +300,9 @@ fn the_sandbox_allows_interfaces_that_come_later_multicast_and_large_buffers() {
     // The machine's kernel is this one: what it grants at most is not the container's to say.
     let most: u64 = std::fs::read_to_string("/proc/sys/net/core/rmem_max").unwrap().trim().parse().unwrap();
     let flow = machine.flow("late");
-    assert_eq!(flow["sources"]["main"]["receive-buffer-bytes"], most.min(4 << 20), "{flow:#}");
+    assert_eq!(flow["sources"]["main"]["receive-buffer-bytes"], most.min(16 << 20), "{flow:#}");
     let told = support::daemon::condition(&flow, "receive-buffer-small").is_some();
-    assert_eq!(told, most < 4 << 20, "{flow:#}");
+    assert_eq!(told, most < 16 << 20, "{flow:#}");
 }
 
 #[test]
@@ -313,7 +313,7 @@ fn the_shipped_settings_of_the_kernel_exist_and_allow_the_buffers() {
         let (name, value) = line.split_once(" = ").expect(line);
         let path = format!("/proc/sys/{}", name.replace('.', "/"));
         assert!(std::path::Path::new(&path).exists(), "{name}: no such setting");
-        let least = if name.ends_with("mem_max") { 4 << 20 } else { 1 };
+        let least = if name.ends_with("mem_max") { 16 << 20 } else { 1 };
         assert!(value.parse::<u64>().is_ok_and(|value| value >= least), "{line}");
     }
 }

@@ -170,8 +170,9 @@ impl Standby {
         while let Some(switch) = self.failover.poll_event() {
             let Some(to) = name(switch.to) else { continue };
             let from = switch.from.and_then(name);
-            stats.switches.add(from.is_some().into());
+            let counted = from.is_some();
             stats.note(FlowEvent::Switched { from, to, reason: switch.reason, gap: switch.gap });
+            stats.switches.add(counted.into());
         }
     }
 }

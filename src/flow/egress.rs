@@ -101,6 +101,11 @@ impl Egress {
         self.lanes.is_empty()
     }
 
+    /// Whether some output has smoothing.
+    pub fn smooths(&self) -> bool {
+        self.lanes.iter().any(|lane| lane.smoothing.is_some())
+    }
+
     /// When something that waits must be sent.
     pub fn due(&self) -> Option<Instant> {
         self.lanes.iter().filter_map(Lane::due).min()

@@ -7,7 +7,7 @@ use crate::proto::rtp::header::Header;
 
 use super::egress::MediaPacket;
 use super::source::Source;
-use super::stats::{FlowEvent, FlowStats, SourceStats};
+use super::stats::{FlowEvent, FlowStats, Invalid, SourceStats};
 
 /// The merge of a flow's sources.
 pub(super) struct Merge {
@@ -32,6 +32,7 @@ struct Before {
     unrecovered: u64,
     duplicate: u64,
     late: u64,
+    stray: u64,
     restarts: u64,
 }
 
@@ -43,6 +44,7 @@ impl Before {
             unrecovered: s.unrecovered.value(),
             duplicate: s.duplicate.value(),
             late: s.late.value(),
+            stray: s.invalid[Invalid::StrayRtp as usize].value(),
             restarts: s.restarts.value(),
         }
     }
@@ -151,8 +153,8 @@ impl Merge {
             s.restarts.set(before.restarts + leg.resyncs);
             s.ssrc.set(if leg.received > 0 { 1 << 32 | u64::from(leg.ssrc) } else { 0 });
             s.jitter_ns.set(nanos(leg.jitter()));
-            let recent = leg.last_arrival.is_some_and(|at| now.saturating_duration_since(at) < Duration::from_secs(1));
-            s.on_air.set((recent && s.leg.aside.value() == 0).into());
+            s.on_air.set(id.is_some_and(|id| self.merger.is_active(id, now)).into());
+            s.invalid[Invalid::StrayRtp as usize].set(before.stray + leg.stray);
             s.leg.first.set(leg.first);
             s.leg.unique.set(leg.unique);
             s.leg.different.set(leg.different);

@@ -233,7 +233,7 @@ impl Flow {
     }
 
     fn due(&self) -> Option<Instant> {
-        let sources = self.sources.iter().filter_map(|s| s.ingest.due());
+        let sources = self.sources.iter().filter_map(Source::due);
         let air = self.air.due().map(|due| match (&self.air, self.released) {
             // One wake a budget releases, as it receives.
             (Air::Merge(_), Some(last)) => due.max(last + self.budget()),
@@ -244,7 +244,8 @@ impl Flow {
 
     /// How long packets may gather now.
     fn budget(&self) -> Duration {
-        let hidden = || matches!(self.air, Air::Merge(_)) || self.sources.iter().any(Source::has_fec);
+        let fec = || self.sources.iter().any(Source::has_fec);
+        let hidden = || matches!(self.air, Air::Merge(_)) || self.egress.smooths() || fec();
         match self.gather {
             Gather::For(time) => time,
             Gather::Auto if hidden() => HIDDEN,
@@ -261,7 +262,7 @@ impl Flow {
         let mut delivered = false;
         for index in 0..self.sources.len() {
             let source = &self.sources[index];
-            if source.is_ready() || source.ingest.due().is_some_and(|due| due <= now) {
+            if source.is_ready() || source.due().is_some_and(|due| due <= now) {
                 delivered |= self.serve(index, buffers, budget, now);
             }
         }
@@ -309,7 +310,7 @@ impl Flow {
         }
         buffers.datagrams = reuse(arrived);
         buffers.media = reuse(packets);
-        source.ingest.recycle(now);
+        source.recycle(now);
         out
     }
 

@@ -24,8 +24,12 @@ use super::stats::{ADDRESSES, Invalid, Seen, SourceStats};
 const COMPARE_CLOCKS: Duration = Duration::from_secs(1);
 /// Datagrams of FEC that are read at a time. They wait for the media that came before them.
 const FEC_BATCH: usize = 16;
+/// So often at a time: a flood of it does not hold up the media.
+const FEC_BATCHES: usize = 4;
 /// How often the addresses seen are published at most.
 const PUBLISH: Duration = Duration::from_millis(200);
+/// After how long a reader of them is done for sure.
+const READER: Duration = Duration::from_millis(5);
 
 /// What a source checks; changed while it runs.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -190,8 +194,7 @@ impl Source {
     fn receive_fec(&mut self, until: Option<Instant>, budget: Duration, now: Instant, mut leg: Option<&mut Leg<'_>>) {
         let Some(mut ports) = self.fec.take() else { return };
         for FecPort { port, stream, batch, taken } in &mut *ports {
-            // What came before a moment ends. Of all there is, others are to have their turn after so much.
-            let mut batches = if until.is_some() { usize::MAX } else { 4 };
+            let mut batches = FEC_BATCHES;
             loop {
                 let Some(datagram) = batch.datagrams().nth(*taken) else {
                     if !port.ready || batches == 0 {
@@ -252,6 +255,16 @@ impl Source {
         if !self.media.ready {
             self.receive_fec(None, budget, now, leg);
         }
+    }
+
+    /// When there is something to do without input.
+    pub(super) fn due(&self) -> Option<Instant> {
+        self.ingest.due().into_iter().chain(self.addresses.due).min()
+    }
+
+    /// What was collected has been sent, or is not wanted; publish the figures.
+    pub(super) fn recycle(&mut self, now: Instant) {
+        self.ingest.recycle(now);
         self.addresses.publish(&self.stats, now);
     }
 
@@ -293,6 +306,8 @@ struct Addresses {
     denied: [Option<IpAddr>; ADDRESSES],
     changed: bool,
     published: Option<Instant>,
+    /// When to publish what could not be yet.
+    due: Option<Instant>,
 }
 
 impl Addresses {
@@ -322,10 +337,18 @@ impl Addresses {
     }
 
     fn publish(&mut self, stats: &SourceStats, now: Instant) {
-        if !self.changed || self.published.is_some_and(|last| now.saturating_duration_since(last) < PUBLISH) {
+        self.due = None;
+        if !self.changed {
             return;
         }
-        let Ok(mut seen) = stats.seen.try_lock() else { return };
+        if let Some(last) = self.published.filter(|last| now.saturating_duration_since(*last) < PUBLISH) {
+            self.due = Some(last + PUBLISH);
+            return;
+        }
+        let Ok(mut seen) = stats.seen.try_lock() else {
+            self.due = Some(now + READER);
+            return;
+        };
         let Seen { peers, denied } = &mut *seen;
         peers.clear();
         peers.extend(self.peers.iter().flatten());

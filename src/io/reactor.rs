@@ -2,7 +2,7 @@
 //!
 //! At live bitrates packets come one by one, and each time the thread wakes costs more than all that is done to a packet.
 //! So the loop is our own: a wake is one epoll_pwait2, whose timeout is the one timer of the shard. Sockets whose packets
-//! may be gathered for a while sit in an epoll of their own ([`quantum`]): the first packet starts the wait, and no other
+//! may be gathered for a while sit in an epoll of their own (module `quantum`): the first packet starts the wait, and no other
 //! wakes the thread before it is over.
 
 use std::cell::{Cell, RefCell};

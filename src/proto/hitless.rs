@@ -176,6 +176,11 @@ impl Merger {
         self.legs.iter().flatten().filter(|leg| leg.active(now)).count()
     }
 
+    /// Whether a leg takes part and was heard from in the last second.
+    pub fn is_active(&self, id: LegId, now: Instant) -> bool {
+        self.legs[usize::from(id.0)].as_ref().is_some_and(|leg| leg.active(self.at(now)))
+    }
+
     /// How far the active legs lie apart; zero with fewer than two.
     pub fn skew(&self, now: Instant) -> Duration {
         let now = self.at(now);

@@ -11,10 +11,11 @@ use std::time::{Duration, Instant};
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use mediaconnect::config::plan::{OutputProtocol, RtpHeader};
 use mediaconnect::config::value::Dscp;
-use mediaconnect::flow::egress::{Egress, MediaPacket, OutputConfig};
+use mediaconnect::flow::egress::{Egress, LegConfig, MediaPacket, OutputConfig};
 use mediaconnect::flow::stats::OutputStats;
 use mediaconnect::io::batch::{ReceiveBatch, SendBatch, Target, TrainLimit};
 use mediaconnect::io::open::{Family, ReceiveSpec, Receiver, SendSpec, Sender, open_receiver, open_sender};
+use mediaconnect::proto::fec2022_1::matrix::Matrix;
 use mediaconnect::proto::mpegts::packet::check_datagram;
 use mediaconnect::proto::rtp::header::{Header, MP2T};
 use mediaconnect::proto::rtp::receive::RtpReceiver;
@@ -165,14 +166,14 @@ fn egress(protocol: OutputProtocol, count: u16) -> (Egress, Vec<UdpSocket>) {
     let mut egress = Egress::default();
     for (n, reader) in readers.iter().enumerate() {
         let config = OutputConfig {
-            address: reader.local_addr().expect("it is bound"),
+            legs: [Some(LegConfig { address: reader.local_addr().expect("it is bound"), interface: None }), None],
             ttl: None,
             dscp: Dscp::default(),
-            interface: None,
             protocol,
             source_port: None,
+            smoothing: None,
         };
-        egress.add_sender(config.sender(), sender());
+        config.senders().for_each(|key| egress.add_sender(key, sender()));
         egress.open(format!("output-{n}"), &config, 11, Arc::new(OutputStats::default()));
     }
     (egress, readers)
@@ -185,13 +186,16 @@ fn delivering(c: &mut Criterion) {
         .map(|(n, datagram)| MediaPacket {
             payload: &datagram[mark::RTP_HEADER..],
             datagram,
+            arrival: Instant::now(),
             timestamp: RtpTime(n * 47),
             discontinuity: false,
         })
         .collect();
     let udp = OutputProtocol::Udp { datagram_packets: None };
     let rtp = OutputProtocol::Rtp(RtpHeader::Regenerate { payload_type: MP2T, ssrc: None });
-    for (name, protocol) in [("udp", udp), ("rtp", rtp)] {
+    let matrix = Matrix::new(10, 10, true).expect("a legal matrix");
+    let fec = OutputProtocol::RtpFec { header: RtpHeader::Regenerate { payload_type: MP2T, ssrc: None }, matrix };
+    for (name, protocol) in [("udp", udp), ("rtp", rtp), ("rtp-fec 10x10", fec)] {
         for count in [1, 10] {
             let (mut egress, _readers) = egress(protocol, count);
             let mut batch = SendBatch::new();
