@@ -9,6 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::time::Duration;
 
+use nix::sys::signal::Signal;
 use support::daemon::{Daemon, count};
 use support::media::{Feed, SEVEN, Stream, Wire, v4};
 use support::paths::{Carried, Loss, Network, Path, Recorder, bursts, nothing, only, percent};
@@ -98,7 +99,11 @@ fn receivable<'c>(media: &'c Carried, gone: &BTreeSet<usize>) -> Vec<&'c [u8]> {
 fn assert_recovered(daemon: &Daemon, out: &Recorder, carried: &[Carried]) -> (u64, u64) {
     let (gone, media) = (unrecoverable(carried), &carried[0]);
     assert!(media.datagrams.len() as u64 > LOSSY.end + 300, "only {} were sent", media.datagrams.len());
-    out.assert_payloads(&receivable(media, &gone));
+    let wanted = receivable(media, &gone);
+    out.wait_for(wanted.last().unwrap());
+    // Where they differ, this tells more.
+    eprintln!("{:#}", daemon.flow("flow"));
+    out.assert_payloads(&wanted);
     let (lost, gone) = (media.lost(0), gone.len() as u64);
     let received = media.datagrams.len() as u64 - lost;
     let wanted = [
@@ -290,7 +295,7 @@ fn recovers_what_another_sent(keys: &str, losses: Losses) -> (u64, u64) {
     let receiver = Daemon::with_flow(&fec_to_udp(between, PATIENT, output));
     let network = network(middle, between, losses);
     Feed::new(Wire::Udp, v4(input), STREAM).send_for(STREAM.length(DATAGRAMS));
-    wait_for("the end has come", || out.recorded().last()?.datagram.ends_with(&last_bytes()).then_some(()));
+    out.wait_for(&last_bytes());
     let carried = network.stop();
     let sent: Vec<u8> = carried[0].datagrams.iter().flat_map(|rtp| &rtp[12..]).copied().collect();
     assert!(sent == STREAM.datagrams(DATAGRAMS), "what was sent is the stream");
@@ -321,4 +326,57 @@ fn every_shape_of_matrix_goes_from_one_daemon_to_another() {
             });
         }
     });
+}
+
+#[test]
+fn a_leg_with_fec_and_one_without_are_merged() {
+    let [input, middle, a, b, output] = std::array::from_fn(|_| free_port());
+    let out = Recorder::bind(v4(output));
+    let _sender = Daemon::with_flow(&udp_to_fec(input, middle, "fec = { columns = 5, rows = 5 }"));
+    let receiver = Daemon::with_flow(&format!(
+        "[sources.a]\nprotocol = 'rtp-fec'\nbind = '127.0.0.1:{a}'\n{PATIENT}\n\
+         [sources.b]\nprotocol = 'rtp'\nbind = '127.0.0.1:{b}'\n\
+         [failover]\nmode = 'merge'\nrecovery-window = '1s'\n\
+         [outputs.out]\nprotocol = 'udp'\ndestination = '127.0.0.1:{output}'\n"
+    ));
+    let path = |port, loss| Path::to(v4(port), only(LOSSY, loss));
+    let legs = vec![path(a, percent(20, 70)), path(b, percent(30, 71)).delayed(Duration::from_millis(50))];
+    let network = Network::start([
+        (v4(middle), legs),
+        (v4(middle + 2), vec![path(a + 2, percent(5, 72))]),
+        (v4(middle + 4), vec![path(a + 4, percent(5, 73))]),
+    ]);
+    Feed::new(Wire::Udp, v4(input), STREAM).send_for(STREAM.length(DATAGRAMS));
+    out.wait_for(&last_bytes());
+    let carried = network.stop();
+    let media = &carried[0];
+    let gone: BTreeSet<_> = unrecoverable(&carried).into_iter().filter(|n| !media.passed[1][*n]).collect();
+    assert!(gone.len() > 3 && gone.len() < 200, "{}", gone.len());
+    out.assert_payloads(&receivable(media, &gone));
+    receiver.wait_for_flow("flow", "all is counted", |flow| {
+        count(flow, "merge/packets") == (DATAGRAMS - gone.len()) as u64
+            && count(flow, "merge/packets-unrecovered") == gone.len() as u64
+    });
+}
+
+#[test]
+fn what_came_while_the_daemon_was_held_up_is_recovered_too() {
+    let [middle, input, output, between] = std::array::from_fn(|_| free_port());
+    let out = Recorder::bind(v4(output));
+    let _sender = Daemon::with_flow(&udp_to_fec(input, middle, "fec = { columns = 5, rows = 5 }"));
+    let receiver = Daemon::with_flow(&fec_to_udp(between, PATIENT, output));
+    let network = network(middle, between, [bursts(1, 25, 80), nothing(), nothing()]);
+    let feed = std::thread::spawn(move || {
+        Feed::new(Wire::Udp, v4(input), STREAM).send_for(STREAM.length(DATAGRAMS));
+    });
+    let come = || out.recorded().len();
+    wait_for("losses have begun", || (come() > 1000).then_some(()));
+    receiver.signal(Signal::SIGSTOP);
+    std::thread::sleep(Duration::from_millis(500));
+    receiver.signal(Signal::SIGCONT);
+    feed.join().unwrap();
+    out.wait_for(&last_bytes());
+    let (lost, gone) = assert_recovered(&receiver, &out, &network.stop());
+    assert_eq!(count(&receiver.flow("flow"), "sources/main/packets-kernel-dropped"), 0);
+    assert!(lost > 50 && gone == 0, "{lost} {gone}");
 }

@@ -295,7 +295,6 @@ impl Flow {
         let mut arrived = reuse(std::mem::take(&mut buffers.datagrams));
         let mut packets = reuse(std::mem::take(&mut buffers.media));
         let mut leg = if let Air::Merge(merge) = air { Some(merge.leg(index)) } else { None };
-        source.receive_fec(&mut buffers.receive, budget, now, leg.as_mut());
         source.receive(&mut buffers.receive, &mut arrived, budget, now, leg.as_mut());
         shard.packets.set(shard.packets.get() + arrived.len() as u64);
         // After what has come, by its time of arrival: it may fill the gap whose time is up.

@@ -22,6 +22,10 @@ use super::stats::{ADDRESSES, Invalid, Seen, SourceStats};
 
 /// How often the clocks of the kernel's stamps and of the timers are compared.
 const COMPARE_CLOCKS: Duration = Duration::from_secs(1);
+/// Datagrams of FEC that are read at a time. They wait for the media that came before them.
+const FEC_BATCH: usize = 16;
+/// So often at a time: a flood of it does not hold up the media.
+const FEC_BATCHES: usize = 4;
 /// How often the addresses seen are published at most.
 const PUBLISH: Duration = Duration::from_millis(200);
 /// After how long a reader of them is done for sure.
@@ -56,6 +60,15 @@ struct Port {
     overflow: u32,
 }
 
+/// A socket for FEC, and what was read of it.
+struct FecPort {
+    port: Port,
+    stream: FecStream,
+    batch: ReceiveBatch,
+    /// So many of the batch are dealt with.
+    taken: usize,
+}
+
 /// One source of a running flow: its sockets and its state.
 pub(super) struct Source {
     pub(super) name: String,
@@ -63,7 +76,7 @@ pub(super) struct Source {
     pub(super) stats: Arc<SourceStats>,
     protocol: SourceProtocol,
     media: Port,
-    fec: Option<[Port; 2]>,
+    fec: Option<Box<[FecPort; 2]>>,
     allow: Option<Vec<IpNet>>,
     /// The last address that `allow` let in: nearly always the next one too.
     allowed: Option<IpAddr>,
@@ -106,7 +119,17 @@ impl Source {
     ) -> std::io::Result<Self> {
         let port = |receiver| Port::new(receiver, reactor);
         let fec = match receivers.fec {
-            Some([column, row]) => Some([port(column)?, port(row)?]),
+            Some([column, row]) => {
+                let port = |receiver, stream| {
+                    Ok::<_, std::io::Error>(FecPort {
+                        port: port(receiver)?,
+                        stream,
+                        batch: ReceiveBatch::new(FEC_BATCH),
+                        taken: 0,
+                    })
+                };
+                Some(Box::new([port(column, FecStream::Column)?, port(row, FecStream::Row)?]))
+            }
             None => None,
         };
         let mut source = Self {
@@ -146,7 +169,7 @@ impl Source {
 
     /// Whether data waits in one of its sockets.
     pub(super) fn is_ready(&self) -> bool {
-        self.media.ready || self.fec.iter().flatten().any(|port| port.ready)
+        self.media.ready || self.fec.iter().flat_map(|ports| &**ports).any(|fec| fec.port.ready)
     }
 
     /// Whether it hears FEC streams.
@@ -156,7 +179,8 @@ impl Source {
 
     /// Look for input; [`Self::is_ready`] tells.
     pub(super) fn poll_ready(&mut self, cx: &mut Context<'_>) {
-        for port in std::iter::once(&mut self.media).chain(self.fec.iter_mut().flatten()) {
+        let fec = self.fec.iter_mut().flat_map(|ports| &mut **ports).map(|fec| &mut fec.port);
+        for port in std::iter::once(&mut self.media).chain(fec) {
             port.ready |= port.registration.poll_ready(cx).is_ready();
         }
     }
@@ -166,24 +190,28 @@ impl Source {
         self.media.receiver.set_gro(on);
     }
 
-    /// Read one batch of each FEC port that has data, and give what passes the checks to the protocol.
-    pub(super) fn receive_fec(
-        &mut self,
-        batch: &mut ReceiveBatch,
-        budget: Duration,
-        now: Instant,
-        mut leg: Option<&mut Leg<'_>>,
-    ) {
+    /// Give the FEC that came before `until` to the protocol; `None`: all of it.
+    fn receive_fec(&mut self, until: Option<Instant>, budget: Duration, now: Instant, mut leg: Option<&mut Leg<'_>>) {
         let Some(mut ports) = self.fec.take() else { return };
-        for (port, stream) in ports.iter_mut().zip([FecStream::Column, FecStream::Row]) {
-            if !port.ready {
-                continue;
-            }
-            port.receive(batch, budget, &self.stats);
-            for datagram in batch.datagrams() {
+        for FecPort { port, stream, batch, taken } in &mut *ports {
+            let mut batches = FEC_BATCHES;
+            loop {
+                let Some(datagram) = batch.datagrams().nth(*taken) else {
+                    if !port.ready || batches == 0 {
+                        break;
+                    }
+                    port.receive(batch, budget, &self.stats);
+                    *taken = 0;
+                    batches -= 1;
+                    continue;
+                };
+                let arrival = self.arrival(&datagram, now);
+                if until.is_some_and(|until| arrival > until) {
+                    break;
+                }
+                *taken += 1;
                 if self.allows(datagram.source.ip()) {
-                    let arrival = self.arrival(&datagram, now);
-                    self.ingest.handle_fec(stream, &datagram, arrival, leg.as_deref_mut());
+                    self.ingest.handle_fec(*stream, &datagram, arrival, leg.as_deref_mut());
                 }
             }
         }
@@ -191,7 +219,8 @@ impl Source {
     }
 
     /// Read one batch of media, and give each datagram that passes the checks to the protocol; those accepted are added
-    /// to `datagrams`, or go to the merge.
+    /// to `datagrams`, or go to the merge. Before each goes the FEC that came before it: however much waits, FEC is never
+    /// far from what it protects.
     pub(super) fn receive<'p>(
         &mut self,
         batch: &'p mut ReceiveBatch,
@@ -201,7 +230,7 @@ impl Source {
         mut leg: Option<&mut Leg<'_>>,
     ) {
         if !self.media.ready {
-            return;
+            return self.receive_fec(None, budget, now, leg);
         }
         self.media.receive(batch, budget, &self.stats);
         if now.saturating_duration_since(self.clocks.0) >= COMPARE_CLOCKS {
@@ -213,6 +242,7 @@ impl Source {
                 continue;
             }
             let arrival = self.arrival(&datagram, now);
+            self.receive_fec(Some(arrival), budget, now, leg.as_deref_mut());
             let accepted = match &mut leg {
                 Some(leg) => self.ingest.handle_leg(&datagram, arrival, leg),
                 None => self.ingest.handle(&datagram, arrival, datagrams.len()),
@@ -221,6 +251,9 @@ impl Source {
                 datagrams.push(datagram.payload);
                 self.addresses.sender(datagram.source);
             }
+        }
+        if !self.media.ready {
+            self.receive_fec(None, budget, now, leg);
         }
     }
 
