@@ -108,7 +108,8 @@ impl Path {
     }
 
     fn send_on(&mut self) {
-        while let Some((_, datagram)) = self.under_way.pop_front_if(|(due, _)| *due <= Instant::now()) {
+        while self.due().is_some_and(|due| due <= Instant::now()) {
+            let Some((_, datagram)) = self.under_way.pop_front() else { break };
             // Where nobody listens yet, or any more, it is lost.
             let _ = self.sender.send_to(&datagram, self.to);
         }
