@@ -289,6 +289,12 @@ fn output_line(name: &str, o: &OutputDoc) -> [(String, Paint); 8] {
     let mut notes: Vec<String> = o.errors.iter().map(|(error, n)| format!("{error} {n}")).collect();
     notes.extend(o.operator_override.as_ref().map(overridden));
     notes.extend(o.ssrc.as_ref().map(|ssrc| format!("SSRC {ssrc}")));
+    notes.extend(o.fec_packets.map(|packets| format!("FEC {packets}")));
+    notes.extend(o.smoothing.filter(|s| s.packets_late > 0).map(|s| format!("{} too late to smooth", s.packets_late)));
+    notes.extend(o.legs.iter().map(|leg| {
+        let trouble = if leg.open { "" } else { ", not open" };
+        format!("leg {}: {} sent, {} dropped{trouble}", clean(&leg.destination), leg.packets, leg.packets_dropped)
+    }));
     if !o.description.is_empty() {
         notes.push(o.description.clone());
     }

@@ -86,6 +86,8 @@ pub enum Condition {
     FecInsufficient { source: String, packets: u64, columns: u64, rows: u64 },
     /// An output's host name has no address.
     DestinationUnresolved { output: String, host: String, error: String, tries: u64 },
+    /// One of the two legs of an output does not send; the other does. `open`: its name and interface are known.
+    OutputLegFailed { output: String, destination: String, open: bool },
     /// Packets of an output can't be sent.
     OutputUnreachable { output: String, destination: String, error: String, packets: u64 },
     /// An output can't be opened.
@@ -130,6 +132,7 @@ impl Condition {
             Self::LegsNotIdentical { .. } => "legs-not-identical",
             Self::LegUnmatched { .. } => "leg-unmatched",
             Self::MergeDegraded { .. } => "merge-degraded",
+            Self::OutputLegFailed { .. } => "output-leg-failed",
             Self::LegTooLate { .. } => "leg-too-late",
             Self::FecMissing { .. } => "fec-missing",
             Self::FecInvalid { .. } => "fec-invalid",
@@ -186,6 +189,7 @@ impl Condition {
             | Self::SourceOverBitrate { .. }
             | Self::SourceKernelDrops { .. }
             | Self::DestinationUnresolved { .. }
+            | Self::OutputLegFailed { .. }
             | Self::OutputUnreachable { .. }
             | Self::OutputFailed { .. }
             | Self::StaleConfig { .. }

@@ -104,9 +104,13 @@ const OUTPUT: &[Family<OutputDoc>] = &[
     gauge("mediaconnect_output_bitrate_bits_per_second", "Media sent, over the last second.", |o| n(o.bitrate_bps)),
     counter("mediaconnect_output_bytes", "Bytes of transport stream sent.", |o| n(o.bytes)),
     gauge("mediaconnect_output_connected", "1 while packets leave.", |o| n((o.state == OutputState::Sending).into())),
+    counter("mediaconnect_output_fec_packets", "FEC packets sent.", |o| o.fec_packets.and_then(n)),
     counter("mediaconnect_output_packets", "Datagrams sent.", |o| n(o.packets)),
     counter("mediaconnect_output_packets_dropped", "Could not be sent.", |o| n(o.packets_dropped)),
     counter("mediaconnect_output_packets_retransmitted", "Sent again on request.", |o| n(o.packets_retransmitted)),
+    counter("mediaconnect_output_smoothing_late_packets", "Came too late to leave evenly: they left at once.", |o| {
+        o.smoothing.and_then(|s| n(s.packets_late))
+    }),
 ];
 
 const FLOW: &[Family<FlowDoc>] = &[

@@ -405,11 +405,48 @@ pub struct OutputDoc {
     pub packets_dropped: u64,
     /// Sent again on request.
     pub packets_retransmitted: u64,
+    /// FEC packets sent; absent where the output has no FEC.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fec_packets: Option<u64>,
+    /// What smoothing could not make even; absent without smoothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub smoothing: Option<SmoothingDoc>,
+    /// Of an output with two; `packets` then counts what both carry once.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub legs: Vec<OutputLegDoc>,
     /// Errors by name, without zeroes.
     pub errors: BTreeMap<String, u64>,
     /// The RTP stream's SSRC, as `0x%08x`; absent without RTP or with `header = "passthrough"`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ssrc: Option<String>,
+}
+
+/// The packets that an output's smoothing could not make even.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct SmoothingDoc {
+    /// Came too late: they left at once.
+    pub packets_late: u64,
+    /// Came too early: they left after twice the smoothing.
+    pub packets_early: u64,
+    /// Left before their time for want of memory.
+    pub packets_overflow: u64,
+}
+
+/// One leg of an output (ST 2022-7).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct OutputLegDoc {
+    /// As written.
+    pub destination: String,
+    /// Whether it is open: its name and its interface are known.
+    pub open: bool,
+    /// Datagrams sent.
+    pub packets: u64,
+    /// Could not be sent.
+    pub packets_dropped: u64,
+    /// Faults of any kind, ICMP answers among them.
+    pub errors: u64,
 }
 
 /// How bad a condition is.

@@ -7,9 +7,9 @@ use super::entry::Entry;
 use super::store::Switch;
 use super::view::{millis, signed_millis};
 use crate::config::plan::FailoverPlan;
-use crate::flow::stats::{FecStats, FecStreamStats, SourceStats};
+use crate::flow::stats::{FecStats, FecStreamStats, SmoothingStats, SourceStats};
 use crate::observe::status::{
-    AirMode, FailoverDoc, FecDoc, FecStreamDoc, LegDoc, MergeDoc, OverrideDoc, SkewDoc, SwitchDoc,
+    AirMode, FailoverDoc, FecDoc, FecStreamDoc, LegDoc, MergeDoc, OverrideDoc, SkewDoc, SmoothingDoc, SwitchDoc,
 };
 use crate::observe::text::rfc3339;
 use crate::proto::hitless::SkewClass;
@@ -76,6 +76,15 @@ pub(super) fn fec_doc(fec: &FecStats) -> FecDoc {
 }
 
 /// Of a leg of a merge.
+/// Of an output.
+pub(super) fn smoothing_doc(stats: &SmoothingStats) -> SmoothingDoc {
+    SmoothingDoc {
+        packets_late: stats.late.value(),
+        packets_early: stats.early.value(),
+        packets_overflow: stats.overflow.value(),
+    }
+}
+
 pub(super) fn leg_doc(stats: &SourceStats) -> LegDoc {
     let leg = &stats.leg;
     let skew = |n: usize| signed_millis(leg.skew_ns[n].value().cast_signed());

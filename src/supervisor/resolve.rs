@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc;
 
-use crate::config::plan::{FlowPlan, OutputPlan, SourcePlan};
+use crate::config::plan::{FlowPlan, OutputPlan, SourcePlan, SourceProtocol};
 use crate::config::value::{Destination, Gather, Host, Interface};
 use crate::flow::egress::{LegConfig, OutputConfig};
 use crate::io::links::Links;
@@ -137,10 +137,13 @@ fn interface(wanted: Option<&Interface>, links: &Links) -> Result<Option<Interfa
 pub(super) fn source(plan: &SourcePlan, flow: &FlowPlan, links: &Links) -> Result<ReceiveSpec, Unresolved> {
     let rtp = plan.protocol.is_rtp();
     // One time stamp for a whole coalesced buffer would spoil RTP's jitter, unless packets are gathered on purpose.
-    let gro = match flow.gather {
-        Gather::For(time) => !time.is_zero(),
-        Gather::Auto => !rtp,
-    };
+    // FEC is read in the order of arrival with its media, for which each packet needs its own.
+    let fec = matches!(plan.protocol, SourceProtocol::RtpFec { .. });
+    let gro = !fec
+        && match flow.gather {
+            Gather::For(time) => !time.is_zero(),
+            Gather::Auto => !rtp,
+        };
     Ok(ReceiveSpec {
         bind: SocketAddr::new(plan.bind.ip.unwrap_or(IpAddr::V6(Ipv6Addr::UNSPECIFIED)), plan.bind.port),
         dual_stack: plan.bind.ip.is_none_or(|ip| ip == IpAddr::V6(Ipv6Addr::UNSPECIFIED)),

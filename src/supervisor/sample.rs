@@ -17,7 +17,7 @@ const SILENCE: Duration = Duration::from_secs(1);
 /// A fault that happened within this time counts as one that is there.
 const RECENT: Duration = Duration::from_secs(60);
 /// An output whose last fault is this young is in error.
-const FAULT: Duration = Duration::from_secs(3);
+pub(super) const FAULT: Duration = Duration::from_secs(3);
 
 /// The rate of a counter of bytes, over the last second.
 #[derive(Debug, Default)]

@@ -8,23 +8,23 @@ use std::rc::Rc;
 use std::sync::PoisonError;
 use std::time::{Duration, Instant, SystemTime};
 
-use super::entry::{Entry, Part, Problem, describe};
+use super::entry::{Entry, OutputEntry, Part, Problem, describe};
 use super::figures;
 use super::resolve::{RECEIVE_BUFFER, Unresolved};
-use super::sample::Turn;
+use super::sample::{FAULT, Turn};
 use super::state::State;
 use super::store::{Freeze, Override, Overrides, Switch};
 use crate::config::diagnostic::Level;
-use crate::config::plan::{ControlPlan, FailoverPlan, RtpHeader, SourceProtocol};
+use crate::config::plan::{ControlPlan, FailoverPlan, LegPlan, OutputProtocol, RtpHeader, SourceProtocol};
 use crate::config::value::{FlowName, Gather};
 use crate::flow::egress::OutputConfig;
-use crate::flow::stats::Invalid;
+use crate::flow::stats::{Invalid, OutputStats};
 use crate::observe::condition::{Condition, Mismatch, Role};
 use crate::observe::event::{Event, emit};
 use crate::observe::http::View;
 use crate::observe::status::{
-    ConfigDoc, DelayDoc, FlowCounts, FlowDoc, FlowState, OutputDoc, OutputState, OverrideDoc, PeerDoc, Severity,
-    SourceDoc, SourceState, StatusDoc,
+    ConfigDoc, DelayDoc, FlowCounts, FlowDoc, FlowState, OutputDoc, OutputLegDoc, OutputState, OverrideDoc, PeerDoc,
+    Severity, SourceDoc, SourceState, StatusDoc,
 };
 use crate::observe::text::rfc3339;
 
@@ -351,6 +351,14 @@ impl Entry {
             bytes: stats.bytes.value(),
             packets_dropped: stats.dropped.value(),
             packets_retransmitted: 0,
+            fec_packets: matches!(plan.protocol, OutputProtocol::RtpFec { .. }).then(|| stats.fec_packets.value()),
+            smoothing: plan.smoothing.map(|_| figures::smoothing_doc(&stats.smoothing)),
+            legs: plan
+                .legs
+                .iter()
+                .enumerate()
+                .map(|(n, leg)| output_leg_doc(n, leg, entry.map(|e| &**e), stats))
+                .collect(),
             errors: stats.faults().map(|(name, count)| (name.to_owned(), count)).collect(),
             ssrc: entry.filter(|_| own_header).map(|e| format!("0x{:08x}", e.ssrc)),
         })
@@ -505,6 +513,16 @@ impl Entry {
                     Condition::OutputFailed { output: output(), destination: destination(), error: error.clone() }
                 }
             }),
+            Part::Open(config) if entry.sample.state != OutputState::Error => {
+                for (n, leg) in plan.legs.iter().enumerate() {
+                    let (open, faults) = (config.legs[n].is_some(), &entry.stats.legs[n].last_fault);
+                    let fault = faults.value().is_some_and(|at| now.saturating_duration_since(at) < FAULT);
+                    if !open || fault {
+                        let destination = leg.destination.to_string();
+                        add(Condition::OutputLegFailed { output: output(), destination, open });
+                    }
+                }
+            }
             Part::Open(_) if entry.sample.state == OutputState::Error => add(Condition::OutputUnreachable {
                 output: output(),
                 destination: destination(),
@@ -513,6 +531,17 @@ impl Entry {
             }),
             Part::Open(_) => {}
         }
+    }
+}
+
+fn output_leg_doc(n: usize, leg: &LegPlan, entry: Option<&OutputEntry>, stats: &OutputStats) -> OutputLegDoc {
+    let open = entry.is_some_and(|e| matches!(&e.part, Part::Open(config) if config.legs[n].is_some()));
+    OutputLegDoc {
+        destination: leg.destination.to_string(),
+        open,
+        packets: stats.legs[n].packets.value(),
+        packets_dropped: stats.legs[n].dropped.value(),
+        errors: stats.legs[n].faults.value(),
     }
 }
 

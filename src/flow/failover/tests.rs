@@ -438,6 +438,8 @@ fn check(world: &World, hold: u64, outages: &[Vec<(u64, u64)>]) {
         let long = outages[source].iter().filter(|(from, to)| *from < at && to - from >= 500);
         long.map(|(_, to)| *to).max().unwrap_or(0)
     };
+    // Each source that is chosen and turns out to be silent too costs a quarter more.
+    let most = 500 + 125 * (outages.len() as u64 - 1);
     for pair in world.events.windows(2) {
         let ((_, before), (at, event)) = (pair[0], pair[1]);
         assert_eq!(event.from, Some(before.to), "an unbroken chain");
@@ -446,7 +448,7 @@ fn check(world: &World, hold: u64, outages: &[Vec<(u64, u64)>]) {
                 assert_eq!(event.to.0, 0);
                 let since = healthy_since(0, at);
                 assert!(at >= since + hold, "back at {at}, healthy since {since} only");
-                assert!(event.gap <= ms(500), "the other one was on air until then");
+                assert!(event.gap <= ms(most), "the other one was on air until then");
             }
             Reason::Failed(Trigger::Silence) => {
                 let from = before.to.0 as usize;
@@ -457,11 +459,11 @@ fn check(world: &World, hold: u64, outages: &[Vec<(u64, u64)>]) {
             _ => panic!("{event:?}"),
         }
     }
-    // As long as any source sends, something goes out within the silence; a quarter more if two turn silent at once.
+    // As long as any source sends, something goes out within that.
     for pair in world.out.windows(2) {
         let (last, next) = (pair[0].0, pair[1].0);
         let steady = outages.iter().any(|outages| outages.iter().all(|(from, to)| *to + 10 < last || *from > next));
-        assert!(!steady || next - last <= 640, "silence on air from {last} to {next}");
+        assert!(!steady || next - last <= most + 15, "silence on air from {last} to {next}");
     }
 }
 

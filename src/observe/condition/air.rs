@@ -34,6 +34,14 @@ impl Condition {
                 let late = count(*late, "packet");
                 format!("source {source}: {behind} the recovery window of {}; {late} too late", span(*window))
             }
+            Self::OutputLegFailed { output, destination, open: true } => {
+                format!("output {output}: its leg to {destination} can't be reached; the other leg sends")
+            }
+            Self::OutputLegFailed { output, destination, open: false } => {
+                format!(
+                    "output {output}: its leg to {destination} has no address or interface yet; the other leg sends"
+                )
+            }
             Self::FecMissing { source, ports: [column, row] } => {
                 format!("source {source}: media arrives, but no FEC on ports {column} (columns) and {row} (rows)")
             }
@@ -91,6 +99,12 @@ impl Condition {
                 "Check that the sender sends FEC, and to which ports: `tcpdump -ni any udp port {column} or udp port \
                  {row}`; set `fec-ports` to their offsets, or `protocol = \"rtp\"` if there is none."
             ),
+            Self::OutputLegFailed { open: true, .. } => {
+                "Check the receiver and the network of that leg: a loss on the other is not made up for.".into()
+            }
+            Self::OutputLegFailed { open: false, .. } => {
+                "Check the host name and the interface of that leg; it joins by itself as soon as both are there.".into()
+            }
             Self::FecInvalid { .. } => "Check the ports that the sender sends FEC to, and set `fec-ports` to their \
                                         offsets from the media port: columns first, then rows."
                 .into(),

@@ -54,6 +54,8 @@ fn every() -> Vec<Condition> {
         C::SourceFailed { source: source(), bind: s(":5000"), error: error() },
         C::InterfaceMissing { part: s("source venue"), interface: s("lan"), waited: TEN },
         C::DestinationUnresolved { output: output(), host: s("decoder.example.net"), error: error(), tries: 3 },
+        C::OutputLegFailed { output: output(), destination: to(), open: true },
+        C::OutputLegFailed { output: output(), destination: to(), open: false },
         C::OutputUnreachable { output: output(), destination: to(), error: error(), packets: 7 },
         C::OutputFailed { output: output(), destination: to(), error: error() },
         C::Stopped { flow: flow(), by: s("alice"), since: T },

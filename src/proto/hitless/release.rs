@@ -36,9 +36,15 @@ impl Merger {
     /// When [`Self::handle_timeout`] is to be called at the latest. `None`: nothing waits.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Instant> {
-        let due = match self.current.as_ref()?.head() {
+        let current = self.current.as_ref()?;
+        let due = match current.head() {
             Some(head) => head.due,
-            None => self.follows_at()?,
+            // Nothing is to be released; but when the stream has ended, its last packets are yet to be counted.
+            None => {
+                let counted = current.entries.len().checked_sub(2).map(|last| current.entries[last].due);
+                let counted = counted.map(|due| due.saturating_add(self.window.max(MEMORY)).saturating_add(1));
+                self.follows_at().into_iter().chain(counted).min()?
+            }
         };
         self.origin.map(|origin| origin + Duration::from_nanos(due.max(0).unsigned_abs()))
     }
