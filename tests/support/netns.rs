@@ -56,7 +56,8 @@ impl Namespace {
             .spawn()
             .expect("unshare starts");
         let namespace = Self { holder };
-        let own = std::fs::read_link("/proc/self/ns/net").expect("this namespace");
+        // This thread's: it may have joined another than the process has.
+        let own = std::fs::read_link("/proc/thread-self/ns/net").expect("this namespace");
         let other = format!("/proc/{}/ns/net", namespace.holder.id());
         wait_for("the namespace is there", || std::fs::read_link(&other).ok().filter(|there| *there != own));
         let pid = namespace.holder.id().to_string();
