@@ -196,7 +196,7 @@ def write(chosen=()):
         "# Results",
         "",
         f"Measured {facts.get('date')} on {facts.get('cpus')} CPUs {facts.get('cpu')}, Linux {facts.get('kernel')}, by "
-        f"`tests/bench/run`, {rounds} rounds. Medians; in brackets the least and the most of all rounds. CPU time by "
+        f"`tests/bench/run`, up to {rounds} rounds. Medians; in brackets the least and the most of all rounds. CPU time by "
         f"{facts.get('accounting')}. `× floor` is the ratio to the leanest floor of the same budget in the same round, "
         "`× best peer` to the best peer that loses nothing and adds no more latency. "
         "[How it is measured](../README.md).",
