@@ -3,6 +3,7 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::proto::rtp::receive::tests::Random;
 
 const fn ms(ms: u64) -> Duration {
     Duration::from_millis(ms)
@@ -416,18 +417,6 @@ fn unknown_sources_change_nothing() {
     failover.remove(unknown, now);
     failover.handle_timeout(now);
     assert_eq!((failover.on_air(), failover.poll_timeout(), failover.poll_event()), (None, None, None));
-}
-
-/// xorshift64*: seeded, the same everywhere.
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, n: u64) -> u64 {
-        self.0 ^= self.0 >> 12;
-        self.0 ^= self.0 << 25;
-        self.0 ^= self.0 >> 27;
-        (self.0.wrapping_mul(0x2545_F491_4F6C_DD1D) >> 33) % n
-    }
 }
 
 /// What must hold however sources come and go. `outages` are those of each source, by start and end in ms.

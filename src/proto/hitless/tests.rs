@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use proptest::prelude::*;
 
 use super::*;
+use crate::proto::rtp::receive::tests::Random;
 use crate::proto::seq::{RtpTime, Seq};
 
 const FIRST: u16 = 65_000;
@@ -147,22 +148,6 @@ impl Bench {
 
     fn events(&mut self) -> Vec<MergeEvent> {
         std::iter::from_fn(|| self.merger.poll_event()).collect()
-    }
-}
-
-/// xorshift64*: seeded, the same everywhere.
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, n: u64) -> u64 {
-        self.0 ^= self.0 >> 12;
-        self.0 ^= self.0 << 25;
-        self.0 ^= self.0 >> 27;
-        (self.0.wrapping_mul(0x2545_F491_4F6C_DD1D) >> 33) % n
-    }
-
-    fn chance(&mut self, percent: u64) -> bool {
-        self.below(100) < percent
     }
 }
 
