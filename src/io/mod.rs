@@ -5,6 +5,7 @@
 
 pub mod batch;
 pub mod clock;
+pub mod endpoint;
 pub mod links;
 pub mod multicast;
 pub mod open;

@@ -84,10 +84,19 @@ impl AsFd for Receiver {
 /// # Errors
 /// See [`OpenError`].
 pub fn open_receiver(spec: &ReceiveSpec) -> Result<Receiver, OpenError> {
-    let any = |ip: IpAddr| ip.is_unspecified();
-    let unspecified_v4 = SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), spec.bind.port());
-    match bind_receiver(spec, spec.bind) {
-        Err(e) if spec.dual_stack && any(spec.bind.ip()) && lacks_family(&e) => bind_receiver(spec, unspecified_v4),
+    with_fallback(spec.bind, spec.dual_stack, |bind| bind_receiver(spec, bind))
+}
+
+/// Binds to `bind`, or where that is [::] on a host without IPv6, to 0.0.0.0.
+pub(super) fn with_fallback<T>(
+    bind: SocketAddr,
+    dual_stack: bool,
+    open: impl Fn(SocketAddr) -> Result<T, OpenError>,
+) -> Result<T, OpenError> {
+    match open(bind) {
+        Err(e) if dual_stack && bind.ip().is_unspecified() && lacks_family(&e) => {
+            open(SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), bind.port()))
+        }
         r => r,
     }
 }
@@ -119,7 +128,7 @@ fn bind_receiver(spec: &ReceiveSpec, bind: SocketAddr) -> Result<Receiver, OpenE
             .bind_device(Some(interface.name.as_bytes()))
             .map_err(|source| OpenError::at_interface(interface.clone(), source))?;
     }
-    set_receive_buffer(&socket, spec.receive_buffer);
+    let granted = set_receive_buffer(&socket, spec.receive_buffer);
     setsockopt(&socket, sockopt::RxqOvfl, &1).map_err(|e| at(e.into()))?;
     setsockopt(&socket, sockopt::ReceiveTimestampns, &spec.timestamps).map_err(|e| at(e.into()))?;
     socket.bind(&bind.into()).map_err(at)?;
@@ -128,8 +137,6 @@ fn bind_receiver(spec: &ReceiveSpec, bind: SocketAddr) -> Result<Receiver, OpenE
         multicast::join(&socket, bind.ip(), &spec.multicast_sources, index)
             .map_err(|source| OpenError::at_join(bind.ip(), spec.interface.clone(), source))?;
     }
-    // The kernel keeps twice what was asked, for its own overhead.
-    let granted = getsockopt(&socket, sockopt::RcvBuf).map_or(0, |n| n / 2);
     let receiver = Receiver { socket: socket.into(), granted };
     if spec.gro {
         receiver.set_gro(true);
@@ -137,16 +144,25 @@ fn bind_receiver(spec: &ReceiveSpec, bind: SocketAddr) -> Result<Receiver, OpenE
     Ok(receiver)
 }
 
-/// As root beyond net.core.rmem_max, else up to it.
-fn set_receive_buffer(socket: &Socket, bytes: usize) {
+/// As root beyond net.core.rmem_max, else up to it. How much is granted.
+pub(super) fn set_receive_buffer(socket: &Socket, bytes: usize) -> usize {
     if setsockopt(socket, sockopt::RcvBufForce, &bytes).is_err() {
         // The kernel takes any figure, and grants what it likes.
         let _ = setsockopt(socket, sockopt::RcvBuf, &bytes);
     }
+    // It keeps twice what was asked, for its own overhead.
+    getsockopt(socket, sockopt::RcvBuf).map_or(0, |n| n / 2)
+}
+
+/// As root beyond net.core.wmem_max, else up to it.
+pub(super) fn set_send_buffer(socket: &Socket, bytes: usize) {
+    if setsockopt(socket, sockopt::SndBufForce, &bytes).is_err() {
+        let _ = setsockopt(socket, sockopt::SndBuf, &bytes);
+    }
 }
 
 /// Not blocking, closed on exec.
-fn datagram_socket(family_of: SocketAddr) -> io::Result<Socket> {
+pub(super) fn datagram_socket(family_of: SocketAddr) -> io::Result<Socket> {
     let socket = Socket::new(Domain::for_address(family_of), Type::DGRAM.cloexec(), Some(Protocol::UDP))?;
     socket.set_nonblocking(true)?;
     Ok(socket)
@@ -190,6 +206,11 @@ pub struct Sender {
 }
 
 impl Sender {
+    pub(super) fn new(socket: Socket) -> Self {
+        let segmentation = getsockopt(&socket, sockopt::UdpGsoSegment).is_ok();
+        Self { socket: socket.into(), segmentation }
+    }
+
     /// The address and port packets come from; the address is unspecified, each packet has its route's.
     ///
     /// # Errors
@@ -256,13 +277,10 @@ fn sender_socket(spec: &SendSpec, bind: SocketAddr) -> io::Result<Sender> {
             setsockopt(&socket, sockopt::Ipv6RecvErr, &true)?;
         }
     }
-    if setsockopt(&socket, sockopt::SndBufForce, &spec.send_buffer).is_err() {
-        let _ = setsockopt(&socket, sockopt::SndBuf, &spec.send_buffer);
-    }
+    set_send_buffer(&socket, spec.send_buffer);
     // What others send to this port would fill the buffer that the error queue shares: a filter that takes 0 bytes of
     // each packet. Without it (a hardened host) all still works.
     let _ = socket.attach_filter(&[SockFilter::new((libc::BPF_RET | libc::BPF_K) as u16, 0, 0, 0)]);
     socket.bind(&bind.into())?;
-    let segmentation = getsockopt(&socket, sockopt::UdpGsoSegment).is_ok();
-    Ok(Sender { socket: socket.into(), segmentation })
+    Ok(Sender::new(socket))
 }

@@ -35,6 +35,8 @@ const SLOT_BYTES: usize = 65_536 + 22 * 64;
 const CHUNK_BYTES: usize = 65_536;
 /// Chunks kept from one session to the next.
 const CHUNKS_KEPT: usize = 16;
+/// As in asm-generic/socket.h; not in libc.
+const SO_ATTACH_REUSEPORT_CBPF: c_int = 51;
 /// Most messages in one system call.
 pub(super) const SEND_BATCH: usize = 64;
 
@@ -237,30 +239,28 @@ impl<'p> Lent<'_, 'p> {
         row.end += 1;
     }
 
-    /// Adds a copy of `header`, of which at most [`CHUNK_BYTES`] are taken.
-    pub(super) fn push_copy(&mut self, row: &mut Pieces, header: &[u8]) {
+    /// Adds `len` bytes, at most [`CHUNK_BYTES`], that `fill` writes; what it leaves is whatever was there before.
+    pub(super) fn push_made(&mut self, row: &mut Pieces, len: usize, fill: impl FnOnce(&mut [u8])) {
         let g = &mut *self.gatherer;
-        let header = &header[..header.len().min(CHUNK_BYTES)];
-        if header.is_empty() {
+        let len = len.min(CHUNK_BYTES);
+        if len == 0 {
             return;
         }
-        if g.used + header.len() > CHUNK_BYTES {
+        if g.used + len > CHUNK_BYTES {
             g.chunk += 1;
             g.used = 0;
             if g.chunk == g.chunks.len() {
                 g.chunks.push(vec![0; CHUNK_BYTES]);
             }
         }
-        // SAFETY: `used + header.len()` is at most the chunk's length (see above), and `header`, which the caller
-        // borrows, can't be in our chunk. The pointer is kept for this session, in which this part of the chunk is not
-        // written again.
-        let at = unsafe {
-            let at = g.chunks[g.chunk].as_mut_ptr().add(g.used);
-            ptr::copy_nonoverlapping(header.as_ptr(), at, header.len());
-            at
-        };
-        g.used += header.len();
-        g.iovecs.push(libc::iovec { iov_base: at.cast(), iov_len: header.len() });
+        // SAFETY: `used + len` is at most the chunk's length (see above); all of a chunk is initialised. Nothing else
+        // has a reference into this part of it, which is given out once in a session; the pointer kept below is read
+        // only in `send` and `bytes`, when `fill` is over.
+        let place = unsafe { std::slice::from_raw_parts_mut(g.chunks[g.chunk].as_mut_ptr().add(g.used), len) };
+        let iov_base = place.as_mut_ptr().cast();
+        fill(place);
+        g.used += len;
+        g.iovecs.push(libc::iovec { iov_base, iov_len: len });
         row.end += 1;
     }
 
@@ -408,6 +408,14 @@ fn set_option<T>(fd: BorrowedFd<'_>, level: c_int, name: c_int, value: &T) -> io
         libc::setsockopt(fd.as_raw_fd(), level, name, ptr::from_ref(value).cast(), size_of::<T>() as libc::socklen_t)
     };
     if r < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+}
+
+/// Lets this program choose among the sockets that share a port (SO_ATTACH_REUSEPORT_CBPF): its result is the number of
+/// the socket, from 0 in the order they were bound. It sees the UDP payload.
+pub(super) fn set_reuseport_program(fd: BorrowedFd<'_>, program: &[libc::sock_filter]) -> io::Result<()> {
+    let filter = libc::sock_fprog { len: program.len() as u16, filter: program.as_ptr().cast_mut() };
+    // The kernel reads `filter`'s instructions in this call, and only reads them; `program` is borrowed for it.
+    set_option(fd, libc::SOL_SOCKET, SO_ATTACH_REUSEPORT_CBPF, &filter)
 }
 
 /// An epoll instance.

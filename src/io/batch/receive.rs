@@ -1,7 +1,7 @@
 //! Datagrams in.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::os::fd::AsFd;
 
 use crate::io::clock::Arrival;
@@ -33,6 +33,8 @@ pub struct Datagram<'a> {
     pub payload: &'a [u8],
     /// Who sent it; an IPv4-mapped address as the IPv4 one.
     pub source: SocketAddr,
+    /// The address of this host it came to, if the socket asks for that.
+    pub local: Option<IpAddr>,
     /// When the kernel took it in, if the socket asks for stamps. All datagrams that GRO joined have that of the first.
     pub arrival: Option<Arrival>,
 }
@@ -75,9 +77,9 @@ impl ReceiveBatch {
     pub fn datagrams(&self) -> impl Iterator<Item = Datagram<'_>> {
         let whole = (0..self.ring.filled()).filter(|&i| !self.ring.truncated(i));
         whole.filter_map(|i| self.ring.message(i)).flat_map(|m| {
-            let arrival = m.notes.stamp.map(Arrival::from_nanos);
+            let (arrival, local) = (m.notes.stamp.map(Arrival::from_nanos), m.notes.local);
             split(m.payload, m.notes.stride)
-                .filter_map(move |payload| Some(Datagram { payload, source: m.source?, arrival }))
+                .filter_map(move |payload| Some(Datagram { payload, source: m.source?, local, arrival }))
         })
     }
 }

@@ -185,17 +185,29 @@ impl<'p> Session<'_, 'p> {
 
     /// Adds a datagram: `header` (copied, at most 64 KiB) and `payload` (not copied).
     pub fn push(&mut self, header: &[u8], payload: &'p [u8]) {
-        let len = header.len() + payload.len();
+        let train = self.train(header.len() + payload.len());
+        let row = &mut self.lists.trains[train].row;
+        self.lent.push_made(row, header.len(), |place| place.copy_from_slice(header));
+        self.lent.push(row, payload);
+    }
+
+    /// Adds a datagram of `len` bytes (at most 64 KiB) that `fill` writes, all of it.
+    pub fn push_with(&mut self, len: usize, fill: impl FnOnce(&mut [u8])) {
+        let train = self.train(len);
+        self.lent.push_made(&mut self.lists.trains[train].row, len, fill);
+    }
+
+    /// The train that the next datagram belongs to, with it counted already.
+    fn train(&mut self, len: usize) -> usize {
         let trains = &mut self.lists.trains;
         let joins = trains[self.first..].last().is_some_and(|t| t.takes(len, self.limit) && self.lent.can_grow(t.row));
         if !joins {
             trains.push(Train { row: self.lent.row(), segment: len, datagrams: 0, bytes: 0, singles: None });
         }
-        let Some(train) = trains.last_mut() else { return };
-        train.datagrams += 1;
-        train.bytes += len;
-        self.lent.push_copy(&mut train.row, header);
-        self.lent.push(&mut train.row, payload);
+        let last = trains.len() - 1;
+        trains[last].datagrams += 1;
+        trains[last].bytes += len;
+        last
     }
 
     /// The trains since [`begin`](Self::begin), to be sent as often as wanted in this session.

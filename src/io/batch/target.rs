@@ -1,8 +1,9 @@
 //! To whom datagrams go, and what can be wrong with that.
 
 use std::cell::Cell;
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
+use crate::io::endpoint::Endpoint;
 use crate::io::sys::{Control, Name};
 
 /// A destination, with all that is said to the kernel about each packet that goes there.
@@ -18,18 +19,26 @@ impl Target {
     /// Packets to `address` with this time to live or hop limit (1 to 255; `None`: the sender's: 64, or 16 for
     /// multicast), this whole TOS or traffic-class octet, by the interface of this index (`None`: the route's).
     pub fn new(address: SocketAddr, ttl: Option<u8>, tos: u8, interface: Option<u32>) -> Self {
-        let v6 = address.is_ipv6();
-        let mut control = Control::EMPTY;
-        if let Some(ttl) = ttl {
-            control.push_ttl(v6, ttl);
-        }
-        if tos != 0 {
-            control.push_tos(v6, tos);
-        }
-        if let Some(index) = interface {
-            control.push_interface(v6, index);
-        }
+        let unspecified: IpAddr =
+            if address.is_ipv6() { Ipv6Addr::UNSPECIFIED.into() } else { Ipv4Addr::UNSPECIFIED.into() };
+        let control = control(address, ttl, tos, interface.map(|index| (index, unspecified)));
         Self { name: Name::new(address), control, address, segmentation: Cell::new(true) }
+    }
+
+    /// Packets from an [`Endpoint`]: as above, with the address of this host that they come from (`None`: the route's).
+    /// One of the other family is passed over.
+    ///
+    /// [`Endpoint`]: crate::io::endpoint::Endpoint
+    pub fn from_endpoint(
+        endpoint: &Endpoint,
+        address: SocketAddr,
+        source: Option<IpAddr>,
+        (ttl, tos): (Option<u8>, u8),
+    ) -> Self {
+        let source = source.filter(|source| source.is_ipv6() == address.is_ipv6()).map(|source| (0, source));
+        let control = control(address, ttl, tos, source);
+        let name = if endpoint.is_ipv6() { Name::mapped(address) } else { Name::new(address) };
+        Self { name, control, address, segmentation: Cell::new(true) }
     }
 
     /// Where it is.
@@ -49,6 +58,21 @@ impl Target {
     pub fn segmentation(&self) -> bool {
         self.segmentation.get()
     }
+}
+
+fn control(address: SocketAddr, ttl: Option<u8>, tos: u8, info: Option<(u32, IpAddr)>) -> Control {
+    let v6 = address.is_ipv6();
+    let mut control = Control::EMPTY;
+    if let Some(ttl) = ttl {
+        control.push_ttl(v6, ttl);
+    }
+    if tos != 0 {
+        control.push_tos(v6, tos);
+    }
+    if let Some((interface, source)) = info {
+        control.push_packet_info(interface, source);
+    }
+    control
 }
 
 /// Why a datagram could not be sent, or was sent and not received.

@@ -62,7 +62,7 @@ pub enum OpenError {
 }
 
 impl OpenError {
-    pub(super) fn at_bind(bind: SocketAddr, source: io::Error) -> Self {
+    pub(in crate::io) fn at_bind(bind: SocketAddr, source: io::Error) -> Self {
         match source.raw_os_error() {
             Some(libc::EADDRINUSE) => Self::AddressInUse { bind, source },
             Some(libc::EADDRNOTAVAIL) => Self::AddressNotAvailable { bind, source },
@@ -81,7 +81,7 @@ impl OpenError {
         }
     }
 
-    pub(super) fn at_interface(interface: InterfaceRef, source: io::Error) -> Self {
+    pub(in crate::io) fn at_interface(interface: InterfaceRef, source: io::Error) -> Self {
         let name = interface.name;
         match source.raw_os_error() {
             Some(libc::ENODEV) => Self::NoSuchInterface { what: format!("there is no interface {name}"), source },

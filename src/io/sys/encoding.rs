@@ -3,14 +3,14 @@
 #![deny(unsafe_code)]
 
 use std::mem::size_of;
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
 
 use libc::c_int;
 
 /// The bytes of `sockaddr_in6`, the larger of the two we know.
 pub(in crate::io) const NAME_BYTES: usize = size_of::<libc::sockaddr_in6>();
 /// Room for control data of one message, either way. Out: TTL 24, TOS 24, PKTINFO 40, UDP_SEGMENT 24.
-/// In: time stamp 32, overflow 24, GRO size 24.
+/// In: time stamp 32, overflow 24, GRO size 24, PKTINFO 40.
 pub(in crate::io) const CONTROL_BYTES: usize = 120;
 
 /// A socket address as the kernel writes it.
@@ -23,6 +23,14 @@ pub(in crate::io) struct Name {
 
 impl Name {
     pub(super) const EMPTY: Self = Self { bytes: [0; NAME_BYTES], len: 0 };
+
+    /// For a socket of both families: an IPv4 address as the IPv6 one that stands for it.
+    pub(in crate::io) fn mapped(address: SocketAddr) -> Self {
+        match address {
+            SocketAddr::V4(a) => Self::new(SocketAddrV6::new(a.ip().to_ipv6_mapped(), a.port(), 0, 0).into()),
+            SocketAddr::V6(_) => Self::new(address),
+        }
+    }
 
     pub(in crate::io) fn new(address: SocketAddr) -> Self {
         let mut name = Self::EMPTY;
@@ -109,16 +117,22 @@ impl Control {
         self.push(level, kind, &c_int::from(tos).to_ne_bytes());
     }
 
-    /// IP_PKTINFO or IPV6_PKTINFO: the interface to leave by; the source address stays the route's.
-    pub(in crate::io) fn push_interface(&mut self, v6: bool, index: u32) {
-        if v6 {
-            let mut info = [0; size_of::<libc::in6_pktinfo>()];
-            info[16..].copy_from_slice(&index.to_ne_bytes());
-            self.push(libc::IPPROTO_IPV6, libc::IPV6_PKTINFO, &info);
-        } else {
-            let mut info = [0; size_of::<libc::in_pktinfo>()];
-            info[..4].copy_from_slice(&index.to_ne_bytes());
-            self.push(libc::IPPROTO_IP, libc::IP_PKTINFO, &info);
+    /// IP_PKTINFO or IPV6_PKTINFO: the interface to leave by (0: the route's) and the address to come from
+    /// (unspecified, of the destination's family: the route's).
+    pub(in crate::io) fn push_packet_info(&mut self, index: u32, source: IpAddr) {
+        match source {
+            IpAddr::V6(source) => {
+                let mut info = [0; size_of::<libc::in6_pktinfo>()];
+                info[..16].copy_from_slice(&source.octets());
+                info[16..].copy_from_slice(&index.to_ne_bytes());
+                self.push(libc::IPPROTO_IPV6, libc::IPV6_PKTINFO, &info);
+            }
+            IpAddr::V4(source) => {
+                let mut info = [0; size_of::<libc::in_pktinfo>()];
+                info[..4].copy_from_slice(&index.to_ne_bytes());
+                info[4..8].copy_from_slice(&source.octets());
+                self.push(libc::IPPROTO_IP, libc::IP_PKTINFO, &info);
+            }
         }
     }
 
@@ -162,6 +176,8 @@ pub(in crate::io) struct Notes {
     pub(in crate::io) stamp: Option<u64>,
     /// SO_RXQ_OVFL: datagrams dropped since the socket was made, wrapping; not there before the first.
     pub(in crate::io) overflow: Option<u32>,
+    /// IP_PKTINFO, IPV6_PKTINFO: the address of this host it came to.
+    pub(in crate::io) local: Option<IpAddr>,
 }
 
 impl Notes {
@@ -178,6 +194,13 @@ impl Notes {
                     let ns = array(m.data, size_of::<libc::time_t>()).map(libc::c_long::from_ne_bytes);
                     notes.stamp =
                         s.zip(ns).map(|(s, ns)| (s as u64).wrapping_mul(1_000_000_000).wrapping_add(ns as u64));
+                }
+                // ipi_spec_dst: of a broadcast or multicast, the address to answer from.
+                (libc::IPPROTO_IP, libc::IP_PKTINFO) => {
+                    notes.local = array::<4>(m.data, 4).map(|b| Ipv4Addr::from(b).into());
+                }
+                (libc::IPPROTO_IPV6, libc::IPV6_PKTINFO) => {
+                    notes.local = array::<16>(m.data, 0).map(|b| IpAddr::from(Ipv6Addr::from(b)).to_canonical());
                 }
                 (libc::SOL_SOCKET, libc::SO_RXQ_OVFL) => notes.overflow = array(m.data, 0).map(u32::from_ne_bytes),
                 _ => {}

@@ -114,7 +114,7 @@ fn the_longest_control_data_fits() {
     let mut control = Control::EMPTY;
     control.push_ttl(true, 1);
     control.push_tos(true, 1);
-    control.push_interface(true, 1);
+    control.push_packet_info(1, Ipv6Addr::UNSPECIFIED.into());
     control.push_segment(1);
     assert_eq!(control_messages(&control.bytes[..control.len]).count(), 4);
 }
@@ -128,7 +128,7 @@ fn headers_fill_one_chunk_after_the_other() {
         let mut expected = Vec::new();
         for n in 0..100_u8 {
             let header = vec![n; 1500];
-            lent.push_copy(&mut row, &header);
+            lent.push_made(&mut row, header.len(), |place| place.copy_from_slice(&header));
             expected.extend(header);
         }
         assert_eq!(lent.bytes(row), expected);
