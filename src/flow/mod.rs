@@ -11,7 +11,9 @@ mod orders;
 pub mod pace;
 mod police;
 mod repacket;
+mod ring;
 pub mod source;
+mod srt;
 pub mod stats;
 mod timeline;
 

@@ -20,11 +20,10 @@ use super::egress::MediaPacket;
 
 mod clock;
 mod drift;
-mod ring;
 
+use super::ring::{Ring, Span};
 use clock::{Clock, Mark, Step};
 pub use clock::{SourceClock, Timebase};
-use ring::{Ring, Span};
 
 /// What comes too late or too early for this long, or for longer than the smoothing, moves the clock, seconds.
 const PATIENCE: f64 = 0.5;

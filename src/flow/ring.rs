@@ -6,14 +6,14 @@ const FIRST: usize = 64 << 10;
 
 /// Where a datagram lies in the ring.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Span {
+pub(in crate::flow) struct Span {
     start: usize,
     len: usize,
 }
 
 /// First in, first out.
 #[derive(Debug, Clone)]
-pub(super) struct Ring {
+pub(in crate::flow) struct Ring {
     bytes: Vec<u8>,
     limit: usize,
     /// Where the oldest datagram begins; equal to `tail`: nothing is held.
@@ -24,17 +24,17 @@ pub(super) struct Ring {
 
 impl Ring {
     /// One that takes at most `limit` bytes of memory.
-    pub(super) const fn new(limit: usize) -> Self {
+    pub(in crate::flow) const fn new(limit: usize) -> Self {
         Self { bytes: Vec::new(), limit, head: 0, tail: 0 }
     }
 
     /// Take at most `limit` bytes of memory from now on; what is taken already stays.
-    pub(super) const fn set_limit(&mut self, limit: usize) {
+    pub(in crate::flow) const fn set_limit(&mut self, limit: usize) {
         self.limit = limit;
     }
 
     /// Copy a datagram. `None`: there is no room; [`Self::grow`] may make some.
-    pub(super) fn push(&mut self, datagram: &[u8]) -> Option<Span> {
+    pub(in crate::flow) fn push(&mut self, datagram: &[u8]) -> Option<Span> {
         let len = datagram.len();
         if self.head == self.tail {
             (self.head, self.tail) = (0, 0);
@@ -55,7 +55,7 @@ impl Ring {
 
     /// Take more memory, to have room for `len` more bytes: twice what there is, within the bound. `spans` are all that
     /// are held, oldest first; they are moved.
-    pub(super) fn grow<'s>(&mut self, len: usize, spans: impl Iterator<Item = &'s mut Span>) {
+    pub(in crate::flow) fn grow<'s>(&mut self, len: usize, spans: impl Iterator<Item = &'s mut Span>) {
         let wanted = (self.bytes.len() * 2).max(FIRST).max(self.bytes.len() + len + 1).min(self.limit);
         if wanted <= self.bytes.len() {
             return;
@@ -72,17 +72,17 @@ impl Ring {
     }
 
     /// The bytes of a datagram that is held.
-    pub(super) fn get(&self, span: Span) -> &[u8] {
+    pub(in crate::flow) fn get(&self, span: Span) -> &[u8] {
         &self.bytes[span.start..][..span.len]
     }
 
     /// Free all before `oldest`; `None`: all.
-    pub(super) fn free_before(&mut self, oldest: Option<Span>) {
+    pub(in crate::flow) fn free_before(&mut self, oldest: Option<Span>) {
         self.head = oldest.map_or(self.tail, |span| span.start);
     }
 
     /// Memory taken, in bytes.
-    pub(super) const fn capacity(&self) -> usize {
+    pub(in crate::flow) const fn capacity(&self) -> usize {
         self.bytes.len()
     }
 }

@@ -1,0 +1,3 @@
+//! SRT in a flow.
+
+mod history;

@@ -1,0 +1,131 @@
+//! What a flow has sent by SRT lately: each payload once, however many receivers it went to, for those who ask again.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use crate::flow::ring::{Ring, Span};
+use crate::time::Instant;
+
+/// Most bytes kept: 17 s of 100 Mbit/s.
+const LIMIT: usize = 256 << 20;
+
+/// Packets by number, from the flow's first on.
+pub(in crate::flow) struct History {
+    ring: Ring,
+    packets: VecDeque<Kept>,
+    /// The number of the first of `packets`.
+    first: u64,
+    keep: Duration,
+}
+
+struct Kept {
+    span: Span,
+    origin: Instant,
+}
+
+impl History {
+    /// One that keeps packets for so long.
+    pub(super) fn new(keep: Duration) -> Self {
+        Self { ring: Ring::new(LIMIT), packets: VecDeque::new(), first: 0, keep }
+    }
+
+    /// Keep packets for so long from now on.
+    pub(super) const fn set_keep(&mut self, keep: Duration) {
+        self.keep = keep;
+    }
+
+    /// Add a packet that is on its way from `now` on.
+    pub(super) fn push(&mut self, payload: &[u8], now: Instant) {
+        while self.packets.front().is_some_and(|kept| kept.origin + self.keep < now) {
+            self.drop_first();
+        }
+        let span = loop {
+            if let Some(span) = self.ring.push(payload) {
+                break span;
+            }
+            let before = self.ring.capacity();
+            self.ring.grow(payload.len(), self.packets.iter_mut().map(|kept| &mut kept.span));
+            if self.ring.capacity() == before {
+                if self.packets.is_empty() {
+                    // Longer than all memory: there is no such datagram.
+                    return;
+                }
+                self.drop_first();
+            }
+        };
+        self.packets.push_back(Kept { span, origin: now });
+    }
+
+    /// Nobody asks for anything any more.
+    pub(super) fn clear(&mut self) {
+        self.first += self.packets.len() as u64;
+        self.packets = VecDeque::new();
+        self.ring = Ring::new(LIMIT);
+    }
+
+    fn drop_first(&mut self) {
+        self.packets.pop_front();
+        self.first += 1;
+        self.ring.free_before(self.packets.front().map(|kept| kept.span));
+    }
+
+    /// The number of the oldest packet there is.
+    pub(super) const fn first(&self) -> u64 {
+        self.first
+    }
+
+    /// The number of the packet to come.
+    pub(super) fn end(&self) -> u64 {
+        self.first + self.packets.len() as u64
+    }
+
+    fn get(&self, number: u64) -> Option<&Kept> {
+        self.packets.get(usize::try_from(number.checked_sub(self.first)?).ok()?)
+    }
+
+    /// A packet's payload; `None`: it is gone, or not there yet.
+    pub(super) fn payload(&self, number: u64) -> Option<&[u8]> {
+        self.get(number).map(|kept| self.ring.get(kept.span))
+    }
+
+    /// Since when a packet is on its way.
+    pub(super) fn origin(&self, number: u64) -> Option<Instant> {
+        self.get(number).map(|kept| kept.origin)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn packets_are_kept_for_their_time_and_known_by_their_numbers() {
+        let (start, mut history) = (Instant::now(), History::new(Duration::from_millis(100)));
+        let at = |n: u64| start + Duration::from_millis(n);
+        for n in 0..1000_u64 {
+            history.push(&n.to_be_bytes().repeat(1 + n as usize % 160), at(n));
+            assert_eq!(history.end(), n + 1);
+            for number in history.first()..history.end() {
+                let payload = history.payload(number).unwrap();
+                assert_eq!(payload, number.to_be_bytes().repeat(1 + number as usize % 160));
+                assert_eq!(history.origin(number), Some(at(number)));
+            }
+            assert_eq!(history.first(), n.saturating_sub(100));
+            assert_eq!((history.payload(n + 1), n.checked_sub(101).and_then(|n| history.payload(n))), (None, None));
+        }
+        history.clear();
+        assert_eq!((history.first(), history.end(), history.payload(999)), (1000, 1000, None));
+        history.push(b"next", at(2000));
+        assert_eq!(history.payload(1000), Some(&b"next"[..]));
+    }
+
+    #[test]
+    fn memory_is_bounded_whatever_is_to_be_kept() {
+        let (start, mut history) = (Instant::now(), History::new(Duration::from_secs(3600)));
+        let payload = vec![7; 1 << 20];
+        (0..400).for_each(|_| history.push(&payload, start));
+        assert!(history.ring.capacity() <= LIMIT);
+        assert_eq!(history.end(), 400);
+        assert!(history.payload(399).is_some() && history.first() > 100);
+    }
+}
