@@ -50,7 +50,7 @@ pub enum ControlError {
 /// A control packet's type and body.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Control<'a> {
-    /// Type 0: see [`super::handshake`].
+    /// Type 0.
     Handshake(&'a [u8]),
     /// Type 1.
     KeepAlive,

@@ -3,11 +3,14 @@
 //! Where libsrt and draft-sharabayko-srt differ, libsrt is followed, and the place says so. Not here: handshake
 //! version 4, file mode, groups, packet filters and AES-GCM.
 //!
-//! In the order of a connection's life: a packet ([`packet`], [`control`]) with its numbers ([`seq`]); the handshake
-//! ([`handshake`]).
+//! In the order of a connection's life: a packet ([`packet`], [`control`]) with its numbers ([`seq`]); encryption
+//! ([`km`], [`crypto`]); what a handshake comes to ([`negotiated`]).
 
 pub mod control;
+pub mod crypto;
+pub mod km;
 mod nak;
+pub mod negotiated;
 pub mod packet;
 pub mod seq;
 #[cfg(test)]

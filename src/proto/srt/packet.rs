@@ -189,6 +189,13 @@ pub fn destination(datagram: &[u8]) -> Option<SocketId> {
     datagram.first_chunk::<HEADER_LEN>().map(|fixed| SocketId(words(fixed)[3]))
 }
 
+/// Write the time of sending into a packet that was prepared before; nothing happens to what is too short for one.
+pub fn stamp(packet: &mut [u8], timestamp: Timestamp) {
+    if let Some(place) = packet.get_mut(8..12) {
+        place.copy_from_slice(&timestamp.0.to_be_bytes());
+    }
+}
+
 /// The four words of a header.
 fn words(fixed: &[u8; HEADER_LEN]) -> [u32; 4] {
     let (words, _) = fixed.as_chunks::<4>();
@@ -258,6 +265,14 @@ mod tests {
         assert_eq!(Packet::parse(&[]), Err(PacketError::Short(0)));
         assert_eq!(destination(&packet), Some(SocketId(0x2f88_e7ca)));
         assert_eq!(destination(&packet[..15]), None);
+    }
+
+    #[test]
+    fn a_prepared_packet_gets_the_time_of_its_sending() {
+        let mut packet = bytes("80060000 00000001 00000000 2f88e7ca 00000000");
+        stamp(&mut packet, Timestamp(0x0002_d48b));
+        assert_eq!(packet, bytes("80060000 00000001 0002d48b 2f88e7ca 00000000"));
+        stamp(&mut [0; 11], Timestamp(1));
     }
 
     #[test]

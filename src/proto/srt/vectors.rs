@@ -5,3 +5,12 @@ pub(crate) fn bytes(hex: &str) -> Vec<u8> {
     let digits: Vec<u32> = hex.chars().filter_map(|c| c.to_digit(16)).collect();
     digits.as_chunks::<2>().0.iter().map(|[high, low]| u8::try_from(high << 4 | low).unwrap()).collect()
 }
+
+/// The key material of the handshake: the even key.
+pub(crate) const KM_1: &str = "12202901 00000000 02000200 00000404 b9dd1f7a472830b28de2628548445f7c
+    cf8c669143dc1442933d7a6fb0312a8fdcf4d4eef2af58e1";
+/// The key material of the first refresh: the same even key, and the odd one.
+pub(crate) const KM_2: &str = "12202903 00000000 02000200 00000404 b9dd1f7a472830b28de2628548445f7c
+    25e9443af6d974e25ed932ebedb6d783cdae5be3df4c17a7827da9ace99d9f6be75dc62e894fa841";
+/// What both were wrapped with.
+pub(crate) const PASSPHRASE: &[u8] = b"0123456789ab";
