@@ -3,15 +3,20 @@
 //! Where libsrt and draft-sharabayko-srt differ, libsrt is followed, and the place says so. Not here: handshake
 //! version 4, file mode, groups, packet filters and AES-GCM.
 //!
-//! In the order of a connection's life: a packet ([`packet`], [`control`]) with its numbers ([`seq`]); encryption
-//! ([`km`], [`crypto`]); what a handshake comes to ([`negotiated`]).
+//! In the order of a connection's life: a packet ([`packet`], [`control`]) with its numbers ([`seq`]); the handshake
+//! ([`handshake`]) of a [`caller`], a [`listener`] or a [`rendezvous`], with what a stream ID says ([`access`]) and with
+//! encryption ([`km`], [`crypto`]); what it comes to ([`negotiated`]).
 
+pub mod caller;
 pub mod control;
 pub mod crypto;
+pub mod handshake;
 pub mod km;
+pub mod listener;
 mod nak;
 pub mod negotiated;
 pub mod packet;
+pub mod rendezvous;
 pub mod seq;
 #[cfg(test)]
 mod vectors;
