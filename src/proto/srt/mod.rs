@@ -7,6 +7,7 @@
 //! ([`handshake`]) of a [`caller`], a [`listener`] or a [`rendezvous`], with what a stream ID says ([`access`]) and with
 //! encryption ([`km`], [`crypto`]); what it comes to ([`negotiated`]).
 
+pub mod access;
 pub mod caller;
 pub mod control;
 pub mod crypto;

@@ -127,7 +127,7 @@ impl Rendezvous {
                 }
             }
             Ok(Packet::Control { destination, control: Control::Shutdown, .. }) if destination == local => {
-                self.fail(Failure::Rejected(Reject::Close));
+                self.fail(Failure::BrokenOff);
             }
             Ok(Packet::Data(header, _)) if header.destination == local => self.agreed(),
             Ok(Packet::Control { destination, .. }) if destination == local => self.agreed(),

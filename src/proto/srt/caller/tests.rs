@@ -400,10 +400,11 @@ fn our_caller_and_our_listener_agree_on_everything() {
 
 #[test]
 fn passphrases_that_do_not_match_end_a_call_on_both_ends() {
-    let cases: [(Option<&[u8]>, Option<&[u8]>, Reject); 3] = [
-        (Some(b"0123456789ab"), Some(b"another one"), Reject::BadSecret),
-        (Some(b"0123456789ab"), None, Reject::Unsecure),
-        (None, Some(b"0123456789ab"), Reject::Unsecure),
+    let other = &b"another one"[..];
+    let cases = [
+        (Some(PASSPHRASE), Some(other), Reject::BadSecret),
+        (Some(PASSPHRASE), None, Reject::Unsecure),
+        (None, Some(PASSPHRASE), Reject::Unsecure),
     ];
     for (caller, listener, reject) in cases {
         let encryption = caller.map(|secret| encryption(secret, KeyLength::Aes128));

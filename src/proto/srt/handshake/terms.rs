@@ -55,6 +55,10 @@ pub enum Failure {
     /// The peer answered, but did not bring the handshake to its end in time.
     #[error("the peer answered, but the handshake was not concluded in time")]
     NotConcluded,
+    /// The peer of a rendezvous shut down before there was a connection. That is all libsrt does until 1.5.1, whatever the
+    /// reason; mostly the passphrases do not match.
+    #[error("the peer broke off the handshake and gave no reason")]
+    BrokenOff,
     /// The peer says no.
     #[error("rejected by the peer: {0}")]
     Rejected(Reject),
