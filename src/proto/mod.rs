@@ -5,3 +5,4 @@ pub mod hitless;
 pub mod mpegts;
 pub mod rtp;
 pub mod seq;
+pub mod srt;

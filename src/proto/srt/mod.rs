@@ -1,0 +1,30 @@
+//! SRT, as libsrt speaks it on the wire: live mode, handshake version 5, time-stamp based delivery, AES-CTR.
+//!
+//! Where libsrt and draft-sharabayko-srt differ, libsrt is followed, and the place says so. Not here: handshake
+//! version 4, file mode, groups, packet filters and AES-GCM.
+//!
+//! In the order of a connection's life: a packet ([`packet`], [`control`]) with its numbers ([`seq`]); the handshake
+//! ([`handshake`]) of a [`caller`], a [`listener`] or a [`rendezvous`], with what a stream ID says ([`access`]) and with
+//! encryption ([`km`], [`crypto`]); what it comes to ([`negotiated`]).
+
+pub mod access;
+pub mod caller;
+pub mod control;
+pub mod crypto;
+pub mod handshake;
+pub mod km;
+pub mod listener;
+mod nak;
+pub mod negotiated;
+pub mod packet;
+pub mod rendezvous;
+pub mod seq;
+#[cfg(test)]
+mod vectors;
+
+/// The version of libsrt whose behaviour this follows, as it is told to the peer: 0x00MMmmpp, here 1.5.3.
+pub const VERSION: u32 = 0x0001_0503;
+/// Bytes of a UDP datagram's headers on IPv4, as `mss` counts them on both families.
+pub const UDP_HEADERS: usize = 28;
+/// The default `mss`, bytes of an IP packet.
+pub const DEFAULT_MSS: u16 = 1500;
