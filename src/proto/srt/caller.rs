@@ -1,7 +1,9 @@
 //! The end that calls: an induction gets a cookie from the listener, a conclusion brings it back with all the rest.
 
 use std::net::IpAddr;
-use std::time::{Duration, Instant};
+use std::time::Duration;
+
+use crate::time::Instant;
 
 use super::control::Control;
 use super::handshake::terms::{Peer, REPEAT, Settled, peer_base, usable};

@@ -11,7 +11,9 @@
 //! without passphrases calls [`Conclusion::accept`].
 
 use std::net::{IpAddr, SocketAddr};
-use std::time::{Duration, Instant};
+use std::time::Duration;
+
+use crate::time::Instant;
 
 use hmac::{Hmac, KeyInit, Mac};
 use sha1::Sha1;

@@ -1,7 +1,9 @@
 //! What both ends agreed on: where every handshake ends, and every connection begins.
 
 use std::fmt;
-use std::time::{Duration, Instant};
+use std::time::Duration;
+
+use crate::time::Instant;
 
 use super::crypto::{Kek, StreamKeys};
 use super::seq::{SeqNo, SocketId};

@@ -5,7 +5,9 @@
 //! agreement; the responder is connected when it gets that, or anything else of a connection.
 
 use std::net::IpAddr;
-use std::time::{Duration, Instant};
+use std::time::Duration;
+
+use crate::time::Instant;
 
 use super::control::Control;
 use super::crypto::Kek;

@@ -1,7 +1,9 @@
 //! What each end brings into a handshake, and what comes of it: the rules that all roles share.
 
 use std::net::IpAddr;
-use std::time::{Duration, Instant};
+use std::time::Duration;
+
+use crate::time::Instant;
 
 use super::extension::{Ask, Extensions, HsBlock, MAX_STREAM_ID};
 use super::{Handshake, Kind, PeerIp, Reject, VERSION_5};
