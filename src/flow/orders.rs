@@ -11,6 +11,10 @@ use super::FlowCommand;
 #[derive(Debug)]
 pub struct Orders(Arc<Shared>);
 
+/// Gives commands to a flow's task as long as it runs; clones are the same.
+#[derive(Debug, Clone)]
+pub struct Courier(Arc<Shared>);
+
 /// What a flow's task takes its commands from.
 #[derive(Debug)]
 pub struct Inbox(Arc<Shared>);
@@ -42,11 +46,21 @@ pub fn orders() -> (Orders, Inbox) {
 impl Orders {
     /// Tell the task. It may have ended by a panic: then nobody hears it.
     pub fn send(&self, command: FlowCommand) {
-        self.0.change(|state| {
-            if !state.deaf {
-                state.waiting.push_back(command);
-            }
-        });
+        self.0.give(command);
+    }
+}
+
+impl Orders {
+    /// Another way to the task, which does not keep it alive.
+    pub fn courier(&self) -> Courier {
+        Courier(self.0.clone())
+    }
+}
+
+impl Courier {
+    /// Tell the task. It may have ended: then nobody hears it.
+    pub fn send(&self, command: FlowCommand) {
+        self.0.give(command);
     }
 }
 
@@ -89,6 +103,14 @@ impl Drop for Inbox {
 impl Shared {
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn give(&self, command: FlowCommand) {
+        self.change(|state| {
+            if !state.deaf {
+                state.waiting.push_back(command);
+            }
+        });
     }
 
     fn change(&self, change: impl FnOnce(&mut State)) {

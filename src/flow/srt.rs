@@ -1,3 +1,149 @@
-//! SRT in a flow.
+//! SRT in a flow: connections of its sources and outputs, which share the UDP sockets of their thread.
+//!
+//! A datagram comes to a [`Multiplexer`], which hands it to the [`Link`] it is for and wakes the flow that owns it. The
+//! flow releases what a source has received, pushes what its outputs are to send, and then lets all links transmit in one
+//! go, data and control together: so one wake a gather budget serves receiving, releasing and sending.
 
 mod history;
+mod link;
+mod multiplexer;
+pub(super) mod output;
+pub(super) mod source;
+pub mod stats;
+mod transmit;
+
+use std::cell::{Cell, RefCell};
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::task::{Context, Waker};
+use std::time::Duration;
+
+pub(super) use self::link::Link;
+pub(super) use self::multiplexer::{Multiplexer, Multiplexers};
+use self::stats::PeerStats;
+use crate::io::endpoint::Endpoint;
+use crate::proto::srt::caller::CallerConfig;
+use crate::proto::srt::crypto::Kek;
+use crate::proto::srt::km::{KeyLength, Salt};
+use crate::proto::srt::negotiated::Negotiated;
+use crate::proto::srt::rendezvous::RendezvousConfig;
+use crate::config::value::Bitrate;
+
+/// A source or an output of a flow, by name.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Part {
+    /// A source.
+    Source(String),
+    /// An output.
+    Output(String),
+}
+
+/// How a connection begins.
+pub enum Opening {
+    /// Somebody called and was let in.
+    Accepted(Box<Negotiated>),
+    /// We call.
+    Call(Box<CallerConfig>),
+    /// Both call.
+    Meet(Box<RendezvousConfig>),
+}
+
+/// A connection for a flow's task to make.
+pub struct LinkSeed {
+    /// The socket it goes by.
+    pub endpoint: Arc<Endpoint>,
+    /// The peer.
+    pub remote: SocketAddr,
+    /// The address of this host that the peer called; `None`: the route's.
+    pub local: Option<IpAddr>,
+    /// How it begins.
+    pub opening: Opening,
+    /// Where its figures go.
+    pub stats: Arc<PeerStats>,
+}
+
+/// What a source of SRT checks.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SrtSourceConfig {
+    /// What comes above this is dropped.
+    pub max_bitrate: Option<Bitrate>,
+}
+
+/// What is on every datagram of an output of SRT.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct SrtOutputConfig {
+    /// `None`: 64.
+    pub ttl: Option<u8>,
+    /// The whole TOS octet.
+    pub tos: u8,
+    /// The longest latency of its receivers by our own wish: what they may ask for is kept for so long at least.
+    pub latency: Duration,
+}
+
+/// What a flow's task tells of its connections.
+#[derive(Debug)]
+pub struct LinkNews {
+    /// The connection, by [`PeerStats::number`].
+    pub peer: u64,
+    /// What happened.
+    pub what: LinkEvent,
+}
+
+/// What happened to a connection.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum LinkEvent {
+    /// The handshake is done.
+    Connected,
+    /// The peer sent keys with a salt that is new: derive with it, and answer by `FlowCommand::SrtKeks`.
+    NeedKek(Salt, KeyLength),
+    /// It is over.
+    Ended(End),
+}
+
+/// Why a connection is over.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum End {
+    /// The handshake came to nothing.
+    Handshake(crate::proto::srt::handshake::Failure),
+    /// The peer shut it down.
+    PeerClosed,
+    /// Nothing came from the peer for too long.
+    Silent,
+    /// We closed it.
+    Closed,
+}
+
+/// Keys for a connection that asked for them: one for each passphrase that may be the right one.
+pub struct Keks {
+    /// The connection, by [`PeerStats::number`].
+    pub peer: u64,
+    /// In the order of the passphrases.
+    pub keks: Vec<Kek>,
+}
+
+/// Wakes a flow's task when one of its connections has something for it.
+#[derive(Default)]
+pub(super) struct Bell {
+    rung: Cell<bool>,
+    waker: RefCell<Option<Waker>>,
+}
+
+impl Bell {
+    pub(super) fn ring(&self) {
+        if !self.rung.replace(true)
+            && let Some(waker) = &*self.waker.borrow()
+        {
+            waker.wake_by_ref();
+        }
+    }
+
+    /// Whether it was rung since the last time. The task is woken when it is rung next.
+    pub(super) fn poll(&self, cx: &Context<'_>) -> bool {
+        let mut waker = self.waker.borrow_mut();
+        match &mut *waker {
+            Some(waker) => waker.clone_from(cx.waker()),
+            None => *waker = Some(cx.waker().clone()),
+        }
+        self.rung.take()
+    }
+}

@@ -240,6 +240,11 @@ impl Registration {
         Poll::Pending
     }
 
+    /// As [`poll_ready`](Self::poll_ready), without a wish to be woken.
+    pub fn take_ready(&self) -> bool {
+        std::mem::take(&mut self.inner.sockets.borrow_mut().slots[self.index as usize].ready)
+    }
+
     /// [`poll_ready`](Self::poll_ready) as a future; dropping it loses nothing.
     pub async fn ready(&self) {
         poll_fn(|cx| self.poll_ready(cx)).await;
