@@ -19,11 +19,11 @@ use hmac::{Hmac, KeyInit, Mac};
 use sha1::Sha1;
 
 use super::crypto::Kek;
-use super::handshake::terms::{Peer, Request, Unlocked, peer_base};
-use super::handshake::{Handshake, Kind, MAGIC, PeerIp, Reject, Terms, VERSION_5};
+use super::handshake::{Handshake, Kind, MAGIC, PeerIp, Reject, VERSION_5};
 use super::km::{KeyLength, KeyMaterial};
 use super::negotiated::{HsFlags, Negotiated};
 use super::seq::{SeqNo, SocketId, Timestamp};
+use super::terms::{Peer, Request, Terms, Unlocked, peer_base};
 
 /// How long a cookie is given out. It is accepted for as long again.
 const EPOCH: Duration = Duration::from_secs(60);

@@ -4,8 +4,8 @@
 //! version 4, file mode, groups, packet filters and AES-GCM.
 //!
 //! In the order of a connection's life: a packet ([`packet`], [`control`]) with its numbers ([`seq`]); the handshake
-//! ([`handshake`]) of a [`caller`], a [`listener`] or a [`rendezvous`], with what a stream ID says ([`access`]) and with
-//! encryption ([`km`], [`crypto`]); what it comes to ([`negotiated`]).
+//! ([`handshake`]) of a [`caller`], a [`listener`] or a [`rendezvous`], what each brings into it ([`terms`]), with what a
+//! stream ID says ([`access`]) and with encryption ([`km`], [`crypto`]); what it comes to ([`negotiated`]).
 
 pub mod access;
 pub mod caller;
@@ -19,6 +19,7 @@ pub mod negotiated;
 pub mod packet;
 pub mod rendezvous;
 pub mod seq;
+pub mod terms;
 #[cfg(test)]
 mod vectors;
 

@@ -1,11 +1,12 @@
 use proptest::prelude::*;
 
 use super::super::crypto::{Kek, MAX_KEY, StreamKeys, StreamSecret};
-use super::super::handshake::{Ask, CONNECT_TIMEOUT, Extensions, FIXED_LEN, HsBlock};
+use super::super::handshake::{Ask, Extensions, FIXED_LEN, HsBlock};
 use super::super::km::{KeyLength, KeyMaterial, KmState, Salt};
 use super::super::listener::{Answer, Listener};
 use super::super::negotiated::{HsFlags, Negotiated};
 use super::super::packet::{HEADER_LEN, Key, Packet};
+use super::super::terms::CONNECT_TIMEOUT;
 use super::super::vectors::{CONCLUSION, INDUCED, INDUCTION, KM_1, PASSPHRASE, bytes};
 use super::*;
 

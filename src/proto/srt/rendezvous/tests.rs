@@ -1,10 +1,10 @@
 use proptest::prelude::*;
 
 use super::super::crypto::{MAX_KEY, StreamKeys, StreamSecret};
-use super::super::handshake::RENDEZVOUS_TIMEOUT;
 use super::super::km::{KeyLength, Salt};
 use super::super::packet::{DataHeader, Key};
 use super::super::seq::MsgNo;
+use super::super::terms::RENDEZVOUS_TIMEOUT;
 use super::super::vectors::PASSPHRASE;
 use super::*;
 
@@ -331,6 +331,22 @@ fn keys_for_what_is_no_longer_asked_are_let_pass() {
     assert_eq!(Handshake::of_datagram(&answer).map(|(h, ..)| h.extensions), Some(3));
     b.rendezvous.provide_kek(now, &[]);
     assert!(b.rendezvous.poll_event().is_none());
+}
+
+#[test]
+fn a_refusal_counts_only_when_it_is_for_this_socket() {
+    let now = Instant::now();
+    let (mut b, answer) = answered(now);
+    let mut refusal = answer;
+    refusal[36..40].copy_from_slice(&1010_u32.to_be_bytes());
+    for elsewhere in [SocketId::NONE, A] {
+        refusal[12..16].copy_from_slice(&elsewhere.0.to_be_bytes());
+        b.take(now, &refusal);
+        assert!(b.outcome.is_none());
+    }
+    refusal[12..16].copy_from_slice(&B.0.to_be_bytes());
+    b.take(now, &refusal);
+    assert_eq!(b.failure(), Failure::Rejected(Reject::BadSecret));
 }
 
 #[test]
