@@ -132,6 +132,13 @@ pub enum Command {
         /// The part's name
         name: Option<String>,
     },
+    /// End the connection of one peer; a caller may call again
+    Disconnect {
+        /// The flow
+        flow: String,
+        /// The peer's address, with its port where it has several connections, or its number in status
+        peer: String,
+    },
     /// Put a source on air, whatever the file says
     Switch {
         /// The flow

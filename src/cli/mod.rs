@@ -164,6 +164,7 @@ fn ask(client: &Client, command: &Command) -> Result<Code, Failure> {
                 };
                 act(client, path, false).await
             }
+            Command::Disconnect { flow, peer } => act(client, flow_path(flow, &["disconnect", peer]), false).await,
             Command::Switch { flow, source, .. } => match source {
                 Some(source) => act(client, flow_path(flow, &["switch", source]), false).await,
                 None => act(client, flow_path(flow, &["switch"]), true).await,

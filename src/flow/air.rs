@@ -9,7 +9,7 @@ use super::egress::MediaPacket;
 use super::failover::{Failover, FailoverConfig, Return, Sample, SourceId, Triggers};
 use super::merge::Merge;
 use super::source::Source;
-use super::stats::{FlowEvent, FlowStats};
+use super::stats::{FlowEvent, FlowStats, SourceStats};
 
 /// How often the figures of sources are compared with the triggers.
 const SAMPLE: Duration = Duration::from_millis(250);
@@ -108,7 +108,7 @@ impl Standby {
         &mut self,
         index: usize,
         media: &mut [MediaPacket<'_>],
-        source: &Source,
+        stats: &SourceStats,
         now: Instant,
     ) -> bool {
         let seat = &mut self.seats[index];
@@ -119,7 +119,7 @@ impl Standby {
                 }
                 inspector.handle(packet.payload, packet.arrival);
             }
-            source.stats.continuity_errors.set(inspector.counters().continuity_errors);
+            stats.continuity_errors.set(inspector.counters().continuity_errors);
             if let Some(psi) = inspector.psi()
                 && psi.pat_seen() != seat.pat_seen
             {

@@ -13,6 +13,7 @@ use std::sync::Arc;
 pub use self::config::{LegConfig, OutputConfig, SenderKey};
 use self::lane::{Exit, Lane};
 use self::output::Output;
+use super::srt::output::SrtOutputs;
 use super::stats::OutputStats;
 use crate::io::batch::SendBatch;
 use crate::io::open::Sender;
@@ -46,6 +47,7 @@ pub struct Egress {
     senders: Vec<(SenderKey, Sender)>,
     /// None without outputs.
     lanes: Vec<Lane>,
+    pub(super) srt: SrtOutputs,
 }
 
 impl Egress {
@@ -98,7 +100,7 @@ impl Egress {
 
     /// Whether there is no output.
     pub fn is_empty(&self) -> bool {
-        self.lanes.is_empty()
+        self.lanes.is_empty() && self.srt.is_empty()
     }
 
     /// Whether some output has smoothing.
@@ -115,6 +117,7 @@ impl Egress {
     pub fn deliver(&mut self, packets: &[MediaPacket<'_>], batch: &mut SendBatch, now: Instant) {
         let mut exit = Exit { senders: &self.senders, batch, now };
         self.lanes.iter_mut().for_each(|lane| lane.deliver(packets, &mut exit));
+        self.srt.push(packets, now);
     }
 }
 

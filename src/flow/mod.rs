@@ -13,7 +13,7 @@ mod police;
 mod repacket;
 mod ring;
 pub mod source;
-mod srt;
+pub mod srt;
 pub mod stats;
 mod timeline;
 
@@ -27,9 +27,10 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use tokio::sync::mpsc::UnboundedSender;
 use tokio::sync::oneshot;
 
-use crate::config::value::Gather;
+use crate::config::value::{FlowName, Gather};
 use crate::io::batch::{ReceiveBatch, SendBatch};
 use crate::io::clock::thread_cpu_time;
 use crate::io::open::Sender;
@@ -40,8 +41,10 @@ pub use self::air::AirConfig;
 use self::egress::{Egress, MediaPacket, OutputConfig, SenderKey};
 pub use self::load::Load;
 use self::load::LoadMeter;
-pub use self::orders::{Inbox, Orders, orders};
-use self::source::{Receivers, Source, SourceConfig};
+pub use self::orders::{Courier, Inbox, Orders, orders};
+use self::source::{Input, Receivers, SocketInput, Source, SourceConfig};
+use self::srt::source::SrtInput;
+use self::srt::{FlowLinks, Keks, Link, LinkNews, LinkSeed, Multiplexers, Part, SrtOutputConfig, SrtSourceConfig};
 use self::stats::{FlowStats, OutputStats, SourceStats};
 use self::timeline::Timeline;
 
@@ -61,6 +64,17 @@ pub enum FlowCommand {
     },
     /// Change what a source checks.
     RetuneSource(String, SourceConfig),
+    /// Receive by SRT, over connections that are still to come.
+    OpenSrtSource {
+        /// The source's name.
+        name: String,
+        /// What is checked.
+        config: SrtSourceConfig,
+        /// Where its figures go.
+        stats: Arc<SourceStats>,
+    },
+    /// Change what a source of SRT checks.
+    RetuneSrtSource(String, SrtSourceConfig),
     /// Close a source's socket, and say so.
     CloseSource(String, oneshot::Sender<()>),
     /// Send from this socket for the outputs with this key.
@@ -80,6 +94,23 @@ pub enum FlowCommand {
     },
     /// Change what is on an output's datagrams.
     RetuneOutput(String, OutputConfig),
+    /// Send by SRT, over connections that are still to come.
+    OpenSrtOutput {
+        /// The output's name.
+        name: String,
+        /// What is on each datagram.
+        config: SrtOutputConfig,
+        /// Where its figures go.
+        stats: Arc<OutputStats>,
+    },
+    /// Change what is on the datagrams of an output of SRT.
+    RetuneSrtOutput(String, SrtOutputConfig),
+    /// Make a connection for a source or an output of SRT.
+    OpenLink(Part, Box<LinkSeed>),
+    /// Keys that a connection asked for.
+    ProvideKeks(Keks),
+    /// End a connection, by [`PeerStats::number`](srt::stats::PeerStats::number).
+    CloseLink(u64),
     /// Remove an output.
     CloseOutput(String),
     /// The gather budget.
@@ -100,12 +131,16 @@ pub enum FlowCommand {
 /// What a flow's task is made of.
 #[derive(Debug)]
 pub struct FlowSeed {
+    /// The flow's name.
+    pub name: FlowName,
     /// The gather budget.
     pub gather: Gather,
     /// Where its own figures go.
     pub stats: Arc<FlowStats>,
     /// Its orders; it ends when they end.
     pub commands: Inbox,
+    /// Where it tells of its connections.
+    pub news: UnboundedSender<LinkNews>,
 }
 
 /// Most messages of one system call.
@@ -117,6 +152,7 @@ const HIDDEN: Duration = Duration::from_millis(5);
 pub struct ShardContext {
     reactor: Reactor,
     buffers: RefCell<Buffers>,
+    multiplexers: Multiplexers,
     meter: RefCell<LoadMeter>,
     packets: Cell<u64>,
     load: Arc<Load>,
@@ -144,6 +180,7 @@ impl ShardContext {
         Ok(Self {
             reactor: Reactor::new()?,
             buffers: RefCell::new(buffers),
+            multiplexers: Multiplexers::default(),
             meter: RefCell::new(LoadMeter::new(Instant::now(), thread_cpu_time())),
             packets: Cell::new(0),
             load: Arc::default(),
@@ -181,6 +218,7 @@ pub struct Flow {
     egress: Egress,
     /// When packets that a protocol's buffer held were last released.
     released: Option<Instant>,
+    links: FlowLinks,
 }
 
 enum Wake {
@@ -191,7 +229,7 @@ enum Wake {
 impl Flow {
     /// A flow without sockets; they come by command.
     pub fn new(seed: FlowSeed, shard: Rc<ShardContext>) -> Self {
-        let FlowSeed { gather, stats, commands } = seed;
+        let FlowSeed { name, gather, stats, commands, news } = seed;
         Self {
             shard,
             gather,
@@ -202,6 +240,7 @@ impl Flow {
             timeline: Timeline::default(),
             egress: Egress::default(),
             released: None,
+            links: FlowLinks::new(name, news),
         }
     }
 
@@ -230,6 +269,7 @@ impl Flow {
             return Poll::Ready(Wake::Command(command));
         }
         let mut service = armed && Pin::new(sleep).poll(cx).is_ready();
+        service |= self.links.poll(cx);
         for source in &mut self.sources {
             source.poll_ready(cx);
             service |= source.is_ready();
@@ -238,19 +278,23 @@ impl Flow {
     }
 
     fn due(&self) -> Option<Instant> {
-        let sources = self.sources.iter().filter_map(Source::due);
+        let sources = self.sources.iter().filter(|source| !source.is_srt()).filter_map(Source::due);
+        let released = self.sources.iter().filter(|source| source.is_srt()).filter_map(Source::due).min();
+        let links = self.links.due(released, self.budget());
         let air = self.air.due().map(|due| match (&self.air, self.released) {
             // One wake a budget releases, as it receives.
             (Air::Merge(_), Some(last)) => due.max(last + self.budget()),
             _ => due,
         });
-        sources.chain(air).chain(self.egress.due()).min()
+        sources.chain(air).chain(self.egress.due()).chain(links).min()
     }
 
     /// How long packets may gather now.
     fn budget(&self) -> Duration {
         let fec = || self.sources.iter().any(Source::has_fec);
-        let hidden = || matches!(self.air, Air::Merge(_)) || self.egress.smooths() || fec();
+        let hidden = || {
+            matches!(self.air, Air::Merge(_)) || self.egress.smooths() || !self.links.is_empty() || fec()
+        };
         match self.gather {
             Gather::For(time) => time,
             Gather::Auto if hidden() => HIDDEN,
@@ -265,6 +309,8 @@ impl Flow {
         self.stats.budget.set(budget.as_nanos() as u64);
         let buffers = &mut *shard.buffers.borrow_mut();
         let mut delivered = false;
+        let received = self.links.receive(&mut buffers.receive, budget, now);
+        shard.packets.set(shard.packets.get() + received);
         for index in 0..self.sources.len() {
             let source = &self.sources[index];
             if source.is_ready() || source.due().is_some_and(|due| due <= now) {
@@ -275,6 +321,21 @@ impl Flow {
         delivered |= self.release(buffers, now);
         if !delivered && self.egress.due().is_some_and(|due| due <= now) {
             self.egress.deliver(&[], &mut buffers.send, now);
+        }
+        self.transmit(&mut buffers.send, now);
+    }
+
+    /// Let all connections send what they have, and hear what became of them.
+    fn transmit(&mut self, send: &mut SendBatch, now: Instant) {
+        if self.links.is_empty() {
+            return;
+        }
+        self.egress.srt.settle();
+        self.links.transmit(&self.egress.srt, send, now);
+        self.egress.srt.publish(now);
+        if self.links.hear() {
+            self.egress.srt.settle();
+            self.sources.iter_mut().for_each(Source::prune);
         }
     }
 
@@ -296,7 +357,11 @@ impl Flow {
     /// Read a source, and hand on what its time has come for. Whether something went to the outputs.
     fn serve(&mut self, index: usize, buffers: &mut Buffers, budget: Duration, now: Instant) -> bool {
         let Self { sources, air, timeline, egress, shard, stats, .. } = self;
-        let source = &mut sources[index];
+        let Source { input, .. } = &mut sources[index];
+        let source = match input {
+            Input::Sockets(sockets) => sockets,
+            Input::Srt(_) => return self.serve_srt(index, buffers, now),
+        };
         let mut arrived = reuse(std::mem::take(&mut buffers.datagrams));
         let mut packets = reuse(std::mem::take(&mut buffers.media));
         let mut leg = if let Air::Merge(merge) = air { Some(merge.leg(index)) } else { None };
@@ -307,7 +372,7 @@ impl Flow {
         source.ingest.collect(&arrived, &mut packets);
         let out = !packets.is_empty()
             && match air {
-                Air::Standby(standby) => standby.packets(index, &mut packets, source, now),
+                Air::Standby(standby) => standby.packets(index, &mut packets, &source.stats, now),
                 Air::Single | Air::Merge(_) => true,
             };
         if out {
@@ -319,14 +384,73 @@ impl Flow {
         out
     }
 
+    /// Hand on what a source of SRT has received and is due. Whether something went to the outputs.
+    fn serve_srt(&mut self, index: usize, buffers: &mut Buffers, now: Instant) -> bool {
+        let Self { sources, air, timeline, egress, stats: flow_stats, .. } = self;
+        let Source { input: Input::Srt(srt), stats, .. } = &mut sources[index] else { return false };
+        let Buffers { send, media, .. } = buffers;
+        let mut delivered = false;
+        *media = srt.release(now, std::mem::take(media), |packets| {
+            let out = match &mut *air {
+                Air::Standby(standby) => standby.packets(index, packets, stats, now),
+                Air::Single | Air::Merge(_) => true,
+            };
+            if out {
+                deliver(egress, timeline, packets, send, now, flow_stats);
+                delivered = true;
+            }
+        });
+        delivered
+    }
+
+    fn add_source(&mut self, source: Source) {
+        self.sources.push(source);
+        self.air.push(&mut self.sources, Instant::now());
+    }
+
+    /// Begin a connection for a source or output that may be gone by now.
+    fn open_link(&mut self, part: &Part, seed: LinkSeed) {
+        let now = Instant::now();
+        let options = match part {
+            Part::Output(name) => self.egress.srt.options(name),
+            Part::Source(name) => {
+                let there = self.sources.iter().any(|source| source.name == *name && source.is_srt());
+                there.then_some((None, 0))
+            }
+        };
+        let budget = self.budget();
+        let link = options.map(|options| self.links.open(part.clone(), seed, &self.shard, budget, options, now));
+        match (link, part) {
+            (None, _) => {}
+            (Some(Err(error)), _) => {
+                tracing::error!(target: "mediaconnect::flow", "a socket of SRT can't be watched: {error}");
+            }
+            (Some(Ok(link)), Part::Output(name)) => self.egress.srt.add(name, link),
+            (Some(Ok(link)), Part::Source(name)) => {
+                if let Some(Source { input: Input::Srt(srt), .. }) = self.sources.iter_mut().find(|s| s.name == *name) {
+                    srt.add(link);
+                }
+            }
+        }
+        // The answer to whoever called is on its way at once.
+        let shard = self.shard.clone();
+        self.transmit(&mut shard.buffers.borrow_mut().send, now);
+    }
+
+    /// End connections, and tell their peers.
+    fn close_links(&mut self, links: &[Rc<Link>]) {
+        links.iter().for_each(|link| link.close());
+        if !links.is_empty() {
+            let shard = self.shard.clone();
+            self.transmit(&mut shard.buffers.borrow_mut().send, Instant::now());
+        }
+    }
+
     fn obey(&mut self, command: FlowCommand) {
         match command {
             FlowCommand::OpenSource { name, config, receivers, stats } => {
-                match Source::new(name, config, receivers, stats, &self.shard.reactor) {
-                    Ok(source) => {
-                        self.sources.push(source);
-                        self.air.push(&mut self.sources, Instant::now());
-                    }
+                match SocketInput::new(config, receivers, stats.clone(), &self.shard.reactor) {
+                    Ok(sockets) => self.add_source(Source { name, stats, input: Input::Sockets(sockets) }),
                     Err(error) => {
                         tracing::error!(target: "mediaconnect::flow", "a source's socket can't be watched: {error}")
                     }
@@ -337,10 +461,22 @@ impl Flow {
                     source.retune(config, Instant::now());
                 }
             }
+            FlowCommand::OpenSrtSource { name, config, stats } => {
+                let input = Input::Srt(Box::new(SrtInput::new(&config, stats.clone(), Instant::now())));
+                self.add_source(Source { name, stats, input });
+            }
+            FlowCommand::RetuneSrtSource(name, config) => {
+                if let Some(Source { input: Input::Srt(srt), .. }) = self.sources.iter_mut().find(|s| s.name == name) {
+                    srt.retune(&config, Instant::now());
+                }
+            }
             FlowCommand::CloseSource(name, done) => {
                 if let Some(index) = self.sources.iter().position(|s| s.name == name) {
-                    self.sources.remove(index);
+                    let source = self.sources.remove(index);
                     self.air.remove(index, Instant::now());
+                    if let Input::Srt(srt) = &source.input {
+                        self.close_links(&srt.links().cloned().collect::<Vec<_>>());
+                    }
                 }
                 // Nobody waits any more when the answer is late.
                 let _ = done.send(());
@@ -352,7 +488,16 @@ impl Flow {
             }
             FlowCommand::OpenOutput { name, config, ssrc, stats } => self.egress.open(name, &config, ssrc, stats),
             FlowCommand::RetuneOutput(name, config) => self.egress.retune(&name, &config),
-            FlowCommand::CloseOutput(name) => self.egress.close(&name),
+            FlowCommand::CloseOutput(name) => {
+                self.egress.close(&name);
+                let links = self.egress.srt.close(&name);
+                self.close_links(&links);
+            }
+            FlowCommand::OpenSrtOutput { name, config, stats } => self.egress.srt.open(name, config, stats),
+            FlowCommand::RetuneSrtOutput(name, config) => self.egress.srt.retune(&name, config),
+            FlowCommand::OpenLink(part, seed) => self.open_link(&part, *seed),
+            FlowCommand::ProvideKeks(keks) => self.links.provide(&keks, Instant::now()),
+            FlowCommand::CloseLink(number) => self.links.close(number),
             FlowCommand::Gather { gather, gro } => {
                 self.gather = gather;
                 self.sources.iter().for_each(|s| s.set_gro(gro));

@@ -19,6 +19,7 @@ use crate::proto::fec2022_1::header::FecStream;
 use super::ingest::Ingest;
 use super::merge::Leg;
 use super::police::Police;
+use super::srt::source::SrtInput;
 use super::stats::{ADDRESSES, Invalid, Seen, SourceStats};
 
 /// How often the clocks of the kernel's stamps and of the timers are compared.
@@ -70,9 +71,23 @@ struct FecPort {
     taken: usize,
 }
 
-/// One source of a running flow: its sockets and its state.
+/// One source of a running flow.
 pub(super) struct Source {
     pub(super) name: String,
+    pub(super) stats: Arc<SourceStats>,
+    pub(super) input: Input,
+}
+
+/// Where its packets come from.
+pub(super) enum Input {
+    /// From sockets of its own.
+    Sockets(SocketInput),
+    /// From connections.
+    Srt(Box<SrtInput>),
+}
+
+/// The sockets of a source, and the state of what comes there.
+pub(super) struct SocketInput {
     pub(super) ingest: Ingest,
     pub(super) stats: Arc<SourceStats>,
     protocol: SourceProtocol,
@@ -111,8 +126,67 @@ impl Port {
 }
 
 impl Source {
+    /// Change what is checked, without a gap.
+    pub(super) fn retune(&mut self, config: SourceConfig, now: Instant) {
+        if let Input::Sockets(sockets) = &mut self.input {
+            sockets.retune(config, now);
+        }
+    }
+
+    /// Take part in a merge, or no more. What was held back is dropped.
+    pub(super) fn set_leg(&mut self, leg: bool) {
+        if let Input::Sockets(sockets) = &mut self.input {
+            sockets.set_leg(leg);
+        }
+    }
+
+    /// Whether data waits in one of its sockets.
+    pub(super) fn is_ready(&self) -> bool {
+        matches!(&self.input, Input::Sockets(sockets) if sockets.is_ready())
+    }
+
+    /// Whether it hears FEC streams.
+    pub(super) fn has_fec(&self) -> bool {
+        matches!(&self.input, Input::Sockets(sockets) if sockets.fec.is_some())
+    }
+
+    /// Look for input; [`Self::is_ready`] tells.
+    pub(super) fn poll_ready(&mut self, cx: &mut Context<'_>) {
+        if let Input::Sockets(sockets) = &mut self.input {
+            sockets.poll_ready(cx);
+        }
+    }
+
+    /// Coalesce datagrams in the kernel, or don't.
+    pub(super) fn set_gro(&self, on: bool) {
+        if let Input::Sockets(sockets) = &self.input {
+            sockets.media.receiver.set_gro(on);
+        }
+    }
+
+    /// Whether its packets come over connections.
+    pub(super) fn is_srt(&self) -> bool {
+        matches!(self.input, Input::Srt(_))
+    }
+
+    /// Forget connections that are over.
+    pub(super) fn prune(&mut self) {
+        if let Input::Srt(srt) = &mut self.input {
+            srt.prune();
+        }
+    }
+
+    /// When there is something to do without input.
+    pub(super) fn due(&self) -> Option<Instant> {
+        match &self.input {
+            Input::Sockets(sockets) => sockets.due(),
+            Input::Srt(srt) => srt.next_release(),
+        }
+    }
+}
+
+impl SocketInput {
     pub(super) fn new(
-        name: String,
         config: SourceConfig,
         receivers: Receivers,
         stats: Arc<SourceStats>,
@@ -134,7 +208,6 @@ impl Source {
             None => None,
         };
         let mut source = Self {
-            name,
             ingest: Ingest::new(config.protocol, false, stats.clone()),
             protocol: config.protocol,
             media: port(receivers.media)?,
@@ -151,8 +224,7 @@ impl Source {
         Ok(source)
     }
 
-    /// Change what is checked, without a gap.
-    pub(super) fn retune(&mut self, config: SourceConfig, now: Instant) {
+    fn retune(&mut self, config: SourceConfig, now: Instant) {
         self.allow = config.allow;
         self.allowed = None;
         if self.max_bitrate != config.max_bitrate {
@@ -163,32 +235,19 @@ impl Source {
         self.ingest.retune(config.protocol);
     }
 
-    /// Take part in a merge, or no more. What was held back is dropped.
-    pub(super) fn set_leg(&mut self, leg: bool) {
+    fn set_leg(&mut self, leg: bool) {
         self.ingest = Ingest::new(self.protocol, leg, self.stats.clone());
     }
 
-    /// Whether data waits in one of its sockets.
-    pub(super) fn is_ready(&self) -> bool {
+    fn is_ready(&self) -> bool {
         self.media.ready || self.fec.iter().flat_map(|ports| &**ports).any(|fec| fec.port.ready)
     }
 
-    /// Whether it hears FEC streams.
-    pub(super) fn has_fec(&self) -> bool {
-        self.fec.is_some()
-    }
-
-    /// Look for input; [`Self::is_ready`] tells.
-    pub(super) fn poll_ready(&mut self, cx: &mut Context<'_>) {
+    fn poll_ready(&mut self, cx: &mut Context<'_>) {
         let fec = self.fec.iter_mut().flat_map(|ports| &mut **ports).map(|fec| &mut fec.port);
         for port in std::iter::once(&mut self.media).chain(fec) {
             port.ready |= port.registration.poll_ready(cx).is_ready();
         }
-    }
-
-    /// Coalesce datagrams in the kernel, or don't.
-    pub(super) fn set_gro(&self, on: bool) {
-        self.media.receiver.set_gro(on);
     }
 
     /// Give the FEC that came before `until` to the protocol; `None`: all of it.
@@ -258,8 +317,7 @@ impl Source {
         }
     }
 
-    /// When there is something to do without input.
-    pub(super) fn due(&self) -> Option<Instant> {
+    fn due(&self) -> Option<Instant> {
         self.ingest.due().into_iter().chain(self.addresses.due).min()
     }
 

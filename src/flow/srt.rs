@@ -6,6 +6,7 @@
 
 mod history;
 mod link;
+mod links;
 mod multiplexer;
 pub(super) mod output;
 pub(super) mod source;
@@ -13,21 +14,24 @@ pub mod stats;
 mod transmit;
 
 use std::cell::{Cell, RefCell};
+use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::task::{Context, Waker};
-use std::time::Duration;
 
 pub(super) use self::link::Link;
+pub(super) use self::links::FlowLinks;
 pub(super) use self::multiplexer::{Multiplexer, Multiplexers};
 use self::stats::PeerStats;
+use crate::config::value::{Bitrate, FlowName};
 use crate::io::endpoint::Endpoint;
 use crate::proto::srt::caller::CallerConfig;
+use crate::proto::srt::connection::ConnectionConfig;
 use crate::proto::srt::crypto::Kek;
 use crate::proto::srt::km::{KeyLength, Salt};
 use crate::proto::srt::negotiated::Negotiated;
 use crate::proto::srt::rendezvous::RendezvousConfig;
-use crate::config::value::Bitrate;
+use crate::proto::srt::terms::Failure;
 
 /// A source or an output of a flow, by name.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -36,6 +40,14 @@ pub enum Part {
     Source(String),
     /// An output.
     Output(String),
+}
+
+/// Its name.
+impl fmt::Display for Part {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (Self::Source(name) | Self::Output(name)) = self;
+        f.write_str(name)
+    }
 }
 
 /// How a connection begins.
@@ -58,8 +70,17 @@ pub struct LinkSeed {
     pub local: Option<IpAddr>,
     /// How it begins.
     pub opening: Opening,
+    /// Its bounds.
+    pub config: ConnectionConfig,
     /// Where its figures go.
     pub stats: Arc<PeerStats>,
+}
+
+/// Without what is secret.
+impl fmt::Debug for LinkSeed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("LinkSeed").field("remote", &self.remote).field("local", &self.local).finish_non_exhaustive()
+    }
 }
 
 /// What a source of SRT checks.
@@ -76,15 +97,17 @@ pub struct SrtOutputConfig {
     pub ttl: Option<u8>,
     /// The whole TOS octet.
     pub tos: u8,
-    /// The longest latency of its receivers by our own wish: what they may ask for is kept for so long at least.
-    pub latency: Duration,
 }
 
 /// What a flow's task tells of its connections.
 #[derive(Debug)]
 pub struct LinkNews {
-    /// The connection, by [`PeerStats::number`].
-    pub peer: u64,
+    /// Of which flow.
+    pub flow: FlowName,
+    /// Of which source or output.
+    pub part: Part,
+    /// The connection.
+    pub peer: Arc<PeerStats>,
     /// What happened.
     pub what: LinkEvent,
 }
@@ -96,6 +119,8 @@ pub enum LinkEvent {
     Connected,
     /// The peer sent keys with a salt that is new: derive with it, and answer by `FlowCommand::SrtKeks`.
     NeedKek(Salt, KeyLength),
+    /// The peer does not take the next key; the present one stays.
+    KeyUnconfirmed,
     /// It is over.
     Ended(End),
 }
@@ -104,11 +129,13 @@ pub enum LinkEvent {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum End {
     /// The handshake came to nothing.
-    Handshake(crate::proto::srt::handshake::Failure),
+    Handshake(Failure),
     /// The peer shut it down.
     PeerClosed,
     /// Nothing came from the peer for too long.
     Silent,
+    /// The peer never confirmed a new key, and the present one was used up.
+    KeyExhausted,
     /// We closed it.
     Closed,
 }
@@ -119,6 +146,13 @@ pub struct Keks {
     pub peer: u64,
     /// In the order of the passphrases.
     pub keks: Vec<Kek>,
+}
+
+/// Without what is secret.
+impl fmt::Debug for Keks {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Keks").field("peer", &self.peer).field("keks", &self.keks.len()).finish()
+    }
 }
 
 /// Wakes a flow's task when one of its connections has something for it.

@@ -264,6 +264,14 @@ pub struct SourceStats {
     pub continuity_errors: Figure,
     /// Of an `rtp-fec` source.
     pub fec: FecStats,
+    /// Encrypted, and no key for it, or in clear where it must not be.
+    pub undecrypted: Figure,
+    /// Requests to send again that were made.
+    pub arq_requests: Figure,
+    /// Packets that came because of them.
+    pub arq_recovered: Figure,
+    /// The round trip to the sender, ns; 0: not known.
+    pub round_trip_ns: Figure,
     /// Of a leg of a merge.
     pub leg: LegStats,
     /// Addresses; locked by the flow's task only when they changed, and never waited for.
@@ -341,6 +349,10 @@ pub struct OutputStats {
     pub fec_packets: Figure,
     /// FEC packets that could not be sent, on each leg. They are no faults: the media goes on.
     pub fec_dropped: Figure,
+    /// Media datagrams sent again on request.
+    pub retransmitted: Figure,
+    /// Receivers that are connected, where the protocol has connections.
+    pub connected: Figure,
     /// What smoothing could not make even.
     pub smoothing: SmoothingStats,
     /// By number; an output without legs is leg 0.

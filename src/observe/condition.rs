@@ -1,11 +1,13 @@
 //! Every condition: its code, severity, message with a figure, and the next step. What `explain` and status show.
 
 mod air;
+mod srt;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
+pub use self::srt::{CallTrouble, Refusal};
 use super::status::{ConditionDoc, Severity};
 use super::text::{count, rate, rfc3339, span};
 use crate::config::value::FlowName;
@@ -84,6 +86,18 @@ pub enum Condition {
     FecInvalid { source: String, kind: &'static str, port: u16, packets: u64 },
     /// FEC comes, and packets are lost for good all the same; 0 columns: not known.
     FecInsufficient { source: String, packets: u64, columns: u64, rows: u64 },
+    /// Nobody is connected to a listener. `part` is here as below a source or an output.
+    SrtNobody { part: String, output: bool, bind: String, silent_for: Duration },
+    /// A caller was turned away lately.
+    SrtRefused { part: String, address: String, why: Refusal, stream_id: Option<String>, times: u64 },
+    /// A call or rendezvous comes to nothing.
+    SrtNotConnected { part: String, output: bool, remote: String, why: String, trouble: CallTrouble, tries: u64 },
+    /// Somebody is connected and sends nothing.
+    SrtNoData { part: String, peer: String, silent_for: Duration },
+    /// Packets come too late, and the latency is short for the round trip.
+    SrtLatencyLow { part: String, peer: String, latency: Duration, rtt: Duration, dropped: u64 },
+    /// Packets come that no key fits.
+    SrtUndecrypted { part: String, packets: u64 },
     /// An output's host name has no address.
     DestinationUnresolved { output: String, host: String, error: String, tries: u64 },
     /// One of the two legs of an output does not send; the other does. `open`: its name and interface are known.
@@ -166,6 +180,7 @@ impl Condition {
             Self::HttpFailed { .. } => "http-failed",
             Self::WatchPolling { .. } => "watch-polling",
             Self::NoOutputs { .. } => "no-outputs",
+            _ => self.srt_code().unwrap_or_default(),
         }
     }
 
@@ -212,11 +227,15 @@ impl Condition {
             | Self::RestartNeeded { .. }
             | Self::Frozen { .. }
             | Self::NoOutputs { .. } => Severity::Info,
+            _ => self.srt_severity().unwrap_or(Severity::Info),
         }
     }
 
     /// What is wrong, with its figure; one sentence without a full stop.
     pub fn message(&self) -> String {
+        if let Some(message) = self.srt_message() {
+            return message;
+        }
         match self {
             Self::Stopped { by, since, .. } => format!("stopped by {by} since {}", rfc3339(*since)),
             Self::Started { by, since, .. } => {
@@ -331,6 +350,9 @@ impl Condition {
 
     /// The next step: a command to run or a key to change; whole sentences.
     pub fn help(&self) -> String {
+        if let Some(help) = self.srt_help() {
+            return help;
+        }
         match self {
             Self::Stopped { flow, .. } => format!("Start it with `mediaconnectctl start {flow}`."),
             Self::Started { flow, .. } => {

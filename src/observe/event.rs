@@ -11,6 +11,7 @@ use super::log;
 use super::text::{count, rate, rfc3339, span};
 use crate::config::diagnostic::{self, Diagnostic};
 use crate::config::value::FlowName;
+use crate::flow::srt::Part;
 
 /// Something that happened, worth one line in the log.
 #[derive(Debug, Clone, PartialEq)]
@@ -51,6 +52,14 @@ pub enum Event {
     LegsNotIdentical { flow: FlowName, source: String },
     /// It carries the same packets again.
     LegRejoined { flow: FlowName, source: String },
+    /// A connection by SRT is made; `part` is here as below a source or an output, `terms` says what was agreed on.
+    SrtConnected { flow: FlowName, part: Part, peer: SocketAddr, terms: String },
+    /// A connection by SRT ended.
+    SrtEnded { flow: FlowName, part: Part, peer: SocketAddr, why: String },
+    /// A call by SRT was refused.
+    SrtRefused { flow: FlowName, part: Part, peer: SocketAddr, why: String, stream_id: Option<String> },
+    /// We called, and nothing came of it; it is tried again.
+    SrtCallFailed { flow: FlowName, part: Part, remote: String, why: String },
     /// An output can't be opened or can't send; it is retried.
     OutputFailed { flow: FlowName, output: String, destination: String, error: String },
     /// An output works again.
@@ -106,6 +115,7 @@ pub struct Kind {
 
 const DAEMON: &str = "mediaconnect::daemon";
 const FLOW: &str = "mediaconnect::flow";
+const SRT: &str = "mediaconnect::srt";
 const CONFIG: &str = "mediaconnect::config";
 const HTTP: &str = "mediaconnect::http";
 const CONTROL: &str = "mediaconnect::control";
@@ -142,6 +152,10 @@ impl Event {
             Self::LegRejoined { .. } => kind("leg-rejoined", "a5d4aa53a43843afa3b498efeceaaaac", I, FLOW),
             Self::OutputFailed { .. } => kind("output-failed", "6255ad14fed044b0a627972fbc6ddd87", W, FLOW),
             Self::OutputBack { .. } => kind("output-back", "f170711d7f00492d99312dc1b9e6ea73", I, FLOW),
+            Self::SrtConnected { .. } => kind("srt-connected", "7069fd95d6f046c5a3270902ade5f25d", I, SRT),
+            Self::SrtEnded { .. } => kind("srt-ended", "7289a56cd70c405894e1f737da535435", W, SRT),
+            Self::SrtRefused { .. } => kind("srt-refused", "652ef67e8b2d4e5a815b75fd78489c91", W, SRT),
+            Self::SrtCallFailed { .. } => kind("srt-call-failed", "8e296eccdfcb4527974098c676c3dada", W, SRT),
             Self::ConfigApplied { .. } => kind("config-applied", "fdb9596a61b546f2b63748e72841c293", I, CONFIG),
             Self::ConfigDiagnostic { diagnostic } if diagnostic.severity == diagnostic::Level::Error => {
                 kind("config-rejected", "a1f8761ca0cb4a2aa1103d36cbf0c34c", E, CONFIG)
@@ -185,6 +199,10 @@ impl Event {
             | Self::LegRejoined { flow, .. }
             | Self::OutputFailed { flow, .. }
             | Self::OutputBack { flow, .. }
+            | Self::SrtConnected { flow, .. }
+            | Self::SrtEnded { flow, .. }
+            | Self::SrtRefused { flow, .. }
+            | Self::SrtCallFailed { flow, .. }
             | Self::ConfigStale { flow, .. }
             | Self::ConfigRecovered { flow, .. } => Some(flow.as_str()),
             Self::OperatorCommand { flow, .. } | Self::Frozen { flow, .. } | Self::Thawed { flow, .. } => {
@@ -209,7 +227,10 @@ impl Event {
             | Self::LegsNotIdentical { source, .. }
             | Self::LegRejoined { source, .. } => Some(source),
             Self::Switched { to, .. } => Some(to),
-            _ => None,
+            _ => match self.srt_part() {
+                Some(Part::Source(source)) => Some(source),
+                _ => None,
+            },
         }
     }
 
@@ -217,6 +238,19 @@ impl Event {
     pub fn output(&self) -> Option<&str> {
         match self {
             Self::OutputFailed { output, .. } | Self::OutputBack { output, .. } => Some(output),
+            _ => match self.srt_part() {
+                Some(Part::Output(output)) => Some(output),
+                _ => None,
+            },
+        }
+    }
+
+    fn srt_part(&self) -> Option<&Part> {
+        match self {
+            Self::SrtConnected { part, .. }
+            | Self::SrtEnded { part, .. }
+            | Self::SrtRefused { part, .. }
+            | Self::SrtCallFailed { part, .. } => Some(part),
             _ => None,
         }
     }
@@ -272,6 +306,7 @@ impl fmt::Display for Event {
             }
             Self::NotifyFailed { error } => write!(f, "the service manager can't be told: {error}"),
             _ if self.kind().target == CONFIG => self.config_text(f),
+            _ if self.kind().target == SRT => self.srt_text(f),
             _ => self.flow_text(f),
         }
     }
@@ -315,6 +350,21 @@ impl Event {
                 span(*every)
             ),
             Self::WatchBack => f.write_str("file notifications from the kernel work again"),
+            _ => Ok(()),
+        }
+    }
+
+    fn srt_text(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::SrtConnected { flow, part, peer, terms } => write!(f, "{flow}/{part} is connected to {peer}: {terms}"),
+            Self::SrtEnded { flow, part, peer, why } => write!(f, "{flow}/{part} connection to {peer} ended: {why}"),
+            Self::SrtRefused { flow, part, peer, why, stream_id } => {
+                write!(f, "{flow}/{part} call from {peer} refused: {why}")?;
+                stream_id.as_ref().map_or(Ok(()), |id| write!(f, " (stream ID {id:?})"))
+            }
+            Self::SrtCallFailed { flow, part, remote, why } => {
+                write!(f, "{flow}/{part} no connection to {remote}: {why}; it is called again")
+            }
             _ => Ok(()),
         }
     }

@@ -43,6 +43,8 @@ pub enum Command {
     RestartSource(FlowName, String),
     /// Close and open one output.
     RestartOutput(FlowName, String),
+    /// End a connection: by the peer's address and port, its address, or its number in status.
+    Disconnect(FlowName, String),
     /// Put a source on air, whatever `[failover]` says.
     Switch(FlowName, String),
     /// Drop what `Switch` set.

@@ -35,6 +35,7 @@ pub(super) struct Env<'a> {
     pub(super) shards: &'a Shards,
     pub(super) links: &'a Links,
     pub(super) names: &'a Names,
+    pub(super) news: &'a UnboundedSender<LinkNews>,
     pub(super) now: Instant,
 }
 
@@ -346,7 +347,7 @@ impl Entry {
         self.runs += 1;
         let (commands, inbox) = orders();
         self.task = Some(Task { commands, run: self.runs, air: AirConfig::Single });
-        let seed = FlowSeed { gather: self.plan.gather, stats: self.stats.clone(), commands: inbox };
+        let seed = FlowSeed { gather: self.plan.gather, stats: self.stats.clone(), commands: inbox, news: env.news.clone() };
         env.shards.spawn(self.name.clone(), self.runs, seed);
         self.set_air();
     }

@@ -77,6 +77,24 @@ impl Names {
         }
     }
 
+    /// The address of a destination.
+    pub(super) fn resolve(&self, destination: &Destination, now: Instant) -> Result<IpAddr, Unresolved> {
+        match &destination.host {
+            Host::Address(ip) => Ok(*ip),
+            Host::Name(name) => self.address(name, now),
+        }
+    }
+
+    /// Ask anew for a destination's name, however young the last answer is.
+    pub(super) fn ask_again(&self, destination: &Destination, now: Instant) {
+        if let Host::Name(name) = &destination.host
+            && let Some(lookup) = self.lookups.borrow_mut().get_mut(name)
+        {
+            lookup.due = now;
+            self.ask(name, lookup, now);
+        }
+    }
+
     fn ask(&self, name: &str, lookup: &mut Lookup, now: Instant) {
         if lookup.running || lookup.due > now {
             return;
@@ -164,10 +182,7 @@ pub(super) fn output(
     now: Instant,
 ) -> Result<OutputConfig, Unresolved> {
     let leg = |destination: &Destination, wanted: Option<&Interface>| {
-        let ip = match &destination.host {
-            Host::Address(ip) => *ip,
-            Host::Name(name) => names.address(name, now)?,
-        };
+        let ip = names.resolve(destination, now)?;
         let interface = interface(wanted, links)?.map(|i| i.index);
         Ok(LegConfig { address: SocketAddr::new(ip, destination.port), interface })
     };

@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use crate::flow::ring::{Ring, Span};
+use crate::proto::srt::send;
 use crate::time::Instant;
 
 /// Most bytes kept: 17 s of 100 Mbit/s.
@@ -34,9 +35,10 @@ impl History {
         self.keep = keep;
     }
 
-    /// Add a packet that is on its way from `now` on.
-    pub(super) fn push(&mut self, payload: &[u8], now: Instant) {
-        while self.packets.front().is_some_and(|kept| kept.origin + self.keep < now) {
+    /// Add a packet that came into being at `origin`, or when the one before did if that was later.
+    pub(super) fn push(&mut self, payload: &[u8], origin: Instant) {
+        let origin = self.packets.back().map_or(origin, |kept| kept.origin.max(origin));
+        while self.packets.front().is_some_and(|kept| kept.origin + self.keep < origin) {
             self.drop_first();
         }
         let span = loop {
@@ -53,7 +55,7 @@ impl History {
                 self.drop_first();
             }
         };
-        self.packets.push_back(Kept { span, origin: now });
+        self.packets.push_back(Kept { span, origin });
     }
 
     /// Nobody asks for anything any more.
@@ -69,33 +71,37 @@ impl History {
         self.ring.free_before(self.packets.front().map(|kept| kept.span));
     }
 
-    /// The number of the oldest packet there is.
-    pub(super) const fn first(&self) -> u64 {
-        self.first
-    }
-
-    /// The number of the packet to come.
-    pub(super) fn end(&self) -> u64 {
-        self.first + self.packets.len() as u64
-    }
-
-    fn get(&self, number: u64) -> Option<&Kept> {
-        self.packets.get(usize::try_from(number.checked_sub(self.first)?).ok()?)
+    fn get(&self, index: u64) -> Option<&Kept> {
+        self.packets.get(usize::try_from(index.checked_sub(self.first)?).ok()?)
     }
 
     /// A packet's payload; `None`: it is gone, or not there yet.
-    pub(super) fn payload(&self, number: u64) -> Option<&[u8]> {
-        self.get(number).map(|kept| self.ring.get(kept.span))
+    pub(super) fn payload(&self, index: u64) -> Option<&[u8]> {
+        self.get(index).map(|kept| self.ring.get(kept.span))
+    }
+}
+
+impl send::History for History {
+    fn first(&self) -> u64 {
+        self.first
     }
 
-    /// Since when a packet is on its way.
-    pub(super) fn origin(&self, number: u64) -> Option<Instant> {
-        self.get(number).map(|kept| kept.origin)
+    fn end(&self) -> u64 {
+        self.first + self.packets.len() as u64
+    }
+
+    fn payload(&self, index: u64) -> Option<&[u8]> {
+        self.payload(index)
+    }
+
+    fn origin(&self, index: u64) -> Option<Instant> {
+        self.get(index).map(|kept| kept.origin)
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use super::send::History as _;
     use super::*;
 
     #[test]

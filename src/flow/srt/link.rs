@@ -2,22 +2,23 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::history::History;
-use super::stats::{Phase, PeerStats};
-use super::{Bell, End, LinkEvent, LinkSeed, Multiplexer, Opening, SrtOutputConfig};
+use super::stats::{PeerStats, Phase};
+use super::{Bell, End, LinkEvent, LinkSeed, Multiplexer, Opening, Part};
 use crate::io::batch::{Session, Target};
 use crate::proto::srt::caller::Caller;
 use crate::proto::srt::connection::{CloseReason, Connection, ConnectionConfig, ConnectionEvent};
-use crate::proto::srt::crypto::Kek;
-use crate::proto::srt::handshake::HandshakeEvent;
+use crate::proto::srt::crypto::{Kek, MAX_KEY};
+use crate::proto::srt::packet::HEADER_LEN;
 use crate::proto::srt::negotiated::Negotiated;
 use crate::proto::srt::rendezvous::Rendezvous;
 use crate::proto::srt::seq::SocketId;
+use crate::proto::srt::terms::HandshakeEvent;
 use crate::time::Instant;
 
 /// How often figures are published at most.
@@ -25,19 +26,26 @@ const PUBLISH: Duration = Duration::from_millis(200);
 
 /// A connection, known to its multiplexer by its number and owned by one flow.
 pub(in crate::flow) struct Link {
+    /// Whose it is.
+    pub(super) part: Part,
     /// Our socket's number: the peer writes it into every packet.
     pub(super) id: SocketId,
     pub(super) remote: SocketAddr,
+    /// The address of this host that the peer called.
+    local: Option<IpAddr>,
     pub(super) is_rendezvous: bool,
     pub(super) multiplexer: Rc<Multiplexer>,
     pub(super) target: RefCell<Target>,
     /// How long the flow lets packets gather.
     pub(super) budget: Cell<Duration>,
     pub(super) state: RefCell<State>,
-    events: RefCell<VecDeque<LinkEvent>>,
-    bell: Rc<Bell>,
     pub(in crate::flow) stats: Arc<PeerStats>,
-    published: Cell<Instant>,
+    config: ConnectionConfig,
+    bell: Rc<Bell>,
+    events: RefCell<VecDeque<LinkEvent>>,
+    published: Cell<Option<Instant>>,
+    /// It was told that it is over.
+    ended: Cell<bool>,
 }
 
 pub(super) enum State {
@@ -45,4 +53,305 @@ pub(super) enum State {
     Meeting(Box<Rendezvous>),
     Connected(Box<Connection>),
     Over,
+}
+
+impl Link {
+    /// Begin a connection. The flow's task hears of it by `bell`.
+    pub(in crate::flow) fn open(
+        part: Part,
+        seed: LinkSeed,
+        multiplexer: Rc<Multiplexer>,
+        bell: Rc<Bell>,
+        budget: Duration,
+        (ttl, tos): (Option<u8>, u8),
+        now: Instant,
+    ) -> Rc<Self> {
+        let LinkSeed { endpoint, remote, local, opening, config, stats } = seed;
+        let is_rendezvous = matches!(opening, Opening::Meet(_));
+        let id = match &opening {
+            Opening::Accepted(negotiated) => negotiated.local,
+            Opening::Call(config) => config.terms.local,
+            Opening::Meet(config) => config.terms.local,
+        };
+        let (state, accepted) = match opening {
+            Opening::Accepted(negotiated) => (State::Over, Some(negotiated)),
+            Opening::Call(config) => (State::Calling(Box::new(Caller::new(now, *config))), None),
+            Opening::Meet(config) => (State::Meeting(Box::new(Rendezvous::new(now, *config))), None),
+        };
+        let link = Rc::new(Self {
+            part,
+            id,
+            remote,
+            local,
+            is_rendezvous,
+            target: RefCell::new(Target::from_endpoint(&endpoint, remote, local, (ttl, tos))),
+            multiplexer,
+            budget: Cell::new(budget),
+            state: RefCell::new(state),
+            stats,
+            config,
+            bell,
+            events: RefCell::default(),
+            published: Cell::new(None),
+            ended: Cell::new(false),
+        });
+        if let Some(negotiated) = accepted {
+            link.connect(&mut link.state.borrow_mut(), *negotiated, now);
+        }
+        link.multiplexer.add(&link);
+        link.bell.ring();
+        link
+    }
+
+    /// What is on each datagram is another now.
+    pub(super) fn retarget(&self, options: (Option<u8>, u8)) {
+        *self.target.borrow_mut() = Target::from_endpoint(&self.multiplexer.endpoint, self.remote, self.local, options);
+    }
+
+    /// How long packets may gather.
+    pub(in crate::flow) fn set_budget(&self, budget: Duration) {
+        if self.budget.replace(budget) != budget {
+            self.multiplexer.set_budget();
+        }
+    }
+
+    fn connect(&self, state: &mut State, negotiated: Negotiated, now: Instant) {
+        self.stats.connected(&negotiated);
+        *state = State::Connected(Box::new(Connection::new(negotiated, &self.config, now)));
+        self.note(LinkEvent::Connected);
+    }
+
+    fn note(&self, event: LinkEvent) {
+        self.events.borrow_mut().push_back(event);
+    }
+
+    fn end(&self, end: End) {
+        if !self.ended.replace(true) {
+            self.stats.set_phase(Phase::Over);
+            self.note(LinkEvent::Ended(end));
+        }
+    }
+
+    /// A datagram from its peer.
+    pub(super) fn handle_datagram(&self, now: Instant, arrival: Instant, datagram: &[u8]) {
+        let mut state = self.state.borrow_mut();
+        match &mut *state {
+            State::Calling(caller) => {
+                caller.handle_datagram(now, arrival, datagram);
+                self.settle(&mut state, now);
+            }
+            State::Meeting(rendezvous) => {
+                rendezvous.handle_datagram(now, arrival, datagram);
+                // The one that made the connection may be its first.
+                if self.settle(&mut state, now)
+                    && let State::Connected(connection) = &mut *state
+                {
+                    connection.handle_datagram(now, arrival, datagram);
+                }
+            }
+            State::Connected(connection) => connection.handle_datagram(now, arrival, datagram),
+            State::Over => {}
+        }
+        self.bell.ring();
+    }
+
+    /// Hear what a handshake has come to. Whether there is a connection of it now.
+    fn settle(&self, state: &mut State, now: Instant) -> bool {
+        loop {
+            let event = match state {
+                State::Calling(caller) => caller.poll_event(),
+                State::Meeting(rendezvous) => rendezvous.poll_event(),
+                State::Connected(_) | State::Over => None,
+            };
+            match event {
+                None => return false,
+                Some(HandshakeEvent::NeedKek { salt, key_length }) => self.note(LinkEvent::NeedKek(salt, key_length)),
+                Some(HandshakeEvent::Connected(negotiated)) => {
+                    self.connect(state, *negotiated, now);
+                    return true;
+                }
+                Some(HandshakeEvent::Failed(failure)) => self.end(End::Handshake(failure)),
+            }
+        }
+    }
+
+    /// Keys that it asked for.
+    pub(in crate::flow) fn provide_keks(&self, keks: &[Kek], now: Instant) {
+        let mut state = self.state.borrow_mut();
+        match &mut *state {
+            State::Meeting(rendezvous) => {
+                rendezvous.provide_kek(now, keks);
+                self.settle(&mut state, now);
+            }
+            State::Connected(connection) => connection.provide_kek(keks),
+            State::Calling(_) | State::Over => {}
+        }
+        self.bell.ring();
+    }
+
+    /// Time has passed.
+    pub(in crate::flow) fn handle_timeout(&self, now: Instant) {
+        let mut state = self.state.borrow_mut();
+        match &mut *state {
+            State::Calling(caller) => {
+                caller.handle_timeout(now);
+                self.settle(&mut state, now);
+            }
+            State::Meeting(rendezvous) => {
+                rendezvous.handle_timeout(now);
+                self.settle(&mut state, now);
+            }
+            State::Connected(connection) => connection.handle_timeout(now),
+            State::Over => {}
+        }
+    }
+
+    /// When [`Self::handle_timeout`] and [`Self::transmit`] are due.
+    pub(in crate::flow) fn due(&self) -> Option<Instant> {
+        match &*self.state.borrow() {
+            State::Calling(caller) => caller.poll_timeout(),
+            State::Meeting(rendezvous) => rendezvous.poll_timeout(),
+            State::Connected(connection) => connection.poll_timeout(),
+            State::Over => None,
+        }
+    }
+
+    /// When the next packet that was received is due.
+    pub(in crate::flow) fn next_release(&self) -> Option<Instant> {
+        if let State::Connected(connection) = &*self.state.borrow() { connection.next_release() } else { None }
+    }
+
+    /// Close it in order: the peer is told with the next [`Self::transmit`].
+    pub(in crate::flow) fn close(&self) {
+        let mut state = self.state.borrow_mut();
+        match &mut *state {
+            State::Connected(connection) => connection.close(),
+            State::Calling(_) | State::Meeting(_) => {
+                *state = State::Over;
+                self.end(End::Closed);
+            }
+            State::Over => {}
+        }
+        self.bell.ring();
+    }
+
+    /// Begin to send what comes after this in a history.
+    pub(super) fn begin_sending(&self, index: u64) {
+        if let State::Connected(connection) = &mut *self.state.borrow_mut() {
+            connection.begin_sending(index);
+        }
+    }
+
+    /// Add all that may leave now to the trains that are being built. Whether some of it is media that the peer must have.
+    pub(super) fn transmit<'p>(
+        &self,
+        now: Instant,
+        history: Option<&'p History>,
+        session: &mut Session<'_, 'p>,
+        control: &mut Vec<u8>,
+    ) {
+        let mut state = self.state.borrow_mut();
+        let mut handshake = |packet: Vec<u8>| session.push_with(packet.len(), |place| place.copy_from_slice(&packet));
+        match &mut *state {
+            State::Calling(caller) => {
+                while let Some(packet) = caller.poll_transmit(now) {
+                    handshake(packet);
+                }
+                if self.ended.get() {
+                    *state = State::Over;
+                }
+            }
+            State::Meeting(rendezvous) => {
+                while let Some(packet) = rendezvous.poll_transmit(now) {
+                    handshake(packet);
+                }
+                if self.ended.get() {
+                    *state = State::Over;
+                }
+            }
+            State::Connected(connection) => {
+                if let Some(history) = history {
+                    transmit_data(connection, now, history, session);
+                }
+                control.clear();
+                // Behind the data of the same train: it costs no message of its own.
+                while connection.poll_control(now, control) {
+                    session.push_with(control.len(), |place| place.copy_from_slice(control));
+                    control.clear();
+                }
+                self.hear(connection, now);
+                if connection.is_closed() {
+                    *state = State::Over;
+                }
+            }
+            State::Over => {}
+        }
+    }
+
+    /// What the connection has to tell; and its figures, from time to time.
+    fn hear(&self, connection: &mut Connection, now: Instant) {
+        while let Some(event) = connection.poll_event() {
+            match event {
+                ConnectionEvent::Closed(reason) => {
+                    self.stats.publish(|| connection.stats(now));
+                    self.end(match reason {
+                        CloseReason::Local => End::Closed,
+                        CloseReason::PeerShutdown => End::PeerClosed,
+                        CloseReason::PeerIdle => End::Silent,
+                        CloseReason::KeyExhausted => End::KeyExhausted,
+                    });
+                }
+                ConnectionEvent::NeedSecret => {
+                    let mut secret = zeroize::Zeroizing::new([0; MAX_KEY]);
+                    // Where the kernel has none to give, the present key stays, and it asks again.
+                    if getrandom::fill(&mut *secret).is_err() {
+                        break;
+                    }
+                    connection.provide_secret(&secret);
+                }
+                ConnectionEvent::NeedKek { salt, key_length } => self.note(LinkEvent::NeedKek(salt, key_length)),
+                ConnectionEvent::KeyUnconfirmed | ConnectionEvent::KeyRefused(_) => self.note(LinkEvent::KeyUnconfirmed),
+                ConnectionEvent::Ending(_)
+                | ConnectionEvent::SendKeyRefreshed
+                | ConnectionEvent::ReceiveKeyRefreshed => {}
+            }
+        }
+        if self.published.get().is_none_or(|at| now - at >= PUBLISH) {
+            self.published.set(Some(now));
+            self.stats.publish(|| connection.stats(now));
+        }
+    }
+
+    /// What happened; ask until `None`.
+    pub(in crate::flow) fn poll_event(&self) -> Option<LinkEvent> {
+        self.events.borrow_mut().pop_front()
+    }
+
+    /// Whether it is over and everything was told.
+    pub(in crate::flow) fn is_over(&self) -> bool {
+        matches!(*self.state.borrow(), State::Over) && self.events.borrow().is_empty()
+    }
+}
+
+fn transmit_data<'p>(connection: &mut Connection, now: Instant, history: &'p History, session: &mut Session<'_, 'p>) {
+    while let Some(out) = connection.poll_data(now, history) {
+        let Some(payload) = history.payload(out.index) else { continue };
+        if out.key.is_none() {
+            session.push(&out.header, payload);
+            continue;
+        }
+        session.push_with(HEADER_LEN + payload.len(), |place| {
+            let (header, body) = place.split_at_mut(HEADER_LEN);
+            header.copy_from_slice(&out.header);
+            body.copy_from_slice(payload);
+            connection.seal(&out, body);
+        });
+    }
+}
+
+impl Drop for Link {
+    fn drop(&mut self) {
+        self.stats.set_phase(Phase::Over);
+        self.multiplexer.remove(self.id);
+    }
 }

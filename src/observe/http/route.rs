@@ -83,7 +83,7 @@ fn acts(segments: &[&str]) -> bool {
         segments,
         ["v1", "reload" | "freeze" | "thaw"]
             | ["v1", "flows", _, "start" | "stop" | "restart" | "switch" | "freeze" | "thaw"]
-            | ["v1", "flows", _, "switch", _]
+            | ["v1", "flows", _, "switch" | "disconnect", _]
             | ["v1", "flows", _, "outputs", _, "enable" | "disable" | "restart"]
             | ["v1", "flows", _, "sources", _, "restart"]
     ) || (cfg!(debug_assertions) && matches!(segments, ["v1", "flows", _, "panic"]))
@@ -116,6 +116,7 @@ fn acting(segments: &[&str], query: &Query) -> Result<Asked, Unroutable> {
             }
         }
         ["v1", "flows", name, "switch", source] => Command::Switch(flow(name)?, (*source).to_owned()),
+        ["v1", "flows", name, "disconnect", peer] => Command::Disconnect(flow(name)?, (*peer).to_owned()),
         ["v1", "flows", name, "outputs", output, verb] => {
             let (name, output) = (flow(name)?, (*output).to_owned());
             match *verb {
@@ -129,7 +130,7 @@ fn acting(segments: &[&str], query: &Query) -> Result<Asked, Unroutable> {
         _ => return Err(no_path()),
     };
     let takes_clear = match segments {
-        ["v1", "flows", _, "switch", _] => false,
+        ["v1", "flows", _, "switch" | "disconnect", _] => false,
         [.., verb] => matches!(*verb, "start" | "stop" | "enable" | "disable" | "switch"),
         [] => false,
     };

@@ -1,0 +1,156 @@
+//! The outputs of SRT of a flow: one stream for all of them, and for each receiver a connection.
+
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::history::History;
+use super::link::State;
+use super::stats::Phase;
+use super::{Link, SrtOutputConfig};
+use crate::flow::egress::MediaPacket;
+use crate::flow::stats::OutputStats;
+use crate::io::batch::SendError;
+use crate::proto::mpegts::packet::PACKET_LEN;
+use crate::proto::srt::send::History as _;
+use crate::proto::srt::stats::SendCounters;
+use crate::time::Instant;
+
+/// What SRT carries in a packet (`SRT_LIVE_DEF_PLSIZE`).
+const PAYLOAD: usize = 7 * PACKET_LEN;
+/// A sender gives a packet up when it is as old as its receiver's latency, but not before a second; a little more.
+const KEEP: (Duration, Duration) = (Duration::from_secs(1), Duration::from_millis(200));
+
+/// What comes together in one go is no further apart than this, whatever its timestamps say.
+const GATHERED: Duration = Duration::from_millis(20);
+
+/// All outputs of SRT of a flow.
+#[derive(Default)]
+pub(in crate::flow) struct SrtOutputs {
+    outputs: Vec<SrtOutput>,
+    /// While somebody is connected.
+    history: Option<Box<History>>,
+}
+
+struct SrtOutput {
+    name: String,
+    config: SrtOutputConfig,
+    members: Vec<Member>,
+    stats: Arc<OutputStats>,
+}
+
+struct Member {
+    link: Rc<Link>,
+    /// It sends.
+    sends: bool,
+    /// What of its figures was counted.
+    counted: SendCounters,
+}
+
+impl SrtOutputs {
+    /// Add an output; its receivers come later.
+    pub(in crate::flow) fn open(&mut self, name: String, config: SrtOutputConfig, stats: Arc<OutputStats>) {
+        self.outputs.push(SrtOutput { name, config, members: Vec::new(), stats });
+    }
+
+    /// Change what is on its datagrams.
+    pub(in crate::flow) fn retune(&mut self, name: &str, config: SrtOutputConfig) {
+        let Some(output) = self.outputs.iter_mut().find(|output| output.name == name) else { return };
+        output.config = config;
+        output.members.iter().for_each(|member| member.link.retarget((config.ttl, config.tos)));
+    }
+
+    /// Remove an output. Its connections, which are to be closed.
+    pub(in crate::flow) fn close(&mut self, name: &str) -> Vec<Rc<Link>> {
+        let Some(at) = self.outputs.iter().position(|output| output.name == name) else { return Vec::new() };
+        self.outputs.remove(at).members.into_iter().map(|member| member.link).collect()
+    }
+
+    /// What is on the datagrams of an output; `None`: there is no such output.
+    pub(in crate::flow) fn options(&self, name: &str) -> Option<(Option<u8>, u8)> {
+        let output = self.outputs.iter().find(|output| output.name == name)?;
+        Some((output.config.ttl, output.config.tos))
+    }
+
+    /// An output sends to this connection too.
+    pub(in crate::flow) fn add(&mut self, name: &str, link: Rc<Link>) {
+        if let Some(output) = self.outputs.iter_mut().find(|output| output.name == name) {
+            output.members.push(Member { link, sends: false, counted: SendCounters::default() });
+        }
+    }
+
+    /// Whether there is none.
+    pub(in crate::flow) fn is_empty(&self) -> bool {
+        self.outputs.is_empty()
+    }
+
+    /// What was sent lately.
+    pub(in crate::flow) fn history(&self) -> Option<&History> {
+        self.history.as_deref()
+    }
+
+    /// Packets for every receiver; they leave when the links transmit.
+    pub(in crate::flow) fn push(&mut self, packets: &[MediaPacket<'_>], now: Instant) {
+        let (Some(history), Some(last)) = (&mut self.history, packets.last()) else { return };
+        for packet in packets {
+            // Receivers deliver by these times: what was gathered shall not come out at once.
+            let ticks = last.timestamp.distance(packet.timestamp).max(0).cast_unsigned();
+            let before = Duration::from_micros(u64::from(ticks) * 100 / 9).min(GATHERED);
+            packet.payload.chunks(PAYLOAD).for_each(|payload| history.push(payload, now - before));
+        }
+    }
+
+    /// Let connections that came to be take part, and forget those that are over.
+    pub(in crate::flow) fn settle(&mut self) {
+        let Self { outputs, history } = self;
+        let mut keep = None;
+        for member in outputs.iter_mut().flat_map(|output| &mut output.members) {
+            let Some(facts) = member.link.stats.facts.get() else { continue };
+            keep = keep.max(Some(facts.send_latency.max(KEEP.0) + KEEP.1));
+            if !std::mem::replace(&mut member.sends, true) {
+                let history = history.get_or_insert_with(|| Box::new(History::new(KEEP.0)));
+                member.link.begin_sending(history.end());
+            }
+        }
+        match (keep, &mut *history) {
+            (Some(keep), Some(history)) => history.set_keep(keep),
+            (None, _) => *history = None,
+            (Some(_), None) => {}
+        }
+        for output in outputs {
+            output.members.retain(|member| !member.link.is_over());
+        }
+    }
+
+    /// Publish the figures.
+    pub(in crate::flow) fn publish(&mut self, now: Instant) {
+        for output in &mut self.outputs {
+            let stats = &output.stats;
+            for Member { link, counted, .. } in &mut output.members {
+                let State::Connected(connection) = &*link.state.borrow() else { continue };
+                let sent = *connection.sent();
+                let then = std::mem::replace(counted, sent);
+                if sent.packets > then.packets {
+                    stats.packets.add(sent.packets - then.packets);
+                    stats.bytes.add(sent.bytes - then.bytes);
+                    stats.last_sent.set(now);
+                }
+                stats.retransmitted.add(sent.retransmitted - then.retransmitted);
+                stats.dropped.add(sent.dropped - then.dropped);
+            }
+            let connected = output.members.iter().filter(|member| member.link.stats.phase() == Phase::Connected);
+            stats.connected.set(connected.count() as u64);
+        }
+    }
+
+    /// The kernel did not take packets of a connection.
+    pub(in crate::flow) fn fault(&self, link: &Link, dropped: u32, error: SendError, now: Instant) {
+        let number = link.stats.number;
+        let output =
+            self.outputs.iter().find(|output| output.members.iter().any(|m| m.link.stats.number == number));
+        if let Some(output) = output {
+            output.stats.count_fault(error, dropped.into());
+            output.stats.last_fault.set(now);
+        }
+    }
+}

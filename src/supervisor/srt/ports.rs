@@ -1,0 +1,135 @@
+//! The ports at which callers are answered: each open as long as a source or output can be reached there.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::oneshot;
+
+use super::answer::{Answerer, Doors};
+use super::door::{Door, Roster, Rules};
+use super::terms::{PLACES, STEERING};
+use crate::config::value::FlowName;
+use crate::flow::Courier;
+use crate::flow::srt::Part;
+use crate::io::endpoint::{Endpoint, EndpointSpec, open_beside, open_endpoint};
+use crate::io::open::OpenError;
+
+/// All ports of SRT of the appliance.
+#[derive(Default)]
+pub(in crate::supervisor) struct Ports {
+    /// Not before there is a port.
+    answerer: Option<Answerer>,
+    ports: BTreeMap<EndpointSpec, Port>,
+}
+
+struct Port {
+    /// Where calls come.
+    first: Arc<Endpoint>,
+    /// For [`Answerer::close`].
+    number: u64,
+    doors: Doors,
+    /// A socket for each data-plane thread that has a flow here, by the thread. Its place at the port is its number in
+    /// this list, from 1.
+    places: Vec<(usize, Arc<Endpoint>)>,
+}
+
+/// Who is behind a door.
+pub(in crate::supervisor) struct Behind {
+    pub(in crate::supervisor) flow: FlowName,
+    pub(in crate::supervisor) part: Part,
+    pub(in crate::supervisor) courier: Courier,
+    /// The data-plane thread of the flow.
+    pub(in crate::supervisor) shard: usize,
+    pub(in crate::supervisor) roster: Arc<Roster>,
+}
+
+/// A door that is open. Dropping it shuts it; the port stays until [`Ports::sweep`].
+pub(in crate::supervisor) struct OpenDoor {
+    door: Arc<Door>,
+    doors: Doors,
+    /// Bytes of receive buffer that the kernel granted.
+    pub(in crate::supervisor) granted: usize,
+}
+
+impl OpenDoor {
+    /// Who is let in from now on.
+    pub(in crate::supervisor) fn set_rules(&self, rules: Rules) {
+        self.door.set_rules(rules);
+    }
+}
+
+impl Drop for OpenDoor {
+    fn drop(&mut self) {
+        lock(&self.doors).retain(|door| !Arc::ptr_eq(door, &self.door));
+    }
+}
+
+fn lock(doors: &Doors) -> MutexGuard<'_, Vec<Arc<Door>>> {
+    doors.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Ports {
+    /// Let callers reach somebody.
+    ///
+    /// # Errors
+    /// See [`OpenError`].
+    pub(in crate::supervisor) fn open(
+        &mut self,
+        spec: &EndpointSpec,
+        behind: Behind,
+        rules: Rules,
+    ) -> Result<OpenDoor, OpenError> {
+        let port = match self.ports.get_mut(spec) {
+            Some(port) => port,
+            None => {
+                let at = |e| OpenError::at_bind(spec.bind, e);
+                if self.answerer.is_none() {
+                    self.answerer = Some(Answerer::start().map_err(at)?);
+                }
+                let first = Arc::new(open_endpoint(spec)?);
+                let doors = Doors::default();
+                let number = self.answerer.as_mut().map_or(0, |a| a.open(first.clone(), doors.clone()));
+                let port = Port { first, number, doors, places: Vec::new() };
+                self.ports.entry(spec.clone()).or_insert(port)
+            }
+        };
+        let Behind { flow, part, courier, shard, roster } = behind;
+        let (place, endpoint) = port.place(spec, shard)?;
+        let granted = endpoint.granted();
+        let rules = Mutex::new(Arc::new(rules));
+        let door = Arc::new(Door { flow, part, rules, courier, endpoint, place, roster });
+        lock(&port.doors).push(door.clone());
+        Ok(OpenDoor { door, doors: port.doors.clone(), granted })
+    }
+
+    /// Close the ports at which nobody can be reached any more. They are closed when all of these have answered.
+    pub(in crate::supervisor) fn sweep(&mut self) -> Vec<oneshot::Receiver<()>> {
+        let Self { answerer, ports } = self;
+        let mut closing = Vec::new();
+        ports.retain(|_, port| {
+            let used = !lock(&port.doors).is_empty();
+            if let (false, Some(answerer)) = (used, &answerer) {
+                closing.push(answerer.close(port.number));
+            }
+            used
+        });
+        closing
+    }
+}
+
+impl Port {
+    /// The place and socket of a thread.
+    fn place(&mut self, spec: &EndpointSpec, shard: usize) -> Result<(u32, Arc<Endpoint>), OpenError> {
+        let at = match self.places.iter().position(|(of, _)| *of == shard) {
+            Some(at) => at,
+            None if self.places.len() as u32 + 1 >= PLACES => {
+                return Err(OpenError::at_bind(spec.bind, std::io::Error::other("too many data-plane threads")));
+            }
+            None => {
+                self.places.push((shard, Arc::new(open_beside(spec, &self.first, STEERING)?)));
+                self.places.len() - 1
+            }
+        };
+        Ok((at as u32 + 1, self.places[at].1.clone()))
+    }
+}
