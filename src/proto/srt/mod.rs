@@ -8,6 +8,7 @@
 //! encryption ([`km`], [`crypto`]); what it comes to ([`negotiated`]).
 
 pub mod caller;
+mod clock;
 pub mod control;
 pub mod crypto;
 pub mod handshake;
@@ -17,9 +18,12 @@ mod nak;
 pub mod negotiated;
 pub mod packet;
 pub mod rendezvous;
+mod rtt;
 pub mod seq;
+mod tsbpd;
 #[cfg(test)]
 mod vectors;
+mod window;
 
 /// The version of libsrt whose behaviour this follows, as it is told to the peer: 0x00MMmmpp, here 1.5.3.
 pub const VERSION: u32 = 0x0001_0503;
