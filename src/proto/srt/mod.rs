@@ -5,21 +5,30 @@
 //!
 //! In the order of a connection's life: a packet ([`packet`], [`control`]) with its numbers ([`seq`]); the handshake
 //! ([`handshake`]) of a [`caller`], a [`listener`] or a [`rendezvous`], with what a stream ID says ([`access`]) and with
-//! encryption ([`km`], [`crypto`]); what it comes to ([`negotiated`]).
+//! encryption ([`km`], [`crypto`]); what it comes to ([`negotiated`]); and the connection that is made of it
+//! ([`connection`]), which sends ([`send`]), receives, replaces its keys ([`rekey`]) and counts ([`stats`]).
 
 pub mod caller;
 mod clock;
+pub mod connection;
 pub mod control;
 pub mod crypto;
 pub mod handshake;
 pub mod km;
 pub mod listener;
+mod loss;
 mod nak;
 pub mod negotiated;
 pub mod packet;
+mod receive;
+pub mod rekey;
 pub mod rendezvous;
 mod rtt;
+pub mod send;
 pub mod seq;
+pub mod stats;
+#[cfg(test)]
+mod testing;
 mod tsbpd;
 #[cfg(test)]
 mod vectors;
