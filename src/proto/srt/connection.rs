@@ -183,6 +183,7 @@ impl Connection {
             budget: config.retransmit_percent,
             rate: config.max_bandwidth,
             train: config.train,
+            latency: micros(negotiated.send_latency),
         };
         let keys = negotiated.keys.zip(negotiated.kek);
         let message = keys.as_ref().and_then(|(keys, kek)| kek.wrap(keys));
@@ -277,9 +278,6 @@ impl Connection {
                     (self.last_call, self.idle_at) = (true, now.add(LAST_CALL));
                 }
             }
-            if self.sender.exhausted {
-                self.leave(CloseReason::KeyExhausted);
-            }
         }
         if now.since(self.trimmed) >= TRIM {
             self.trimmed = now;
@@ -305,7 +303,7 @@ impl Connection {
             return Tick(i64::MIN);
         }
         let km = self.send_keys.as_ref().map_or(Tick::NEVER, |keys| keys.due());
-        let receiver = self.receiver.ack_due(&self.rtt).min(self.receiver.report_due(&self.rtt));
+        let receiver = self.receiver.ack_due(&self.rtt).min(self.receiver.report_due());
         receiver.min(self.sender.due(&self.rtt)).min(km).min(self.spoke.add(KEEPALIVE)).min(self.idle_at)
     }
 
@@ -359,6 +357,8 @@ impl Connection {
         let out = self.sender.poll(now, &self.clock, history, keys, &self.rtt);
         if out.is_some() {
             self.spoke = now;
+        } else if self.sender.exhausted {
+            self.leave(CloseReason::KeyExhausted);
         }
         out
     }

@@ -46,6 +46,10 @@ struct Slot {
     place: Place,
     /// It could not be decrypted when it came: the key may still be on its way.
     sealed: Option<Key>,
+    /// How often it was asked for.
+    requests: u8,
+    /// The report is to be made once more, as it may get lost.
+    once_more: bool,
 }
 
 /// The bounds of a receiver.
@@ -136,7 +140,7 @@ impl Receiver {
             memory: Memory::new(bounds.bytes),
             newest: i64::MIN,
             acks: Acks::new(start),
-            reports: Reports::new(start),
+            reports: Reports::new(),
             stray: None,
             jump_to: None,
             rate: Rate::default(),
@@ -203,9 +207,7 @@ impl Receiver {
         if at >= self.end {
             let gap = at.since(self.end);
             if gap > 0 {
-                self.missing += gap;
-                self.counters.lost += gap;
-                self.reports.gap(now);
+                self.mark_missing(at, now);
             }
             self.end = at.add(1);
         } else {
@@ -219,7 +221,7 @@ impl Receiver {
             }
         }
         let size = self.slots.len();
-        self.slots[at.slot(size)] = Slot { time, at: arrival, place, sealed };
+        self.slots[at.slot(size)] = Slot { time, at: arrival, place, sealed, ..Slot::default() };
         self.stored.set(at);
         self.settled.set(at);
         if at == self.ack {
@@ -233,6 +235,20 @@ impl Receiver {
         self.counters.unique_bytes += payload.len() as u64;
         self.rate.arrived(arrival, u64::from(header.seq.value()), payload.len());
         self.acks.arrived();
+    }
+
+    /// Those from the end to before this one are missing.
+    fn mark_missing(&mut self, upto: ExtSeq, now: Tick) {
+        let gap = upto.since(self.end);
+        self.missing += gap;
+        self.counters.lost += gap;
+        self.reports.gap(now);
+        let size = self.slots.len();
+        let mut at = self.end;
+        while at < upto {
+            self.slots[at.slot(size)] = Slot { at: now, ..Slot::default() };
+            at = at.add(1);
+        }
     }
 
     /// Make the ring long enough for this place.

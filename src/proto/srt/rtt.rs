@@ -81,7 +81,19 @@ impl Rtt {
         self.rtt = (7 * self.rtt + sample) / 8;
     }
 
-    /// For an ACK and for status.
+    /// The shortest time after which we want a packet to be sent once more.
+    pub(super) const fn suppression(&self) -> i64 {
+        self.rtt / 4
+    }
+
+    /// What an ACK tells the sender. It ignores reports of a packet that it sent again less than the round trip and four
+    /// variations ago, and that is ours to say: we know what a report is of, and when it is to be heeded.
+    pub(super) fn advice(&self) -> (Duration, Duration) {
+        let var = if self.measured { self.var.max((self.rtt - self.suppression()) / 4) } else { self.var };
+        (span(self.rtt), span(var))
+    }
+
+    /// For status.
     pub(super) fn spans(&self) -> (Duration, Duration) {
         (span(self.rtt), span(self.var))
     }

@@ -22,7 +22,7 @@ use super::stats::SendCounters;
 use super::window::ExtSeq;
 
 use self::pace::{Budget, Pace};
-use self::repair::Blocked;
+use self::repair::{Blocked, Copy};
 
 /// What is older than the peer's latency, and than this, is given up (libsrt's `SRT_TLPKTDROP_MINTHRESHOLD_MS`).
 const LEAST_DROP: i64 = SECOND;
@@ -86,6 +86,8 @@ pub(super) struct SendRules {
     /// Bits a second.
     pub(super) rate: u64,
     pub(super) train: u16,
+    /// The peer's, microseconds.
+    pub(super) latency: i64,
 }
 
 /// From here on, the packet with this sequence number has this index.
@@ -114,6 +116,7 @@ pub(super) struct Sender {
     /// The peer has room for what is before this.
     limit: ExtSeq,
     losses: LossList,
+    copies: VecDeque<Copy>,
     pace: Pace,
     budget: Budget,
     /// Why the last question for data got none.
@@ -127,7 +130,7 @@ pub(super) struct Sender {
     /// When the peer is to be told what was given up, and when it was told.
     drop_due: Tick,
     dropped_at: Tick,
-    /// When something was last sent for the first time, or the peer showed that it knows what it lacks.
+    /// When something was last sent for the first time, or as a probe.
     quiet_since: Tick,
     /// Probes since then.
     probes: u32,
@@ -167,6 +170,7 @@ impl Sender {
             message: MsgNo::FIRST,
             limit: start.add(rules.most_in_flight()),
             losses: LossList::new(start),
+            copies: VecDeque::new(),
             pace: Pace::new(rules.rate, rules.train),
             budget: Budget::new(rules.budget),
             blocked: Blocked::Nothing,
@@ -355,7 +359,6 @@ impl Sender {
             while self.segments.get(1).is_some_and(|second| second.seq <= self.base) {
                 self.segments.pop_front();
             }
-            self.quiet(now);
         }
         if self.acked >= self.base {
             self.drop_due = Tick::NEVER;

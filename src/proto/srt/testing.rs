@@ -27,8 +27,8 @@ pub(super) enum Loss {
     None,
     /// So many of a thousand, each by itself.
     Random(u64),
-    /// Gilbert and Elliott: so many of 100,000 packets begin a burst, and of a thousand in it so many end it. All in a
-    /// burst are lost.
+    /// Gilbert and Elliott: bursts in which everything is lost, so many milliseconds apart, and so many long, both on
+    /// average.
     Bursts(u64, u64),
 }
 
@@ -64,6 +64,8 @@ struct Link {
     path: Path,
     random: Random,
     bursting: bool,
+    /// When that changes.
+    turns: u64,
     /// When, in what order, and what.
     travelling: BinaryHeap<Reverse<(u64, u64, Vec<u8>)>>,
     sent: u64,
@@ -74,25 +76,31 @@ struct Link {
 impl Link {
     fn new(path: Path, seed: u64) -> Self {
         let random = Random(seed << 8 | 1);
-        Self { path, random, bursting: false, travelling: BinaryHeap::new(), sent: 0, last: 0, free_at: 0 }
+        Self { path, random, bursting: false, turns: 0, travelling: BinaryHeap::new(), sent: 0, last: 0, free_at: 0 }
     }
 
-    fn loses(&mut self) -> bool {
+    fn loses(&mut self, now: u64) -> bool {
         match self.path.loss {
             Loss::None => false,
             Loss::Random(of_thousand) => self.random.below(1000) < of_thousand,
-            Loss::Bursts(begin, end) => {
-                self.bursting = match self.bursting {
-                    false => self.random.below(100_000) < begin,
-                    true => self.random.below(1000) >= end,
-                };
+            Loss::Bursts(apart, long) => {
+                while self.turns <= now {
+                    self.bursting = !self.bursting && self.turns > 0;
+                    let mean = if self.bursting { long } else { apart } * MS;
+                    self.turns += self.exponential(mean);
+                }
                 self.bursting
             }
         }
     }
 
+    fn exponential(&mut self, mean: u64) -> u64 {
+        let uniform = (self.random.below(1 << 30) + 1) as f64 / (1_u64 << 30) as f64;
+        (uniform.ln() * -(mean as f64)) as u64 + 1
+    }
+
     fn send(&mut self, now: u64, datagram: &[u8]) {
-        if self.loses() {
+        if self.loses(now) {
             return;
         }
         let mut leaves = now;
@@ -207,6 +215,7 @@ pub(super) struct End {
     pub(super) last_packet: u64,
     /// It looks at its packets every so many microseconds, if there are any.
     pub(super) gather: u64,
+    phase: u64,
     /// The index of the packet released last, and of what was released in all.
     pub(super) last_index: Option<u64>,
     pub(super) delivered: u64,
@@ -243,7 +252,12 @@ impl End {
         let timer = due.into_iter().flatten().min().map_or(u64::MAX, |due| self.true_time(due));
         let feed = if self.stream.end() < self.last_packet { self.next_packet } else { u64::MAX };
         let at = timer.min(arrival).min(feed).max(self.asleep_until);
-        if at == u64::MAX { at } else { at.next_multiple_of(self.gather.max(1)) }
+        if at == u64::MAX {
+            return at;
+        }
+        // The two ends do not look at the same times.
+        let phase = self.phase % self.gather.max(1);
+        (at + self.gather - phase).next_multiple_of(self.gather.max(1)) - self.gather + phase
     }
 
     fn feed(&mut self, now: u64) {
@@ -274,7 +288,8 @@ impl End {
 
     /// Everything that it has to send.
     fn transmit(&mut self, now: Instant, out: &mut Vec<Vec<u8>>) {
-        loop {
+        for turn in 0.. {
+            assert!(turn < 10_000, "it says that there is more, and there is nothing");
             while let Some(data) = self.connection.poll_data(now, &self.stream) {
                 out.push(datagram(&self.connection, &self.stream, &data));
             }
@@ -390,6 +405,7 @@ impl Setup {
             next_packet: 0,
             last_packet: FIRST_INDEX,
             gather: 5 * MS,
+            phase: number as u64 * 1700,
             last_index: None,
             delivered: 0,
             gaps: 0,

@@ -126,7 +126,7 @@ impl Receiver {
             acks.records.pop_front();
         }
         acks.records.push_back(Record { sent: now, upto: ack, starved: acks.starved });
-        let (rtt, rtt_var) = rtt.spans();
+        let (rtt, rtt_var) = rtt.advice();
         self.counters.acks += 1;
         Some(Control::Ack(Ack { number: acks.number, seq: ack.seq(), rtt, rtt_var, free_packets: room, rates }))
     }

@@ -81,16 +81,16 @@ impl Budget {
         self.tokens += self.percent;
     }
 
-    /// Whether a packet may be sent again now. So many may at once as are in flight: what an interruption of a round trip
+    /// Whether so many packets may be sent again now. So many may at once as are in flight: what an interruption of a round trip
     /// has cost.
-    pub(super) fn allows(&mut self, now: Tick, in_flight: u64) -> bool {
+    pub(super) fn allows(&mut self, now: Tick, in_flight: u64, packets: i64) -> bool {
         let most = LEAST_BURST.max(i64::try_from(in_flight).unwrap_or(i64::MAX / PACKET)) * PACKET;
         let earned = now.since(self.at).clamp(0, SECOND) * LEAST_AGAIN * PACKET / SECOND;
         if earned > 0 {
             (self.tokens, self.at) = (self.tokens + earned, now);
         }
         self.tokens = self.tokens.min(most);
-        self.tokens >= PACKET
+        self.tokens >= packets * PACKET
     }
 
     /// A packet is sent again.

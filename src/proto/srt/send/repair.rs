@@ -15,6 +15,10 @@ use crate::proto::srt::window::ExtSeq;
 pub(super) const DROP_INTERVAL: i64 = 20 * MILLISECOND;
 /// A peer answers this much later than the path takes: its timers, and ours.
 const PROBE_MARGIN: i64 = 20 * MILLISECOND;
+/// Copies that wait to be sent.
+const MOST_COPIES: usize = 1024;
+/// Packets that the budget must still allow for a copy.
+const COPY_RESERVE: i64 = 16;
 /// Probes come at twice the interval each, until this many.
 const MOST_BACKOFF: u32 = 6;
 
@@ -29,6 +33,26 @@ pub(super) enum Blocked {
     Budget,
 }
 
+/// A packet that is to be sent once more after it was sent again.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Copy {
+    at: ExtSeq,
+    due: Tick,
+    /// How often.
+    left: u8,
+}
+
+/// How often a packet is sent besides, when it is sent again and the peer delivers it in so long. With every round the
+/// packets are fewer, and a copy of one costs less; in the last one nothing is left to be saved.
+fn copies(left: i64, before: bool, rtt: &Rtt) -> u8 {
+    let round = rtt.rtt() * 5 / 4 + PROBE_MARGIN / 2;
+    match (left / round, before) {
+        (..=0, true) => 2,
+        (..=0, false) | (1, true) => 1,
+        _ => 0,
+    }
+}
+
 impl Sender {
     /// A packet that was sent before and is missing at the peer.
     pub(super) fn again<H: History>(
@@ -40,18 +64,19 @@ impl Sender {
         rtt: &Rtt,
     ) -> Option<DataOut> {
         // A report that comes sooner was made before what was sent last can have arrived.
-        let recent = now.add(-(rtt.rtt() - 4 * rtt.var()).max(0));
+        let recent = now.add(-(rtt.rtt() - 4 * rtt.var()).max(rtt.rtt() * 7 / 8));
         while let Some(at) = self.losses.first(self.next) {
-            if self.losses.again(at).is_some_and(|(last, _)| last >= recent) {
+            let again = self.losses.again(at);
+            if again.is_some_and(|(last, _)| last >= recent) {
                 self.losses.remove(at);
                 continue;
             }
-            if !self.budget.allows(now, self.next.since(self.base)) {
+            if !self.budget.allows(now, self.next.since(self.base), 1) {
                 self.blocked = Blocked::Budget;
                 return None;
             }
-            let found = self.find(at, history, keys);
-            let Some((index, bytes, origin, key)) = found else {
+            self.losses.remove(at);
+            let Some(out) = self.resend(at, now, clock, history, keys) else {
                 // It is gone, and so is everything before it.
                 let before = self.base;
                 while self.base <= at {
@@ -61,19 +86,62 @@ impl Sender {
                 self.gave_up(before, now);
                 continue;
             };
-            self.losses.remove(at);
             self.losses.sent_again(at, now);
-            let message = MsgNo::FIRST.add(at.since(self.start));
-            let mut header = DataHeader::live(at.seq(), message, clock.tick(origin).timestamp(), self.rules.remote);
-            header.key = key;
-            header.retransmitted = self.rules.mark_again;
-            self.pace.sent(now, bytes);
-            self.budget.spend();
-            self.counters.retransmitted += 1;
-            self.counters.retransmitted_bytes += bytes as u64;
-            return Some(DataOut { header: header.write(), index, seq: at.seq(), key, retransmitted: true });
+            let left = self.rules.latency - now.since(clock.tick(history.origin(out.index)?));
+            let copies = copies(left, again.is_some(), rtt);
+            if copies > 0 && self.copies.len() < MOST_COPIES {
+                self.copies.push_back(Copy { at, due: now.add(rtt.rtt() / 8), left: copies });
+            }
+            return Some(out);
+        }
+        self.copy(now, clock, history, keys, rtt)
+    }
+
+    /// One more of what was sent again.
+    fn copy<H: History>(
+        &mut self,
+        now: Tick,
+        clock: &Clock,
+        history: &H,
+        keys: Option<&SendKeys>,
+        rtt: &Rtt,
+    ) -> Option<DataOut> {
+        while let Some(&Copy { at, due, left }) = self.copies.front()
+            && due <= now
+        {
+            self.copies.pop_front();
+            // They must not take away what others need.
+            if at < self.base || !self.budget.allows(now, self.next.since(self.base), COPY_RESERVE) {
+                continue;
+            }
+            if left > 1 {
+                self.copies.push_back(Copy { at, due: now.add(rtt.rtt() / 8), left: left - 1 });
+            }
+            if let Some(out) = self.resend(at, now, clock, history, keys) {
+                return Some(out);
+            }
         }
         None
+    }
+
+    fn resend<H: History>(
+        &mut self,
+        at: ExtSeq,
+        now: Tick,
+        clock: &Clock,
+        history: &H,
+        keys: Option<&SendKeys>,
+    ) -> Option<DataOut> {
+        let (index, bytes, origin, key) = self.find(at, history, keys)?;
+        let message = MsgNo::FIRST.add(at.since(self.start));
+        let mut header = DataHeader::live(at.seq(), message, clock.tick(origin).timestamp(), self.rules.remote);
+        header.key = key;
+        header.retransmitted = self.rules.mark_again;
+        self.pace.sent(now, bytes);
+        self.budget.spend();
+        self.counters.retransmitted += 1;
+        self.counters.retransmitted_bytes += bytes as u64;
+        Some(DataOut { header: header.write(), index, seq: at.seq(), key, retransmitted: true })
     }
 
     /// Where a packet that was sent lies, its length, its time, and its key.
@@ -105,7 +173,6 @@ impl Sender {
             }
             self.counters.lost += self.losses.insert(first, last.add(1), self.base, self.next);
         }
-        self.quiet(now);
         true
     }
 
@@ -128,7 +195,7 @@ impl Sender {
         Some(Control::DropRequest { message: MsgNo::NONE, first, last })
     }
 
-    /// Something was sent that the peer should answer, or the peer shows what it lacks.
+    /// Something was sent for the first time.
     pub(super) const fn quiet(&mut self, now: Tick) {
         (self.quiet_since, self.probes) = (now, 0);
     }
@@ -138,7 +205,7 @@ impl Sender {
         if self.acked == self.next && !self.is_stuck() {
             return Tick::NEVER;
         }
-        let wait = rtt.answered_after() + PROBE_MARGIN;
+        let wait = rtt.rtt() + (4 * rtt.var()).min(rtt.rtt() / 4) + PROBE_MARGIN;
         self.quiet_since.add(wait << self.probes.min(MOST_BACKOFF))
     }
 
@@ -169,7 +236,7 @@ impl Sender {
     /// When something is to be done.
     pub(in crate::proto::srt) fn due(&self, rtt: &Rtt) -> Tick {
         let data = match self.blocked {
-            Blocked::Nothing => Tick::NEVER,
+            Blocked::Nothing => self.copies.front().map_or(Tick::NEVER, |copy| copy.due),
             Blocked::Pace => self.pace.due(),
             Blocked::Budget => self.budget.due(),
         };
