@@ -9,9 +9,9 @@
 //!    socket, and it must not be taken for dead.
 //! 2. [`release`](Connection::release), read [`released`](Connection::released),
 //!    [`recycle`](Connection::recycle).
-//! 3. [`poll_data`](Connection::poll_data) until `None`, [`poll_control`](Connection::poll_control) until `false`. Both
-//!    count as sent what they return. `None` also ends a train: where [`poll_timeout`](Connection::poll_timeout) is due
-//!    at once, there is more; other connections should have their turn before.
+//! 3. [`poll_control`](Connection::poll_control) until `false`, [`poll_data`](Connection::poll_data) until `None`. What
+//!    they return counts as sent. `None` also ends a train: where [`poll_timeout`](Connection::poll_timeout) is due at
+//!    once, there is more; other connections should have their turn before.
 //! 4. [`poll_event`](Connection::poll_event) until `None`.
 //!
 //! Then [`poll_timeout`](Connection::poll_timeout) and [`next_release`](Connection::next_release) say when to come back.
@@ -33,7 +33,7 @@ use super::crypto::{Kek, MAX_KEY};
 use super::km::{KeyLength, KmState, Salt};
 use super::negotiated::{HsFlags, Negotiated};
 use super::packet::{DataHeader, HEADER_LEN, Packet};
-use super::receive::{Bounds, Receiver};
+use super::receive::{Arrived, Bounds, Receiver};
 use super::rekey::{ReceiveKeys, SendKeys};
 use super::rtt::Rtt;
 use super::send::{SendRules, Sender};
@@ -162,7 +162,7 @@ impl Connection {
     pub fn new(negotiated: Negotiated, config: &ConnectionConfig, now: Instant) -> Self {
         let clock = Clock::new(negotiated.start);
         let now = clock.tick(now);
-        let largest = usize::from(negotiated.mss).saturating_sub(UDP_HEADERS).max(HEADER_LEN + 1);
+        let largest = usize::from(negotiated.mss).saturating_sub(UDP_HEADERS).max(2 * HEADER_LEN);
         let bounds = Bounds {
             packets: config.receive_packets.clamp(32, 1 << 24),
             bytes: config.receive_bytes,
@@ -262,7 +262,7 @@ impl Connection {
             return false;
         }
         let keys = self.receive_keys.as_deref().map(ReceiveKeys::keys);
-        self.receiver.handle_data(header, payload, arrival, now, keys);
+        self.receiver.handle_data(Arrived { header, payload, arrival, now }, keys);
         true
     }
 
@@ -349,7 +349,8 @@ impl Connection {
     /// end of each train. Always ask with the same history.
     #[must_use]
     pub fn poll_data<H: History>(&mut self, now: Instant, history: &H) -> Option<DataOut> {
-        if self.state != State::Open {
+        // The peer cannot make anything of data before the answer to its handshake.
+        if self.state != State::Open || self.reply_due {
             return None;
         }
         let now = self.clock.tick(now);

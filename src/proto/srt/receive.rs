@@ -62,6 +62,15 @@ pub(super) struct Bounds {
     pub(super) reorder_tolerance: u32,
 }
 
+/// A data packet as it arrives.
+#[derive(Clone, Copy)]
+pub(super) struct Arrived<'a> {
+    pub(super) header: &'a DataHeader,
+    pub(super) payload: &'a [u8],
+    pub(super) arrival: Tick,
+    pub(super) now: Tick,
+}
+
 /// What the peer sent and we have not delivered yet.
 pub(super) struct Receiver {
     pub(super) tsbpd: Tsbpd,
@@ -149,14 +158,8 @@ impl Receiver {
     }
 
     /// Take a data packet in. `keys` are those of an encrypted connection.
-    pub(super) fn handle_data(
-        &mut self,
-        header: &DataHeader,
-        payload: &[u8],
-        arrival: Tick,
-        now: Tick,
-        keys: Option<&StreamKeys>,
-    ) {
+    pub(super) fn handle_data(&mut self, packet: Arrived<'_>, keys: Option<&StreamKeys>) {
+        let Arrived { header, payload, arrival, now } = packet;
         self.counters.packets += 1;
         self.counters.bytes += payload.len() as u64;
         self.counters.retransmitted += u64::from(header.retransmitted);
@@ -164,33 +167,23 @@ impl Receiver {
             return self.undecrypted(payload.len());
         }
         let time = self.tsbpd.unwrap(header.timestamp, arrival);
-        let mut at = self.end.unwrap(header.seq);
+        let at = self.end.unwrap(header.seq);
         if at < self.head {
             if self.head.since(at) <= 2 * u64::from(self.bounds.packets) {
                 return self.belated(time, now);
             }
         } else if at.since(self.tail) < u64::from(self.bounds.packets) {
-            return self.insert(at, header, time, payload, arrival, now, keys);
+            return self.insert(at, time, packet, keys);
         }
         // Out of every window. Where the peer's numbers really jumped, the window follows.
         match self.strayed(header.seq, time, now) {
-            Some(there) => at = there,
-            None => return self.counters.no_room += 1,
+            Some(there) => self.insert(there, time, packet, keys),
+            None => self.counters.no_room += 1,
         }
-        self.insert(at, header, time, payload, arrival, now, keys);
     }
 
-    #[expect(clippy::too_many_arguments, reason = "one packet, taken apart once")]
-    fn insert(
-        &mut self,
-        at: ExtSeq,
-        header: &DataHeader,
-        time: i64,
-        payload: &[u8],
-        arrival: Tick,
-        now: Tick,
-        keys: Option<&StreamKeys>,
-    ) {
+    fn insert(&mut self, at: ExtSeq, time: i64, packet: Arrived<'_>, keys: Option<&StreamKeys>) {
+        let Arrived { header, payload, arrival, now } = packet;
         self.fit(at);
         if at < self.end && self.stored.get(at) {
             self.counters.duplicates += 1;
@@ -204,21 +197,13 @@ impl Receiver {
             Some((keys, key)) if !keys.apply(key, header.seq, self.memory.payload_mut(place)) => Some(key),
             _ => None,
         };
+        if at > self.end {
+            self.mark_missing(at, now);
+        }
         if at >= self.end {
-            let gap = at.since(self.end);
-            if gap > 0 {
-                self.mark_missing(at, now);
-            }
             self.end = at.add(1);
         } else {
-            if !self.settled.get(at) {
-                self.missing -= 1;
-                self.counters.recovered += 1;
-            }
-            if !header.retransmitted {
-                let distance = self.end.since(at) - 1;
-                self.counters.reorder_distance = self.counters.reorder_distance.max(distance);
-            }
+            self.fill_in(at, header);
         }
         let size = self.slots.len();
         self.slots[at.slot(size)] = Slot { time, at: arrival, place, sealed, ..Slot::default() };
@@ -235,6 +220,18 @@ impl Receiver {
         self.counters.unique_bytes += payload.len() as u64;
         self.rate.arrived(arrival, u64::from(header.seq.value()), payload.len());
         self.acks.arrived();
+    }
+
+    /// A packet came after later ones.
+    fn fill_in(&mut self, at: ExtSeq, header: &DataHeader) {
+        if !self.settled.get(at) {
+            self.missing -= 1;
+            self.counters.recovered += 1;
+        }
+        if !header.retransmitted {
+            let distance = self.end.since(at) - 1;
+            self.counters.reorder_distance = self.counters.reorder_distance.max(distance);
+        }
     }
 
     /// Those from the end to before this one are missing.

@@ -209,8 +209,9 @@ pub(super) struct End {
     /// How fast its clock runs, millionths more or less.
     ppm: i64,
     pub(super) stream: Stream,
-    /// A packet every so many microseconds, from when on, up to which index.
+    /// A packet every so many microseconds, since when, when the next, up to which index.
     pub(super) every: u64,
+    pub(super) first_packet: u64,
     pub(super) next_packet: u64,
     pub(super) last_packet: u64,
     /// It looks at its packets every so many microseconds, if there are any.
@@ -220,8 +221,8 @@ pub(super) struct End {
     pub(super) last_index: Option<u64>,
     pub(super) delivered: u64,
     pub(super) gaps: u64,
-    /// Microseconds by which packets were released after their time, at most.
-    pub(super) worst_late: u64,
+    /// By how much their times for delivery differ from what they truly should be, microseconds: least and most.
+    pub(super) due_error: Option<(i64, i64)>,
     pub(super) events: Vec<ConnectionEvent>,
     /// It stands still until then.
     pub(super) asleep_until: u64,
@@ -230,17 +231,21 @@ pub(super) struct End {
 }
 
 impl End {
+    /// By how much its clock is ahead at this time.
+    fn skew(&self, at: i64) -> i64 {
+        at / 1_000_000 * self.ppm + at % 1_000_000 * self.ppm / 1_000_000
+    }
+
     pub(super) fn instant(&self, at: u64) -> Instant {
-        let skew = at as i64 / 1_000_000 * self.ppm + at as i64 % 1_000_000 * self.ppm / 1_000_000;
-        self.base + Duration::from_micros(at.saturating_add_signed(skew))
+        self.base + Duration::from_micros(at.saturating_add_signed(self.skew(at as i64)))
     }
 
     /// The true time at which its clock shows this.
     fn true_time(&self, at: Instant) -> u64 {
         let shown = at.saturating_duration_since(self.base).as_micros() as i64;
-        let skew = shown / 1_000_000 * self.ppm + shown % 1_000_000 * self.ppm / 1_000_000;
+        let near = shown - self.skew(shown - self.skew(shown));
         // Rounded so that it is not woken a microsecond early.
-        let mut guess = (shown - skew - 2).max(0) as u64;
+        let mut guess = (near - 2).max(0) as u64;
         while self.instant(guess) < at {
             guess += 1;
         }
@@ -268,7 +273,8 @@ impl End {
         }
     }
 
-    fn receive(&mut self, now: Instant) {
+    /// Take what is due. `nominal` says when the packet with an index truly is.
+    fn receive(&mut self, now: Instant, nominal: impl Fn(u64) -> u64) {
         self.connection.release(now);
         let mut last = self.last_index;
         for packet in self.connection.released() {
@@ -277,7 +283,9 @@ impl End {
             assert_eq!(packet.payload, payload(index, packet.payload.len()), "byte for byte");
             assert!(last.is_none_or(|last| index > last), "{index} comes after {last:?}: in order, and never twice");
             assert!(packet.due <= now, "{index} is released before its time");
-            self.worst_late = self.worst_late.max((now - packet.due).as_micros() as u64);
+            let error = self.true_time(packet.due) as i64 - nominal(index) as i64;
+            let (least, most) = self.due_error.unwrap_or((error, error));
+            self.due_error = Some((least.min(error), most.max(error)));
             self.gaps += packet.gap_before;
             self.delivered += 1;
             last = Some(index);
@@ -290,12 +298,12 @@ impl End {
     fn transmit(&mut self, now: Instant, out: &mut Vec<Vec<u8>>) {
         for turn in 0.. {
             assert!(turn < 10_000, "it says that there is more, and there is nothing");
-            while let Some(data) = self.connection.poll_data(now, &self.stream) {
-                out.push(datagram(&self.connection, &self.stream, &data));
-            }
             let mut packet = Vec::new();
             while self.connection.poll_control(now, &mut packet) {
                 out.push(std::mem::take(&mut packet));
+            }
+            while let Some(data) = self.connection.poll_data(now, &self.stream) {
+                out.push(datagram(&self.connection, &self.stream, &data));
             }
             if self.connection.poll_timeout().is_none_or(|due| due > now) {
                 break;
@@ -332,6 +340,7 @@ pub(super) type Tap = Box<dyn FnMut(usize, u64, &Packet<'_>) -> bool>;
 pub(super) struct Pair {
     pub(super) ends: [End; 2],
     links: [Link; 2],
+    latency: [u64; 2],
     pub(super) now: u64,
     pub(super) tap: Option<Tap>,
 }
@@ -350,6 +359,8 @@ pub(super) struct Setup {
     pub(super) config: ConnectionConfig,
     pub(super) flow_window: u32,
     pub(super) peer_flags: HsFlags,
+    /// The connections are made so long after their clocks began.
+    pub(super) began: u64,
 }
 
 impl Setup {
@@ -365,6 +376,7 @@ impl Setup {
             config: ConnectionConfig::default(),
             flow_window: 8192,
             peer_flags: HsFlags(0xBF),
+            began: 0,
         }
     }
 
@@ -395,13 +407,18 @@ impl Setup {
     }
 
     pub(super) fn pair(&self) -> Pair {
-        let base = Instant::now();
+        let base = Instant::now() + Duration::from_secs(1_000_000);
         let end = |number: usize| End {
-            connection: Connection::new(self.negotiated(number, base), &self.config, base),
+            connection: Connection::new(
+                self.negotiated(number, base),
+                &self.config,
+                base + Duration::from_micros(self.began),
+            ),
             base,
             ppm: self.ppm[number],
             stream: Stream::new(),
             every: 1000,
+            first_packet: 0,
             next_packet: 0,
             last_packet: FIRST_INDEX,
             gather: 5 * MS,
@@ -409,14 +426,14 @@ impl Setup {
             last_index: None,
             delivered: 0,
             gaps: 0,
-            worst_late: 0,
+            due_error: None,
             events: Vec::new(),
             asleep_until: 0,
             services: 0,
             secret: 0,
         };
         let link = |number: usize| Link::new(self.paths[number], self.seed * 2 + number as u64 + 1);
-        Pair { ends: [end(0), end(1)], links: [link(0), link(1)], now: 0, tap: None }
+        Pair { ends: [end(0), end(1)], links: [link(0), link(1)], latency: self.latency, now: self.began, tap: None }
     }
 }
 
@@ -427,6 +444,9 @@ impl Pair {
         sender.connection.begin_sending(FIRST_INDEX);
         sender.last_packet = sender.stream.end() + packets;
         (sender.next_packet, sender.every) = (self.now.max(sender.next_packet), every);
+        if sender.stream.end() == FIRST_INDEX {
+            sender.first_packet = sender.next_packet;
+        }
     }
 
     /// Let time pass until then.
@@ -448,7 +468,12 @@ impl Pair {
     }
 
     fn service(&mut self, number: usize) {
-        let (now, end) = (self.now, &mut self.ends[number]);
+        let now = self.now;
+        let other = &self.ends[1 - number];
+        let after = self.links[1 - number].path.delay + self.latency[number] * MS;
+        let (first, every) = (other.first_packet, other.every);
+        let nominal = move |index| first + (index - FIRST_INDEX) * every + after;
+        let end = &mut self.ends[number];
         end.services += 1;
         let here = end.instant(now);
         while let Some((at, datagram)) = self.links[1 - number].arrived(now) {
@@ -456,7 +481,7 @@ impl Pair {
             end.connection.handle_datagram(here, arrival, &datagram);
         }
         end.connection.handle_timeout(here);
-        end.receive(here);
+        end.receive(here, nominal);
         end.feed(now);
         let mut out = Vec::new();
         end.transmit(here, &mut out);

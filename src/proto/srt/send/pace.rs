@@ -58,7 +58,7 @@ impl Pace {
 
     /// When the next packet may leave.
     pub(super) const fn due(&self) -> Tick {
-        Tick(self.next.div_euclid(1000) + 1)
+        Tick(self.next.div_euclid(1000)).add((self.next.rem_euclid(1000) > 0) as i64)
     }
 }
 
