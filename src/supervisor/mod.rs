@@ -21,7 +21,7 @@ pub mod watch;
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::os::unix::fs::PermissionsExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -42,8 +42,10 @@ use self::store::Store;
 use self::view::StateView;
 use self::watch::Watch;
 use crate::config;
+use crate::config::Context;
 use crate::config::diff::{Action, Change};
 use crate::config::plan::{DaemonPlan, FlowPlan};
+use crate::config::secrets::Secrets;
 use crate::config::value::FlowName;
 use crate::io::links::{Links, Watcher};
 use crate::observe::event::{Event, emit};
@@ -135,7 +137,7 @@ async fn run(dirs: Dirs, stop: impl AsyncFnOnce(Rc<dyn View>, StopSignals) -> &'
     let logger = log::start(&daemon.log).map_err(|e| std::io::Error::other(e.to_string()))?;
     install_panic_hook();
 
-    let good = good_plans(&store, &daemon);
+    let good = good_plans(&store, &daemon, &dirs.config);
     let (ended_tx, ended) = mpsc::unbounded_channel();
     let (answers_tx, answers) = mpsc::unbounded_channel();
     let shards = Shards::start(&daemon.limits, &ended_tx)?;
@@ -210,10 +212,12 @@ fn bind_control(path: &PathBuf) -> std::io::Result<UnixListener> {
     Ok(listener)
 }
 
-fn good_plans(store: &Store, daemon: &DaemonPlan) -> BTreeMap<FlowName, Arc<FlowPlan>> {
+/// The last good versions, with their keys as they are now. One whose key is gone cannot run.
+fn good_plans(store: &Store, daemon: &DaemonPlan, config_dir: &Path) -> BTreeMap<FlowName, Arc<FlowPlan>> {
     let kept = store.flows();
+    let secrets = Secrets::new(config_dir, &Context { by_daemon: true, ..Context::default() });
     let parse = |(name, text): (FlowName, Vec<u8>)| {
-        let plan = config::parse_flow(&name, &store.flow_path(&name), &text, daemon).0?;
+        let plan = config::parse_flow(&name, &store.flow_path(&name), &text, daemon, &secrets).0?;
         Some((name, Arc::new(plan)))
     };
     kept.into_iter().filter_map(parse).collect()

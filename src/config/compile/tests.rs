@@ -2,16 +2,22 @@ use std::time::Duration;
 
 use crate::config::parse_flow;
 use crate::config::plan::{
-    DaemonPlan, FailoverPlan, FailoverRules, FlowPlan, LegPlan, OutputProtocol, ReturnMode, RtpHeader, SourceProtocol,
-    Stream, SwitchOn,
+    DaemonPlan, DatagramRoute, FailoverPlan, FailoverRules, FlowPlan, LegPlan, OutputProtocol, ReturnMode, RtpHeader,
+    SourceProtocol, Stream, SwitchOn,
 };
+use crate::config::secrets::Secrets;
 use crate::config::value::{Bitrate, Interface};
 use crate::proto::fec2022_1::matrix::Matrix;
 
 fn plan(text: &str) -> FlowPlan {
     let name = "news".parse().unwrap();
-    let (plan, faults) = parse_flow(&name, "news.toml".as_ref(), text.as_bytes(), &DaemonPlan::default());
+    let daemon = DaemonPlan::default();
+    let (plan, faults) = parse_flow(&name, "news.toml".as_ref(), text.as_bytes(), &daemon, &Secrets::none());
     plan.unwrap_or_else(|| panic!("{faults:?}"))
+}
+
+fn route<'p>(plan: &'p FlowPlan, output: &str) -> &'p DatagramRoute {
+    plan.outputs[output].datagrams().unwrap()
 }
 
 fn case(name: &str) -> String {
@@ -36,7 +42,7 @@ fn every_rule_of_failover_is_in_the_plan() {
         },
     };
     assert_eq!(plan.failover, Some(FailoverPlan::Failover(rules)));
-    assert_eq!(plan.outputs["out"].smoothing, Some(Duration::from_millis(100)));
+    assert_eq!(route(&plan, "out").smoothing, Some(Duration::from_millis(100)));
 }
 
 #[test]
@@ -65,29 +71,30 @@ fn one_source_may_stand_without_a_mode() {
 fn a_merge_of_fec_and_plain_rtp_goes_out_on_two_legs() {
     let plan = plan(&case("valid-merge"));
     assert_eq!(plan.failover, Some(FailoverPlan::Merge { recovery_window: Duration::from_secs(1) }));
-    let protected = &plan.sources["protected"];
+    let protected = plan.sources["protected"].datagrams().unwrap();
     let reorder_window = Duration::from_millis(20);
     assert_eq!(protected.protocol, SourceProtocol::RtpFec { reorder_window, fec_ports: [10, 20] });
     let ports = [(Stream::Media, 6000), (Stream::ColumnFec, 6010), (Stream::RowFec, 6020)];
     assert_eq!(protected.ports().collect::<Vec<_>>(), ports);
-    assert_eq!(plan.sources["in"].ports().collect::<Vec<_>>(), [(Stream::Media, 5000)]);
+    assert_eq!(plan.sources["in"].datagrams().unwrap().ports().collect::<Vec<_>>(), [(Stream::Media, 5000)]);
 
     let out = &plan.outputs["out"];
     let header = RtpHeader::Regenerate { payload_type: 96, ssrc: Some(7) };
     let matrix = Matrix::new(20, 5, true).unwrap();
-    assert_eq!(out.protocol, OutputProtocol::RtpFec { header, matrix });
+    assert_eq!(route(&plan, "out").protocol, OutputProtocol::RtpFec { header, matrix });
     let leg = |interface: &str| LegPlan {
         destination: "239.2.2.2:5000".parse().unwrap(),
         interface: Some(Interface::Name(interface.into())),
     };
-    assert_eq!(out.legs, [leg("eth1"), leg("eth3")]);
-    assert_eq!((&out.destination, &out.interface), (&out.legs[0].destination, &out.legs[0].interface));
+    assert_eq!(out.legs(), [leg("eth1"), leg("eth3")]);
+    assert_eq!(route(&plan, "out").destination, out.legs()[0].destination);
+    assert_eq!(out.interface, out.legs()[0].interface);
     assert_eq!(out.paths().map(|(to, _)| to.port).collect::<Vec<_>>(), [5000, 5000]);
 
     let columns_only = &plan.outputs["columns-only"];
-    assert_eq!(columns_only.legs, []);
+    assert_eq!(columns_only.legs(), []);
     assert_eq!(columns_only.paths().map(|(to, _)| to.port).collect::<Vec<_>>(), [65533]);
-    let streams: Vec<_> = columns_only.protocol.streams().collect();
+    let streams: Vec<_> = route(&plan, "columns-only").protocol.streams().collect();
     assert_eq!(streams, [(Stream::Media, 0), (Stream::ColumnFec, 2)]);
-    assert_eq!(columns_only.protocol.header(), Some(RtpHeader::Passthrough));
+    assert_eq!(columns_only.header(), Some(RtpHeader::Passthrough));
 }

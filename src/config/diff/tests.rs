@@ -5,18 +5,35 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::config::plan::{LegPlan, ReturnMode, SwitchOn};
+use crate::config::secrets::Secrets;
 use crate::config::value::{Bind, Bitrate, Dscp, FlowName, Gather};
 use crate::proto::fec2022_1::matrix::Matrix;
 
 fn flow() -> FlowPlan {
     let text = "[sources.in]\nprotocol = \"rtp\"\nbind = \"127.0.0.1:5000\"\n\n[outputs.one]\nprotocol = \"udp\"\ndestination = \"198.51.100.7:5000\"\n\n[outputs.two]\nprotocol = \"rtp\"\ndestination = \"198.51.100.7:5002\"\n";
     let name: FlowName = "news".parse().unwrap();
-    let (plan, _) = crate::config::parse_flow(&name, "news.toml".as_ref(), text.as_bytes(), &DaemonPlan::default());
+    let (plan, _) = crate::config::parse_flow(
+        &name,
+        "news.toml".as_ref(),
+        text.as_bytes(),
+        &DaemonPlan::default(),
+        &Secrets::none(),
+    );
     plan.unwrap()
 }
 
 fn source(plan: &mut FlowPlan) -> &mut SourcePlan {
     plan.sources.get_mut("in").unwrap()
+}
+
+fn input(plan: &mut FlowPlan) -> &mut DatagramInput {
+    let SourceInput::Datagrams(input) = &mut source(plan).input else { panic!("not received in datagrams") };
+    input
+}
+
+fn route<'p>(plan: &'p mut FlowPlan, name: &str) -> &'p mut DatagramRoute {
+    let OutputRoute::Datagrams(route) = &mut output(plan, name).route else { panic!("not sent in datagrams") };
+    route
 }
 
 fn output<'p>(plan: &'p mut FlowPlan, name: &str) -> &'p mut OutputPlan {
@@ -60,30 +77,30 @@ fn a_flow_starts_and_stops_with_its_enabled_parts() {
 
 #[test]
 fn some_keys_of_a_source_change_while_it_runs() {
-    assert_eq!(after(|p| source(p).allow = Some(vec![])), "change: source in in-place [allow]");
+    assert_eq!(after(|p| input(p).allow = Some(vec![])), "change: source in in-place [allow]");
     assert_eq!(
         after(|p| source(p).max_bitrate = Some(Bitrate::from_bps(1))),
         "change: source in in-place [max-bitrate]"
     );
     assert_eq!(after(|p| source(p).description = "x".into()), "change: source in in-place [description]");
     assert_eq!(
-        after(|p| source(p).protocol = SourceProtocol::Rtp { reorder_window: Duration::ZERO }),
+        after(|p| input(p).protocol = SourceProtocol::Rtp { reorder_window: Duration::ZERO }),
         "change: source in in-place [reorder-window]"
     );
 }
 
 #[test]
 fn the_others_open_the_source_again_and_nothing_else() {
-    assert_eq!(after(|p| source(p).bind.port = 1), "change: source in reopen [bind]");
-    assert_eq!(after(|p| source(p).protocol = SourceProtocol::Udp), "change: source in reopen [protocol]");
+    assert_eq!(after(|p| input(p).bind.port = 1), "change: source in reopen [bind]");
+    assert_eq!(after(|p| input(p).protocol = SourceProtocol::Udp), "change: source in reopen [protocol]");
     assert_eq!(
         after(|p| source(p).interface = Some(Interface::Name("eth1".into()))),
         "change: source in reopen [interface]"
     );
     assert_eq!(
         after(|p| {
-            source(p).multicast_sources = vec![IpAddr::from([203, 0, 113, 7])];
-            source(p).allow = Some(vec![]);
+            input(p).multicast_sources = vec![IpAddr::from([203, 0, 113, 7])];
+            input(p).allow = Some(vec![]);
         }),
         "change: source in reopen [multicast-sources allow]"
     );
@@ -103,19 +120,19 @@ fn some_keys_of_an_output_change_while_it_runs() {
 
 #[test]
 fn the_others_open_the_output_again_and_nothing_else() {
-    assert_eq!(after(|p| output(p, "one").destination.port = 1), "change: output one reopen [destination]");
-    assert_eq!(after(|p| output(p, "one").source_port = Some(1)), "change: output one reopen [source-port]");
+    assert_eq!(after(|p| route(p, "one").destination.port = 1), "change: output one reopen [destination]");
+    assert_eq!(after(|p| route(p, "one").source_port = Some(1)), "change: output one reopen [source-port]");
     assert_eq!(
-        after(|p| output(p, "one").protocol = OutputProtocol::Udp { datagram_packets: Some(1) }),
+        after(|p| route(p, "one").protocol = OutputProtocol::Udp { datagram_packets: Some(1) }),
         "change: output one reopen [datagram-packets]"
     );
     assert_eq!(
-        after(|p| output(p, "two").protocol = OutputProtocol::Rtp(RtpHeader::Passthrough)),
+        after(|p| route(p, "two").protocol = OutputProtocol::Rtp(RtpHeader::Passthrough)),
         "change: output two reopen [header]"
     );
     assert_eq!(
         after(|p| {
-            output(p, "two").protocol = OutputProtocol::Rtp(RtpHeader::Regenerate { payload_type: 96, ssrc: Some(1) });
+            route(p, "two").protocol = OutputProtocol::Rtp(RtpHeader::Regenerate { payload_type: 96, ssrc: Some(1) });
         }),
         "change: output two reopen [payload-type ssrc]"
     );
@@ -135,11 +152,11 @@ fn nothing_is_opened_in_a_flow_or_part_that_is_off() {
     let mut old = flow();
     output(&mut old, "one").enabled = false;
     let mut new = old.clone();
-    output(&mut new, "one").destination.port = 1;
+    route(&mut new, "one").destination.port = 1;
     assert_eq!(told(diff_flow(Some(&old), Some(&new))), "change: output one in-place [destination]");
     let (mut old, mut new) = (flow(), flow());
     (old.enabled, new.enabled) = (false, false);
-    source(&mut new).bind.port = 1;
+    input(&mut new).bind.port = 1;
     new.outputs.remove("two");
     assert_eq!(told(diff_flow(Some(&old), Some(&new))), "change: source in in-place [bind]; output two in-place []");
 }
@@ -153,7 +170,7 @@ fn between(first: impl Fn(&mut FlowPlan), second: impl Fn(&mut FlowPlan)) -> Str
 }
 
 fn fec_source(window: u64, fec_ports: [u16; 2]) -> impl Fn(&mut FlowPlan) {
-    move |p| source(p).protocol = SourceProtocol::RtpFec { reorder_window: Duration::from_millis(window), fec_ports }
+    move |p| input(p).protocol = SourceProtocol::RtpFec { reorder_window: Duration::from_millis(window), fec_ports }
 }
 
 #[test]
@@ -167,7 +184,7 @@ fn the_ports_of_fec_open_the_source_again_and_its_window_does_not() {
 
 fn fec_output(header: RtpHeader, columns: u64) -> impl Fn(&mut FlowPlan) {
     let matrix = Matrix::new(columns, 5, true).unwrap();
-    move |p| output(p, "two").protocol = OutputProtocol::RtpFec { header, matrix }
+    move |p| route(p, "two").protocol = OutputProtocol::RtpFec { header, matrix }
 }
 
 #[test]
@@ -182,8 +199,8 @@ fn the_matrix_the_header_and_the_legs_open_the_output_again() {
     let legs = |second: &'static str| {
         move |p: &mut FlowPlan| {
             let leg = |to: &str| LegPlan { destination: to.parse().unwrap(), interface: None };
-            output(p, "two").legs = vec![leg("10.0.0.1:5000"), leg(second)];
-            output(p, "two").destination = leg("10.0.0.1:5000").destination;
+            route(p, "two").legs = vec![leg("10.0.0.1:5000"), leg(second)];
+            route(p, "two").destination = leg("10.0.0.1:5000").destination;
         }
     };
     assert_eq!(between(|_| {}, legs("10.0.0.2:5000")), "change: output two reopen [legs]");
@@ -193,7 +210,7 @@ fn the_matrix_the_header_and_the_legs_open_the_output_again() {
 
 #[test]
 fn smoothing_changes_while_the_output_runs() {
-    let smooth = |ms| move |p: &mut FlowPlan| output(p, "one").smoothing = Some(Duration::from_millis(ms));
+    let smooth = |ms| move |p: &mut FlowPlan| route(p, "one").smoothing = Some(Duration::from_millis(ms));
     assert_eq!(after(smooth(100)), "change: output one in-place [smoothing]");
     assert_eq!(between(smooth(100), smooth(200)), "change: output one in-place [smoothing]");
     assert_eq!(between(smooth(100), |_| {}), "change: output one in-place [smoothing]");
@@ -241,7 +258,9 @@ fn between_merge_and_failover_nothing_is_opened_anew() {
 fn a_source_joins_and_leaves_a_merge_alone() {
     let both = |p: &mut FlowPlan| {
         merge(200)(p);
-        let second = SourcePlan { bind: Bind { ip: None, port: 5002 }, ..source(p).clone() };
+        let first = source(p).clone();
+        input(p).bind = Bind { ip: None, port: 5002 };
+        let second = std::mem::replace(source(p), first);
         p.sources.insert("second".into(), second);
     };
     assert_eq!(between(merge(200), both), "change: source second open []");
@@ -296,17 +315,19 @@ fn any_flow() -> impl Strategy<Value = FlowPlan> {
         (any::<bool>(), 1u16..4, any::<bool>(), prop::option::of(1u64..3)).prop_map(|(enabled, port, rtp, rate)| {
             let mut plan = flow().sources.remove("in").unwrap();
             plan.enabled = enabled;
-            plan.bind = Bind { ip: None, port };
             plan.max_bitrate = rate.map(Bitrate::from_bps);
+            let SourceInput::Datagrams(input) = &mut plan.input else { panic!("it is RTP") };
+            input.bind = Bind { ip: None, port };
             if !rtp {
-                plan.protocol = SourceProtocol::Udp;
+                input.protocol = SourceProtocol::Udp;
             }
             plan
         });
     let output = (any::<bool>(), 1u16..4, prop::option::of(1u8..3)).prop_map(|(enabled, port, ttl)| {
         let mut plan = flow().outputs.remove("one").unwrap();
         plan.enabled = enabled;
-        plan.destination.port = port;
+        let OutputRoute::Datagrams(route) = &mut plan.route else { panic!("it is UDP") };
+        route.destination.port = port;
         plan.ttl = ttl;
         plan
     });

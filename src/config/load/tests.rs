@@ -18,14 +18,21 @@ struct Site {
     daemon: Option<DaemonPlan>,
     busy: BTreeSet<PathBuf>,
     overlays: BTreeMap<PathBuf, PathBuf>,
+    credentials: Option<PathBuf>,
 }
 
 impl Site {
     fn new(flows: &[(&str, u16)]) -> Self {
         let dir = tempfile::tempdir().unwrap();
         fs::create_dir(dir.path().join("flows.d")).unwrap();
-        let site =
-            Self { dir, running: BTreeMap::new(), daemon: None, busy: BTreeSet::new(), overlays: BTreeMap::new() };
+        let site = Self {
+            dir,
+            running: BTreeMap::new(),
+            daemon: None,
+            busy: BTreeSet::new(),
+            overlays: BTreeMap::new(),
+            credentials: None,
+        };
         flows.iter().for_each(|(name, port)| site.write(name, &flow(*port)));
         site
     }
@@ -44,6 +51,8 @@ impl Site {
             previous_daemon: self.daemon.as_ref(),
             busy: &self.busy,
             overlays: &self.overlays,
+            credentials: self.credentials.as_deref(),
+            by_daemon: true,
         };
         load_on(self.dir.path(), &context, &LocalPorts::default())
     }
@@ -252,7 +261,7 @@ fn writing_out_the_defaults_changes_nothing() {
         let text = format!(
             "{root}\n[sources.in]\nprotocol = \"{protocol}\"\nbind = \"239.1.1.1:5000\"\n{source}\n[outputs.out]\nprotocol = \"{protocol}\"\ndestination = \"198.51.100.7:5000\"\n{output}\n"
         );
-        let (plan, faults) = parse_flow(&name, "a.toml".as_ref(), text.as_bytes(), &daemon);
+        let (plan, faults) = parse_flow(&name, "a.toml".as_ref(), text.as_bytes(), &daemon, &Secrets::none());
         plan.unwrap_or_else(|| panic!("{faults:?}\n{text}"))
     };
     use crate::config::keys::{FAILOVER, FEC, FLOW, Key, OUTPUT, SOURCE, SWITCH_ON};
@@ -366,7 +375,7 @@ proptest! {
 /// As a flow and as `mediaconnect.toml`: a plan comes out exactly if no error does, and every place is in the text.
 fn judge_both(text: &[u8]) {
     let name: FlowName = "fuzz".parse().unwrap();
-    let (plan, faults) = parse_flow(&name, "fuzz.toml".as_ref(), text, &DaemonPlan::default());
+    let (plan, faults) = parse_flow(&name, "fuzz.toml".as_ref(), text, &DaemonPlan::default(), &Secrets::none());
     assert_eq!(plan.is_none(), faults.iter().any(|d| d.severity == Level::Error));
     let (_, more) = daemon::compile("mediaconnect.toml".as_ref(), text);
     let shown = String::from_utf8_lossy(text);
