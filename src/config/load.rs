@@ -155,6 +155,9 @@ fn load_on(dir: &Path, context: &Context<'_>, local_ports: &LocalPorts) -> Loade
     report.sort_by(|a, b| {
         (&a.file, a.line, a.column, a.severity, &a.message).cmp(&(&b.file, b.line, b.column, b.severity, &b.message))
     });
+    // Once a file is enough.
+    let mut said = BTreeSet::new();
+    notes.retain(|note| said.insert((note.file.clone(), note.message.clone())));
     Loaded { daemon, flows, complete: found.complete, diagnostics: report, notes }
 }
 

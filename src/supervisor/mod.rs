@@ -137,7 +137,7 @@ async fn run(dirs: Dirs, stop: impl AsyncFnOnce(Rc<dyn View>, StopSignals) -> &'
     let logger = log::start(&daemon.log).map_err(|e| std::io::Error::other(e.to_string()))?;
     install_panic_hook();
 
-    let good = good_plans(&store, &daemon, &dirs.config);
+    let good = good_plans(&store, &daemon, &dirs.config, |_| true);
     let (ended_tx, ended) = mpsc::unbounded_channel();
     let (answers_tx, answers) = mpsc::unbounded_channel();
     let shards = Shards::start(&daemon.limits, &ended_tx)?;
@@ -212,9 +212,14 @@ fn bind_control(path: &PathBuf) -> std::io::Result<UnixListener> {
     Ok(listener)
 }
 
-/// The last good versions, with their keys as they are now. One whose key is gone cannot run.
-fn good_plans(store: &Store, daemon: &DaemonPlan, config_dir: &Path) -> BTreeMap<FlowName, Arc<FlowPlan>> {
-    let kept = store.flows();
+/// The last good versions, with their keys as they are now. One whose key is not there can't run.
+fn good_plans(
+    store: &Store,
+    daemon: &DaemonPlan,
+    config_dir: &Path,
+    wanted: impl Fn(&FlowName) -> bool,
+) -> BTreeMap<FlowName, Arc<FlowPlan>> {
+    let kept = store.flows(wanted);
     let secrets = Secrets::new(config_dir, &Context { by_daemon: true, ..Context::default() });
     let parse = |(name, text): (FlowName, Vec<u8>)| {
         let plan = config::parse_flow(&name, &store.flow_path(&name), &text, daemon, &secrets).0?;
@@ -329,12 +334,20 @@ impl Supervisor {
 
     async fn reload(&mut self) -> control::Outcome {
         service::reloading();
+        self.revive();
         let prepared = apply::prepare(&self.state.borrow(), &mut self.watch);
         let outcome = apply::apply(&self.state, prepared, &self.view).await;
         let mut s = self.state.borrow_mut();
         s.polling = self.watch.polling().map(str::to_owned);
         service::ready(&summary(&s));
         outcome
+    }
+
+    /// Last good versions that could not run when the daemon started, for want of a key, may be able to by now.
+    fn revive(&self) {
+        let mut s = self.state.borrow_mut();
+        let revived = good_plans(&s.store, &s.daemon, &s.dirs.config, |name| !s.good.contains_key(name));
+        s.good.extend(revived);
     }
 
     async fn tick(&mut self) {

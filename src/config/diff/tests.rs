@@ -4,8 +4,10 @@ use std::time::Duration;
 use proptest::prelude::*;
 
 use super::*;
-use crate::config::plan::{LegPlan, ReturnMode, SwitchOn};
+use crate::config::Context;
+use crate::config::plan::{LegPlan, ReturnMode, SrtMode, SwitchOn};
 use crate::config::secrets::Secrets;
+use crate::config::testing::write_key;
 use crate::config::value::{Bind, Bitrate, Dscp, FlowName, Gather};
 use crate::proto::fec2022_1::matrix::Matrix;
 
@@ -395,4 +397,171 @@ proptest! {
         }
         prop_assert_eq!(is_open, open(&new));
     }
+}
+
+/// Keys of a configuration directory, by name and text.
+fn keys(keys: &[(&str, &str)]) -> tempfile::TempDir {
+    let dir = tempfile::tempdir().unwrap();
+    keys.iter().for_each(|(name, text)| write_key(dir.path(), name, text));
+    dir
+}
+
+/// A flow whose source and output `listens` are called, and whose source and output `calls` call, with these lines more.
+fn srt_flow(listens: &str, calls: &str, keys: &tempfile::TempDir) -> FlowPlan {
+    let text = format!(
+        "failover.mode = \"failover\"\n\
+         [sources.listens]\nprotocol = \"srt-listener\"\nbind = \"127.0.0.1:5000\"\n{listens}\n\
+         [sources.calls]\nprotocol = \"srt-caller\"\nremote = \"203.0.113.7:5000\"\n{calls}\n\
+         [outputs.listens]\nprotocol = \"srt-listener\"\nbind = \"127.0.0.1:7000\"\n{listens}\n\
+         [outputs.calls]\nprotocol = \"srt-caller\"\ndestination = \"203.0.113.8:5000\"\n{calls}\n"
+    );
+    let secrets = Secrets::new(keys.path(), &Context { credentials: None, ..Context::default() });
+    let (name, daemon) = ("news".parse().unwrap(), DaemonPlan::default());
+    let (plan, faults) = crate::config::parse_flow(&name, "news.toml".as_ref(), text.as_bytes(), &daemon, &secrets);
+    plan.unwrap_or_else(|| panic!("{faults:?}\n{text}"))
+}
+
+/// What it takes from one flow to the other, each by the keys of the parts that listen and of those that call.
+fn srt_between(old: (&str, &str), new: (&str, &str)) -> String {
+    let keys = keys(&[("a", "passphrase a"), ("b", "passphrase b"), ("c", "passphrase c")]);
+    told(diff_flow(Some(&srt_flow(old.0, old.1, &keys)), Some(&srt_flow(new.0, new.1, &keys))))
+}
+
+const ONE: &str = "passphrase-file = \"a\"";
+
+#[test]
+fn passphrases_come_go_and_change_places_while_connections_run() {
+    let told =
+        |part: &str, key: &str| format!("change: source {part} in-place [{key}]; output {part} in-place [{key}]");
+    let files = "passphrase-files = [\"b\", \"a\"]";
+    for (part, pick) in [("calls", false), ("listens", true)] {
+        let of = |keys| if pick { (keys, "") } else { ("", keys) };
+        let between = |old, new| srt_between(of(old), of(new));
+        assert_eq!(between(ONE, files), told(part, "passphrase-files"), "added");
+        assert_eq!(between(files, ONE), told(part, "passphrase-files"), "removed");
+        assert_eq!(between(files, "passphrase-files = [\"a\", \"b\"]"), told(part, "passphrase-files"), "reordered");
+        assert_eq!(between(ONE, "passphrase-file = \"c\""), told(part, "passphrase-file"), "changed");
+        assert_eq!(between(ONE, ""), told(part, "passphrase-file"), "in clear from now on");
+        assert_eq!(between("", "passphrase-file = \"a\"\nkey-length = 32"), told(part, "passphrase-file"), "no more");
+        assert_eq!(between(ONE, "passphrase-files = [\"a\"]"), "nothing");
+    }
+}
+
+#[test]
+fn a_key_file_with_something_else_in_it_is_a_changed_passphrase() {
+    let (old, same, new) =
+        (keys(&[("a", "passphrase a")]), keys(&[("a", "passphrase a\n")]), keys(&[("a", "another one")]));
+    let flow = |keys| srt_flow(ONE, "", keys);
+    assert_eq!(told(diff_flow(Some(&flow(&old)), Some(&flow(&same)))), "nothing");
+    assert_eq!(
+        told(diff_flow(Some(&flow(&old)), Some(&flow(&new)))),
+        "change: source listens in-place [passphrase-file]; output listens in-place [passphrase-file]"
+    );
+}
+
+#[test]
+fn a_changed_key_touches_only_the_parts_that_use_it() {
+    let (old, new) =
+        (keys(&[("a", "passphrase a"), ("b", "passphrase b")]), keys(&[("a", "passphrase a"), ("b", "passphrase B")]));
+    let flow = |keys| srt_flow(ONE, "passphrase-file = \"b\"", keys);
+    assert_eq!(
+        told(diff_flow(Some(&flow(&old)), Some(&flow(&new)))),
+        "change: source calls in-place [passphrase-file]; output calls in-place [passphrase-file]"
+    );
+}
+
+#[test]
+fn who_may_call_changes_while_connections_run() {
+    let between = |old, new| srt_between((old, ""), (new, ""));
+    assert_eq!(
+        between("", "allow = [\"127.0.0.1\"]"),
+        "change: source listens in-place [allow]; output listens in-place [allow]"
+    );
+    let with = |max_callers| {
+        let mut plan = srt_flow("", "", &keys(&[]));
+        let OutputRoute::Srt(srt) = &mut output(&mut plan, "listens").route else { panic!("it is SRT") };
+        let SrtMode::Listener { max_callers: most, .. } = &mut srt.mode else { panic!("it listens") };
+        *most = max_callers;
+        output(&mut plan, "calls").ttl = Some(3);
+        plan
+    };
+    assert_eq!(told(diff_flow(Some(&with(1)), Some(&with(2)))), "change: output listens in-place [max-callers]");
+    assert_eq!(
+        told(diff_flow(Some(&srt_flow("", "", &keys(&[]))), Some(&with(16)))),
+        "change: output calls in-place [ttl]"
+    );
+    let mut policed = srt_flow("", "", &keys(&[]));
+    policed.sources.get_mut("calls").unwrap().max_bitrate = Some(Bitrate::from_bps(1));
+    assert_eq!(
+        told(diff_flow(Some(&srt_flow("", "", &keys(&[]))), Some(&policed))),
+        "change: source calls in-place [max-bitrate]"
+    );
+}
+
+#[test]
+fn the_terms_of_a_connection_open_it_again_and_no_other() {
+    let listens = |old, new| srt_between((old, ""), (new, ""));
+    let calls = |old, new| srt_between(("", old), ("", new));
+    let told = |part: &str, key: &str| format!("change: source {part} reopen [{key}]; output {part} reopen [{key}]");
+    let long = "passphrase-file = \"a\"\nkey-length = 32";
+    for (key, old, new) in [
+        ("latency", "", "latency = \"1s\""),
+        ("stream-id", "", "stream-id = \"x\""),
+        ("stream-id", "stream-id = \"x\"", "stream-id = \"y\""),
+        ("key-length", ONE, long),
+        ("interface", "", "interface = \"lo\""),
+    ] {
+        assert_eq!(listens(old, new), told("listens", key));
+        assert_eq!(calls(old, new), told("calls", key));
+    }
+    assert_eq!(listens(ONE, "passphrase-file = \"b\"\nkey-length = 32"), told("listens", "passphrase-file key-length"));
+}
+
+/// The flow with another mode of the part `calls`.
+fn calling(mode: SrtMode) -> FlowPlan {
+    let mut plan = srt_flow("", "", &keys(&[]));
+    let OutputRoute::Srt(srt) = &mut output(&mut plan, "calls").route else { panic!("it is SRT") };
+    srt.mode = mode.clone();
+    let SourceInput::Srt(srt) = &mut plan.sources.get_mut("calls").unwrap().input else { panic!("it is SRT") };
+    srt.mode = mode;
+    plan
+}
+
+#[test]
+fn whom_it_calls_and_from_where_is_called_as_it_is_written() {
+    let caller = |local: Option<u16>, remote: &str| SrtMode::Caller {
+        local: local.map(|port| Bind { ip: None, port }),
+        remote: remote.parse().unwrap(),
+        stream_id: None,
+    };
+    let meet =
+        |port, remote: &str| SrtMode::Rendezvous { bind: Bind { ip: None, port }, remote: remote.parse().unwrap() };
+    let between = |old, new| told(diff_flow(Some(&calling(old)), Some(&calling(new))));
+    assert_eq!(
+        between(caller(None, "a:1"), caller(None, "b:1")),
+        "change: source calls reopen [remote]; output calls reopen [destination]"
+    );
+    assert_eq!(
+        between(caller(None, "a:1"), caller(Some(1), "a:1")),
+        "change: source calls reopen [bind]; output calls reopen [source-port]"
+    );
+    assert_eq!(
+        between(meet(1, "a:1"), meet(2, "b:1")),
+        "change: source calls reopen [bind remote]; output calls reopen [bind remote]"
+    );
+    assert_eq!(
+        between(caller(None, "a:1"), meet(1, "a:1")),
+        "change: source calls reopen [protocol]; output calls reopen [protocol]"
+    );
+}
+
+#[test]
+fn from_srt_to_datagrams_only_the_protocol_is_named() {
+    let mut new = srt_flow("", "", &keys(&[]));
+    new.sources.insert("listens".into(), flow().sources.remove("in").unwrap());
+    new.outputs.insert("listens".into(), flow().outputs.remove("one").unwrap());
+    assert_eq!(
+        told(diff_flow(Some(&srt_flow("", "", &keys(&[]))), Some(&new))),
+        "change: source listens reopen [protocol]; output listens reopen [protocol]"
+    );
 }
