@@ -7,11 +7,14 @@
 #![expect(clippy::unwrap_used, reason = "a test that can't set itself up shall fail")]
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use mediaconnect::config::{Context, load};
 
+/// What is in the key files, and must be in nothing that is said.
+const PASSPHRASE: &str = "correct horse battery";
 /// The networks that the flows of the table may use.
 const NETWORKS: &str = "[networks.contribution]\ninterface = \"eth1\"\n\n[networks.media]\ncidr = \"10.2.0.0/16\"\n";
 
@@ -40,6 +43,35 @@ fn lay_out(case: &Path, dir: &Path) {
     } else {
         fs::write(dir.join("mediaconnect.toml"), NETWORKS).unwrap();
         fs::copy(case, dir.join("flows.d").join(name)).unwrap();
+        lay_out_secrets(&dir.join("secrets"));
+    }
+}
+
+/// Key files that the flows of the table may name.
+fn lay_out_secrets(dir: &Path) {
+    fs::create_dir_all(dir.join("folder")).unwrap();
+    let many = (1..=9).map(|n| (format!("k{n}"), PASSPHRASE.as_bytes().to_vec()));
+    let named = [
+        ("venue-a", PASSPHRASE.into()),
+        ("venue-a-new", "another one\r\n".into()),
+        ("short", "ninebytes".into()),
+        ("long", [b'x'; 80].into()),
+        ("empty", b"\n".into()),
+        ("lines", "correct horse\nbattery\n".into()),
+        ("zero", b"c\0o\0r\0r\0e\0c\0t\0".into()),
+        ("mark", "\u{feff}correct horse".into()),
+        ("exposed", PASSPHRASE.into()),
+        ("writable", PASSPHRASE.into()),
+        ("large", [b'x'; 5000].into()),
+    ];
+    for (name, text) in named.map(|(name, text): (&str, Vec<u8>)| (name.to_owned(), text)).into_iter().chain(many) {
+        let mode = match name.as_str() {
+            "exposed" => 0o644,
+            "writable" => 0o642,
+            _ => 0o640,
+        };
+        fs::write(dir.join(&name), text).unwrap();
+        fs::set_permissions(dir.join(&name), fs::Permissions::from_mode(mode)).unwrap();
     }
 }
 

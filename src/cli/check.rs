@@ -9,6 +9,8 @@ use clap::Args;
 use serde::Serialize;
 
 use crate::config::diagnostic::{Diagnostic, Level};
+use crate::config::plan::DaemonPlan;
+use crate::config::secrets::Secrets;
 use crate::config::value::FlowName;
 use crate::config::{Context, FlowFile, load, parse_flow};
 
@@ -139,7 +141,7 @@ impl Request {
         };
         let daemon = loaded.daemon.unwrap_or_default();
         for file in &self.alone {
-            let (valid, faults) = judge_alone(file, &daemon);
+            let (valid, faults) = judge_alone(file, &daemon, &Secrets::new(dir, &Context::default()));
             flows += usize::from(valid);
             diagnostics.extend(faults);
         }
@@ -162,12 +164,12 @@ fn place_under(dir: &Path, file: &Path) -> Option<PathBuf> {
     (folder.is_some() || is_config_path(&path)).then_some(path)
 }
 
-fn judge_alone(file: &Path, daemon: &crate::config::plan::DaemonPlan) -> (bool, Vec<Diagnostic>) {
+fn judge_alone(file: &Path, daemon: &DaemonPlan, secrets: &Secrets) -> (bool, Vec<Diagnostic>) {
     let stem = file.file_stem().and_then(|s| s.to_str()).and_then(|s| s.parse().ok());
     let Some(name) = stem.or_else(|| "flow".parse::<FlowName>().ok()) else { return (false, Vec::new()) };
     match crate::config::read_file(file) {
         Ok(text) => {
-            let (plan, faults) = parse_flow(&name, file, &text, daemon);
+            let (plan, faults) = parse_flow(&name, file, &text, daemon, secrets);
             (plan.is_some(), faults)
         }
         Err(fault) => (false, vec![fault]),

@@ -24,7 +24,7 @@ use self::args::{Cli, Command, Part};
 use self::client::{Client, flow_path};
 use self::explain::Explained;
 use self::text::{Style, print, print_error};
-use crate::config::plan::FlowPlan;
+use crate::config::plan::{FlowPlan, OutputRoute};
 use crate::config::value::{Destination, FlowName, Host};
 use crate::config::{Context, FlowFile, load};
 use crate::observe::http::encode;
@@ -88,8 +88,8 @@ pub fn main() -> ExitCode {
 fn print_sdp(config_dir: &Path, flow: &str, output: &str) -> Result<Code, Failure> {
     let usage = |e: String| Failure::new(Code::Usage, e);
     let mut plan = load_flow(config_dir, flow)?;
-    if let Some(out) = plan.outputs.get_mut(output) {
-        resolve(&mut out.destination);
+    if let Some(OutputRoute::Datagrams(route)) = plan.outputs.get_mut(output).map(|out| &mut out.route) {
+        resolve(&mut route.destination);
     }
     print(&sdp::sdp(&plan, output).map_err(|e| usage(e.to_string()))?);
     Ok(Code::Yes)

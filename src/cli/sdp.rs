@@ -2,8 +2,8 @@
 
 use std::fmt::Write;
 
-use crate::config::plan::{FlowPlan, OutputPlan, RtpHeader};
-use crate::config::value::Host;
+use crate::config::plan::{FlowPlan, RtpHeader};
+use crate::config::value::{Destination, Host};
 
 /// Why there is no SDP.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -19,12 +19,14 @@ pub enum SdpError {
         known: Vec<String>,
     },
     /// Only RTP needs an SDP.
-    #[error("output {output} of flow {flow} is udp, which needs no SDP: receive udp://{destination}")]
+    #[error("output {output} of flow {flow} is {protocol}, which needs no SDP{}", receive(.protocol, .destination))]
     NotRtp {
         /// The flow.
         flow: String,
         /// The output.
         output: String,
+        /// What it is.
+        protocol: &'static str,
         /// As written.
         destination: String,
     },
@@ -32,6 +34,11 @@ pub enum SdpError {
 
 fn has(known: &[String]) -> String {
     if known.is_empty() { "none".to_owned() } else { known.join(", ") }
+}
+
+/// How to receive it without.
+fn receive(protocol: &str, destination: &str) -> String {
+    if protocol == "udp" { format!(": receive udp://{destination}") } else { String::new() }
 }
 
 /// The dynamic and static payload type of MPEG-TS (RFC 3551, table 5).
@@ -49,18 +56,19 @@ pub fn sdp(plan: &FlowPlan, output: &str) -> Result<String, SdpError> {
         let known = plan.outputs.keys().cloned().collect();
         return Err(SdpError::NoOutput { flow, output: output.to_owned(), known });
     };
-    let payload_type = match out.protocol.header() {
-        Some(RtpHeader::Regenerate { payload_type, .. }) => payload_type,
-        // The source's own, which is MP2T's unless the sender is unusual.
-        Some(RtpHeader::Passthrough) => MP2T,
-        None => {
-            let destination = out.destination.to_string();
-            return Err(SdpError::NotRtp { flow, output: output.to_owned(), destination });
-        }
+    let rtp = out.datagrams().and_then(|route| Some((&route.destination, route.protocol.header()?)));
+    let Some((destination, header)) = rtp else {
+        let (protocol, destination) = (out.protocol_name(), out.place());
+        return Err(SdpError::NotRtp { flow, output: output.to_owned(), protocol, destination });
     };
-    let (family, address, origin) = connection(out);
-    let port = out.destination.port;
-    let session = session_id(&format!("{flow}/{output} {} {payload_type}", out.destination));
+    let payload_type = match header {
+        RtpHeader::Regenerate { payload_type, .. } => payload_type,
+        // The source's own, which is MP2T's unless the sender is unusual.
+        RtpHeader::Passthrough => MP2T,
+    };
+    let (family, address, origin) = connection(destination, out.ttl);
+    let port = destination.port;
+    let session = session_id(&format!("{flow}/{output} {destination} {payload_type}"));
     let mut text = String::new();
     let _ = write!(
         text,
@@ -84,10 +92,10 @@ pub fn sdp(plan: &FlowPlan, output: &str) -> Result<String, SdpError> {
 }
 
 /// Address type, connection address, and the origin's address of the same type.
-fn connection(out: &OutputPlan) -> (&'static str, String, &'static str) {
-    match &out.destination.host {
+fn connection(destination: &Destination, ttl: Option<u8>) -> (&'static str, String, &'static str) {
+    match &destination.host {
         Host::Address(std::net::IpAddr::V4(ip)) if ip.is_multicast() => {
-            ("IP4", format!("{ip}/{}", out.ttl.unwrap_or(MULTICAST_TTL)), "127.0.0.1")
+            ("IP4", format!("{ip}/{}", ttl.unwrap_or(MULTICAST_TTL)), "127.0.0.1")
         }
         Host::Address(std::net::IpAddr::V4(ip)) => ("IP4", ip.to_string(), "127.0.0.1"),
         Host::Address(std::net::IpAddr::V6(ip)) => ("IP6", ip.to_string(), "::1"),
@@ -105,21 +113,19 @@ mod tests {
     use std::collections::BTreeMap;
 
     use super::*;
-    use crate::config::plan::OutputProtocol;
-    use crate::config::value::{Destination, Dscp, Gather};
+    use crate::config::plan::{DatagramRoute, OutputPlan, OutputProtocol, OutputRoute, SrtMode, SrtPlan};
+    use crate::config::value::{Dscp, Gather};
 
     fn plan(host: Host, ttl: Option<u8>, protocol: OutputProtocol) -> FlowPlan {
+        let destination = Destination { host, port: 5004 };
+        let route = DatagramRoute { protocol, destination, legs: Vec::new(), source_port: None, smoothing: None };
         let out = OutputPlan {
             description: String::new(),
             enabled: true,
-            protocol,
-            destination: Destination { host, port: 5004 },
+            route: OutputRoute::Datagrams(route),
             interface: None,
-            legs: Vec::new(),
-            source_port: None,
             ttl,
             dscp: Dscp::default(),
-            smoothing: None,
         };
         FlowPlan {
             name: "news".parse().unwrap(),
@@ -192,6 +198,14 @@ mod tests {
         assert_eq!(
             sdp(&udp, "playout").unwrap_err().to_string(),
             "output playout of flow news is udp, which needs no SDP: receive udp://10.0.0.9:5004"
+        );
+        let mut srt = udp.clone();
+        let mode = SrtMode::Rendezvous { bind: ":5004".parse().unwrap(), remote: "10.0.0.9:5004".parse().unwrap() };
+        let route = SrtPlan { mode, latency: std::time::Duration::from_millis(120), encryption: None };
+        srt.outputs.get_mut("playout").unwrap().route = OutputRoute::Srt(route);
+        assert_eq!(
+            sdp(&srt, "playout").unwrap_err().to_string(),
+            "output playout of flow news is srt-rendezvous, which needs no SDP"
         );
         assert_eq!(sdp(&udp, "playuot").unwrap_err().to_string(), "flow news has no output 'playuot'; it has playout");
     }

@@ -2,118 +2,17 @@
 //! both be met one flow is refused.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
 
+use self::circle::Feeds;
+use self::claim::{Claim, Conflict, End, Use};
 use super::compile::Places;
 use super::diagnostic::{Diagnostic, Level};
-use super::plan::{FlowPlan, OutputPlan, Stream, mixes};
+use super::plan::{Call, FlowPlan, OutputPlan, OutputRoute, SourceInput, SrtMode, SrtPlan, Stream, mixes};
 use super::value::{Destination, FlowName, Interface};
 
-/// What is claimed of one port.
-#[derive(Debug, Clone, PartialEq, Eq)]
-enum Use {
-    /// Datagrams to this address, on this interface, from these senders (none: any).
-    Receive { ip: Option<IpAddr>, interface: Option<Interface>, senders: Vec<IpAddr> },
-    /// The local port of a sender.
-    SendFrom,
-    /// Not the port of this machine but of a receiver: it must not be one of our own.
-    SendTo { ip: IpAddr, interface: Option<Interface> },
-}
-
-/// One claim of a flow.
-#[derive(Debug, Clone)]
-struct Claim {
-    flow: FlowName,
-    /// `source "a"`
-    part: String,
-    /// `FILE:LINE:COLUMN`
-    written: String,
-    place: (usize, usize),
-    port: u16,
-    /// What comes, or goes, there.
-    stream: Stream,
-    what: Use,
-}
-
-/// Can a datagram be for both addresses? `[::]` takes IPv4 too.
-fn addresses_meet(a: Option<IpAddr>, b: Option<IpAddr>) -> bool {
-    let covers = |wild: Option<IpAddr>, other: Option<IpAddr>| match wild {
-        None => true,
-        Some(IpAddr::V6(v6)) => v6.is_unspecified(),
-        Some(IpAddr::V4(v4)) => v4.is_unspecified() && other.is_none_or(|ip| ip.is_ipv4()),
-    };
-    a == b || covers(a, b) || covers(b, a)
-}
-
-/// Two that are named and differ don't; one that is left to the system may be any.
-fn interfaces_meet(a: Option<&Interface>, b: Option<&Interface>) -> bool {
-    a.zip(b).is_none_or(|(a, b)| a == b)
-}
-
-/// Do datagrams sent to `ip` come back to this receiver? Only where that is certain.
-fn loops(ip: IpAddr, out: Option<&Interface>, bound: Option<IpAddr>, interface: Option<&Interface>) -> bool {
-    if ip.is_multicast() {
-        return bound == Some(ip) && interfaces_meet(out, interface);
-    }
-    let on_loopback = interface.is_none_or(|i| *i == Interface::Name("lo".into()));
-    bound == Some(ip) || (ip.is_loopback() && on_loopback && addresses_meet(bound, Some(ip)))
-}
-
-impl Claim {
-    /// Does it claim the same, wherever that is written?
-    fn is_same(&self, other: &Self) -> bool {
-        (self.port, &self.what) == (other.port, &other.what)
-    }
-
-    /// Why `self` cannot be met beside `other`: the message, and the way out.
-    fn against(&self, other: &Self) -> Option<(String, &'static str)> {
-        let owner = || {
-            let flow = if self.flow == other.flow { "this flow".into() } else { format!("flow \"{}\"", other.flow) };
-            let fec =
-                if other.stream == Stream::Media { String::new() } else { format!("{} of ", other.stream.name()) };
-            format!("{fec}{} of {flow} ({})", other.part, other.written)
-        };
-        // The text stands where the media port is written.
-        let fec = if self.stream == Stream::Media { String::new() } else { format!(" (for {})", self.stream.name()) };
-        let here = || if fec.is_empty() { "here".to_owned() } else { format!("on port {}{fec}", self.port) };
-        let taken =
-            || (format!("port {}{fec} is already taken by {}", self.port, owner()), "give one of them another port");
-        let another = "an output must not feed a source of the same appliance: change one of them";
-        match (&self.what, &other.what) {
-            (
-                Use::Receive { ip, interface, senders },
-                Use::Receive { ip: other_ip, interface: other_interface, senders: other_senders },
-            ) => {
-                if !addresses_meet(*ip, *other_ip) || !interfaces_meet(interface.as_ref(), other_interface.as_ref()) {
-                    return None;
-                }
-                let Some(group) = ip.filter(|ip| ip.is_multicast() && *other_ip == Some(*ip)) else {
-                    return Some(taken());
-                };
-                let apart = !senders.is_empty() && !other_senders.is_empty();
-                if apart && !senders.iter().any(|s| other_senders.contains(s)) {
-                    return None;
-                }
-                let message = format!("{}{fec} is already received by {}", SocketAddr::new(group, self.port), owner());
-                Some((message, "one flow can feed many outputs: add yours to that flow"))
-            }
-            (Use::SendTo { ip, interface }, Use::Receive { ip: bound, interface: on, .. })
-                if loops(*ip, interface.as_ref(), *bound, on.as_ref()) =>
-            {
-                Some((format!("loop: {} receives {}", owner(), here()), another))
-            }
-            (Use::Receive { ip: bound, interface: on, .. }, Use::SendTo { ip, interface })
-                if loops(*ip, interface.as_ref(), *bound, on.as_ref()) =>
-            {
-                Some((format!("loop: {} sends {}", owner(), here()), another))
-            }
-            (Use::SendFrom, Use::Receive { .. }) | (Use::Receive { .. }, Use::SendFrom) => Some(taken()),
-            (Use::SendFrom, Use::SendFrom) if self.flow != other.flow => Some(taken()),
-            _ => None,
-        }
-    }
-}
+mod circle;
+mod claim;
 
 /// A flow that wants to run, or goes on running.
 #[derive(Debug, Clone, Copy)]
@@ -136,42 +35,59 @@ impl Contender<'_> {
     /// The claims of `plan`, which is what the file says or what runs.
     fn claims(&self, plan: &FlowPlan) -> Vec<Claim> {
         let as_written = self.wanted == Some(plan);
-        let claim = |part: String, path: &str, (stream, port), what| {
-            let place = self.places.get(path).copied().filter(|_| as_written).unwrap_or_default();
-            let file = self.file.display();
+        let place = |path: &str| self.places.get(path).copied().filter(|_| as_written);
+        let claim = |part: &str, path: &str, (stream, port), what| {
+            let (place, file) = (place(path).unwrap_or_default(), self.file.display());
             let written = match place {
                 (0, _) => format!("{file}, as it runs now"),
                 (line, column) => format!("{file}:{line}:{column}"),
             };
-            Claim { flow: plan.name.clone(), part, written, place, port, stream, what }
+            let (flow, part) = (plan.name.clone(), part.to_owned());
+            Claim { flow, part, written, place, stream_id_place: None, port, stream, what }
+        };
+        let srt_claims = |part: &str, path: &str, srt: &SrtPlan, interface: Option<&Interface>, end| -> Vec<Claim> {
+            let claim = |(key, port, what)| Claim {
+                stream_id_place: place(&format!("{path}.stream-id")),
+                ..claim(part, &format!("{path}.{key}"), (Stream::Media, port), what)
+            };
+            uses(srt, interface, end).into_iter().map(claim).collect()
         };
         let mut claims = Vec::new();
         if !plan.enabled {
             return claims;
         }
         for (name, source) in plan.sources.iter().filter(|(_, s)| s.enabled) {
-            let what = Use::Receive {
-                ip: source.bind.ip,
-                interface: source.interface.clone(),
-                senders: source.multicast_sources.clone(),
-            };
-            for port in source.ports() {
-                claims.push(claim(format!("source {name:?}"), &format!("sources.{name}.bind"), port, what.clone()));
+            let (part, path, interface) = (format!("source {name:?}"), format!("sources.{name}"), &source.interface);
+            match &source.input {
+                SourceInput::Datagrams(input) => {
+                    let senders = input.multicast_sources.clone();
+                    let what = Use::Receive { ip: input.bind.ip, interface: interface.clone(), senders };
+                    claims.extend(input.ports().map(|port| claim(&part, &format!("{path}.bind"), port, what.clone())));
+                }
+                SourceInput::Srt(srt) => claims.extend(srt_claims(&part, &path, srt, interface.as_ref(), End::Source)),
             }
         }
         for (name, output) in plan.outputs.iter().filter(|(_, o)| o.enabled) {
             let part = format!("output {name:?}");
+            let route = match &output.route {
+                OutputRoute::Datagrams(route) => route,
+                OutputRoute::Srt(srt) => {
+                    let (path, interface) = (format!("outputs.{name}"), output.interface.as_ref());
+                    claims.extend(srt_claims(&part, &path, srt, interface, End::Output));
+                    continue;
+                }
+            };
             for (path, (to, interface)) in places_of_paths(name, output).zip(output.paths()) {
                 let Some(to) = to.address() else { continue };
-                for (stream, offset) in output.protocol.streams() {
+                for (stream, offset) in route.protocol.streams() {
                     let Some(port) = to.port().checked_add(offset) else { continue };
                     let what = Use::SendTo { ip: to.ip(), interface: interface.cloned() };
-                    claims.push(claim(part.clone(), &path, (stream, port), what));
+                    claims.push(claim(&part, &path, (stream, port), what));
                 }
             }
-            if let Some(port) = output.source_port {
-                let part = format!("`source-port` of {part}");
-                claims.push(claim(part, &format!("outputs.{name}.source-port"), (Stream::Media, port), Use::SendFrom));
+            if let Some(port) = route.source_port {
+                let (part, path) = (format!("`source-port` of {part}"), format!("outputs.{name}.source-port"));
+                claims.push(claim(&part, &path, (Stream::Media, port), Use::SendFrom));
             }
         }
         claims
@@ -182,6 +98,10 @@ impl Contender<'_> {
         let (Some(wanted), Some(running), false) = (self.wanted, self.running, self.late) else { return Vec::new() };
         let held = self.claims(running);
         self.claims(wanted).into_iter().filter(|claim| held.iter().any(|own| own.is_same(claim))).collect()
+    }
+
+    fn refusal(&self, Conflict { place, message, help }: Conflict) -> Diagnostic {
+        self.diagnostic(Level::Error, place, message, help)
     }
 
     fn diagnostic(&self, severity: Level, (line, column): (usize, usize), message: String, help: &str) -> Diagnostic {
@@ -197,11 +117,37 @@ impl Contender<'_> {
     }
 }
 
+/// What an SRT source or output claims: the key that says it, and the port.
+fn uses(srt: &SrtPlan, interface: Option<&Interface>, end: End) -> Vec<(&'static str, u16, Use)> {
+    let interface = interface.cloned();
+    let local_key = |mode: &SrtMode| match (mode, end) {
+        (SrtMode::Caller { .. }, End::Output) => "source-port",
+        _ => "bind",
+    };
+    let mut uses = Vec::new();
+    if let Some(bind) = srt.mode.bind() {
+        let (ip, interface) = (bind.ip, interface.clone());
+        let what = match &srt.mode {
+            SrtMode::Listener { stream_id, .. } => Use::Listen { ip, interface, stream_id: stream_id.clone(), end },
+            SrtMode::Caller { .. } | SrtMode::Rendezvous { .. } => Use::Own { ip, interface },
+        };
+        uses.push((local_key(&srt.mode), bind.port, what));
+    }
+    if let SrtMode::Caller { remote, stream_id, .. } = &srt.mode
+        && let Some(to) = remote.address()
+    {
+        let key = if end == End::Output { "destination" } else { "remote" };
+        uses.push((key, to.port(), Use::Call { ip: to.ip(), interface, stream_id: stream_id.clone(), end }));
+    }
+    uses
+}
+
 /// What [`Places`] calls each of [`OutputPlan::paths`].
 fn places_of_paths(name: &str, output: &OutputPlan) -> impl Iterator<Item = String> {
-    let single = output.legs.is_empty().then(|| format!("outputs.{name}.destination"));
+    let legs = output.legs().len();
+    let single = (legs == 0).then(|| format!("outputs.{name}.destination"));
     let leg = move |number: usize| format!("outputs.{name}.legs.{number}.destination");
-    single.into_iter().chain((1..=output.legs.len()).map(leg))
+    single.into_iter().chain((1..=legs).map(leg))
 }
 
 /// Of several faults at one place the first is enough: media and FEC ports conflict together.
@@ -217,9 +163,8 @@ pub(super) fn within(contender: &Contender<'_>, plan: &FlowPlan) -> Vec<Diagnost
     let mut faults = Vec::new();
     // Sources first, so that the fault is shown at the output.
     for claim in contender.claims(plan) {
-        faults.extend(
-            board.fault(&claim).map(|(text, help)| contender.diagnostic(Level::Error, claim.place, text, help)),
-        );
+        let fault = board.fault(&claim).or_else(|| board.circle(std::slice::from_ref(&claim)));
+        faults.extend(fault.map(|fault| contender.refusal(fault)));
         board.take(claim);
     }
     one_a_place(faults)
@@ -234,28 +179,63 @@ struct Board {
     fed: BTreeMap<u16, Vec<Claim>>,
     /// Destinations: what is sent there, by which protocol, and who does.
     sent_to: BTreeMap<Destination, Vec<(&'static str, Stream, String)>>,
+    /// Who calls whom for what.
+    calls: BTreeMap<Call, String>,
+    feeds: Feeds,
 }
 
 impl Board {
-    fn fault(&self, claim: &Claim) -> Option<(String, &'static str)> {
+    fn fault(&self, claim: &Claim) -> Option<Conflict> {
+        self.beside(claim).find_map(|granted| claim.against(granted))
+    }
+
+    /// What is granted of the port that a claim is about; of those that only send, receivers.
+    fn beside(&self, claim: &Claim) -> impl Iterator<Item = &Claim> {
         let taken = self.taken.get(&claim.port).into_iter().flatten();
-        let fed = self.fed.get(&claim.port).filter(|_| !matches!(claim.what, Use::SendTo { .. })).into_iter().flatten();
-        taken.chain(fed).find_map(|granted| claim.against(granted))
+        taken.chain(self.fed.get(&claim.port).filter(|_| !claim.what.is_remote()).into_iter().flatten())
+    }
+
+    /// Why these claims, which have no other fault, cannot be met together: what a flow sends would come back to it.
+    fn circle(&self, claims: &[Claim]) -> Option<Conflict> {
+        let pairs: Vec<_> =
+            claims.iter().flat_map(|claim| self.beside(claim).map(move |granted| (claim, granted))).collect();
+        self.feeds.circle(&pairs)
     }
 
     fn take(&mut self, claim: Claim) {
-        let ports = if matches!(claim.what, Use::SendTo { .. }) { &mut self.fed } else { &mut self.taken };
+        let Self { taken, fed, feeds, .. } = self;
+        let others = taken.get(&claim.port).into_iter().chain(fed.get(&claim.port)).flatten();
+        others.for_each(|granted| feeds.note(&claim, granted));
+        let ports = if claim.what.is_remote() { fed } else { taken };
         ports.entry(claim.port).or_default().push(claim);
     }
 
     /// Note where the flow sends to, and warn where another does already.
     fn note_destinations(&mut self, contender: &Contender<'_>, plan: &FlowPlan) -> Vec<Diagnostic> {
         let (mut doubts, mut news) = (Vec::new(), Vec::new());
+        let mut new_calls = Vec::new();
         for (name, output) in plan.outputs.iter().filter(|(_, o)| plan.enabled && o.enabled) {
-            let protocol = output.protocol.name();
             let owner = format!("output {name:?} of flow \"{}\" ({})", contender.name, contender.file.display());
+            let mut warn = |path: &str, message: String, help| {
+                let at = contender.places.get(path).copied().unwrap_or_default();
+                doubts.push(contender.diagnostic(Level::Warning, at, message, help));
+            };
+            let route = match &output.route {
+                OutputRoute::Datagrams(route) => route,
+                OutputRoute::Srt(srt) => {
+                    let Some(call) = srt.mode.call() else { continue };
+                    if let Some(first) = self.calls.get(&call) {
+                        let key = if matches!(srt.mode, SrtMode::Caller { .. }) { "destination" } else { "remote" };
+                        let help = "one that takes a single caller refuses the other";
+                        warn(&format!("outputs.{name}.{key}"), format!("{first} also sends {call}"), help);
+                    }
+                    new_calls.push((call, owner));
+                    continue;
+                }
+            };
+            let protocol = route.protocol.name();
             for (path, (to, _)) in places_of_paths(name, output).zip(output.paths()) {
-                let streams = output.protocol.streams();
+                let streams = route.protocol.streams();
                 let own: Vec<_> = streams.filter_map(|(stream, n)| Some((to.at_offset(n)?, stream))).collect();
                 let first = own.iter().find_map(|(to, stream)| {
                     let others = self.sent_to.get(to)?;
@@ -263,15 +243,8 @@ impl Board {
                     Some((to, first))
                 });
                 if let Some((to, (other, stream, first))) = first {
-                    let at = contender.places.get(&path).copied().unwrap_or_default();
                     let what = if *stream == Stream::Media { *other } else { stream.name() };
-                    let message = format!("{first} also sends {what} to {to}");
-                    doubts.push(contender.diagnostic(
-                        Level::Warning,
-                        at,
-                        message,
-                        "the receiver gets both streams mixed",
-                    ));
+                    warn(&path, format!("{first} also sends {what} to {to}"), "the receiver gets both streams mixed");
                 }
                 news.extend(own.into_iter().map(|(to, stream)| (to, (protocol, stream, owner.clone()))));
             }
@@ -279,6 +252,9 @@ impl Board {
         // Not before: one flow's outputs have been weighed against each other already.
         for (to, sent) in news {
             self.sent_to.entry(to).or_default().push(sent);
+        }
+        for (call, owner) in new_calls {
+            self.calls.entry(call).or_insert(owner);
         }
         doubts
     }
@@ -353,11 +329,11 @@ fn pass<'c, 'a>(
         let kept = contender.kept_claims();
         let is_kept = |claim: &Claim| kept.iter().any(|own| own.is_same(claim));
         let claims: Vec<_> = contender.claims(plan).into_iter().filter(|claim| !is_kept(claim)).collect();
-        let fault = |claim: &Claim| {
-            let (message, help) = board.fault(claim)?;
-            Some(contender.diagnostic(Level::Error, claim.place, message, help))
-        };
-        let faults = one_a_place(claims.iter().filter_map(fault).collect());
+        let mut faults: Vec<_> = claims.iter().filter_map(|claim| board.fault(claim)).collect();
+        if faults.is_empty() {
+            faults.extend(board.circle(&claims));
+        }
+        let faults = one_a_place(faults.into_iter().map(|fault| contender.refusal(fault)).collect());
         if !faults.is_empty() {
             refusals.push((*contender, faults));
             continue;

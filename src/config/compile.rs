@@ -9,14 +9,16 @@ use ipnet::IpNet;
 
 use super::diagnostic::Diagnostic;
 use super::keys::{FLOW, FOREIGN_PROTOCOLS, SOURCE_PROTOCOLS, Standing};
-use super::plan::{DaemonPlan, FlowPlan, SourcePlan, SourceProtocol, Stream};
+use super::plan::{DaemonPlan, DatagramInput, FlowPlan, SourceInput, SourcePlan, SourceProtocol, Stream};
 use super::ports::LocalPorts;
+use super::secrets::Secrets;
 use super::section::{At, Section, Span, nearest};
 use super::source::{Source, shown};
 use super::value::{Bind, FlowName, Interface};
 
 mod failover;
 mod output;
+mod srt;
 #[cfg(test)]
 mod tests;
 
@@ -29,6 +31,8 @@ pub(super) struct Site<'a> {
     pub(super) daemon_refused: bool,
     /// The ports that the system hands out by itself.
     pub(super) local_ports: &'a LocalPorts,
+    /// The keys that the file may name.
+    pub(super) secrets: &'a Secrets,
 }
 
 /// Line and column of the values that may conflict with other flows, by path: `sources.a.bind`.
@@ -39,19 +43,30 @@ pub(super) type Places = BTreeMap<String, (usize, usize)>;
 pub(super) struct Compiled {
     pub(super) plan: Option<FlowPlan>,
     pub(super) places: Places,
+    /// Nothing is wrong, but a key that it names is being written.
+    pub(super) waits: bool,
     pub(super) diagnostics: Vec<Diagnostic>,
+    /// What is to be known before a change, and is no fault.
+    pub(super) notes: Vec<Diagnostic>,
 }
 
 /// The plan of the flow `name` from the `text` of its `file`.
 pub(super) fn flow(name: &FlowName, file: &Path, text: &[u8], site: &Site<'_>) -> Compiled {
     let source = Source::new(file, Some(name.as_str()), text);
     let mut places = Places::new();
+    let mut waits = false;
     let plan = source.document().and_then(|document| {
         let root = Section::root(&source, &document, FLOW);
-        Flow { source: &source, site, places: &mut places }.plan(name, &root)
+        Flow { source: &source, site, places: &mut places, waits: &mut waits }.plan(name, &root)
     });
-    let plan = plan.filter(|_| !source.has_errors());
-    Compiled { plan, places, diagnostics: source.into_diagnostics() }
+    let refused = source.has_errors();
+    Compiled {
+        plan: plan.filter(|_| !refused && !waits),
+        places,
+        waits: waits && !refused,
+        notes: if refused { Vec::new() } else { source.take_notes() },
+        diagnostics: source.into_diagnostics(),
+    }
 }
 
 /// One table of `[sources]`.
@@ -65,10 +80,21 @@ struct SourcePart {
     protocol_at: Span,
 }
 
+/// Which end of a stream something is, as the flow sees it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum End {
+    /// Media comes from there.
+    Source,
+    /// Media goes there.
+    Output,
+}
+
 struct Flow<'a, 't> {
     source: &'a Source<'t>,
     site: &'a Site<'a>,
     places: &'a mut Places,
+    /// A key is being written.
+    waits: &'a mut bool,
 }
 
 impl<'t> Flow<'_, 't> {
@@ -106,33 +132,30 @@ impl<'t> Flow<'_, 't> {
 
     fn source_plan(&mut self, s: &Section<'_, 't>) -> Option<SourcePlan> {
         let protocol = self.protocol(s, SOURCE_PROTOCOLS)?;
-        let bind = self.bind(s);
+        let input = match protocol {
+            "srt-listener" | "srt-caller" | "srt-rendezvous" => {
+                self.srt(s, protocol, End::Source).map(SourceInput::Srt)
+            }
+            _ => self.datagram_input(s, protocol).map(SourceInput::Datagrams),
+        };
         let interface = self.interface(s);
-        let multicast_sources = self.multicast_sources(s, bind.as_ref());
-        let allow = self.allow(s, bind.as_ref());
-        if let Some(At { value: Bind { ip: Some(ip), .. }, span }) = &bind {
-            self.link_local(s, *ip, span);
-        }
         let max_bitrate = s.bitrate("max-bitrate");
         let description = s.text("description").map(|d| d.value).unwrap_or_default();
         let enabled = s.flag("enabled").unwrap_or(true);
+        Some(SourcePlan { description, enabled, input: input?, interface, max_bitrate })
+    }
+
+    fn datagram_input(&mut self, s: &Section<'_, 't>, protocol: &str) -> Option<DatagramInput> {
+        let bind = self.bind(s, "write bind = \":5000\", or a multicast group such as \"239.1.1.1:5000\"");
+        let multicast_sources = self.multicast_sources(s, bind.as_ref());
+        let allow = self.allow(s, bind.as_ref(), End::Source);
         let reorder_window = s.duration("reorder-window").unwrap_or(Duration::from_millis(50));
         let protocol = match protocol {
             "rtp" => SourceProtocol::Rtp { reorder_window },
             "rtp-fec" => SourceProtocol::RtpFec { reorder_window, fec_ports: self.fec_ports(s, bind.as_ref()) },
             _ => SourceProtocol::Udp,
         };
-        let plan = SourcePlan {
-            description,
-            enabled,
-            protocol,
-            bind: bind?.value,
-            interface,
-            multicast_sources,
-            allow,
-            max_bitrate,
-        };
-        Some(plan)
+        Some(DatagramInput { protocol, bind: bind?.value, multicast_sources, allow })
     }
 
     /// The protocol, or which one is likely meant; empty: it is not written. `None`: this version does not have it, and
@@ -178,15 +201,19 @@ impl<'t> Flow<'_, 't> {
         None
     }
 
-    fn bind(&mut self, s: &Section<'_, 't>) -> Option<At<Bind>> {
+    /// Where it listens; `example`: what to write where it is missing.
+    fn bind(&mut self, s: &Section<'_, 't>, example: &str) -> Option<At<Bind>> {
         if !s.has("bind") {
-            s.missing("bind", "write bind = \":5000\", or a multicast group such as \"239.1.1.1:5000\"");
+            s.missing("bind", example);
         }
         let bind: At<Bind> = s.parsed("bind")?;
         self.place(s, "bind", &bind.span);
         if bind.value.ip == Some(Ipv4Addr::BROADCAST.into()) {
             self.source.error(&bind.span, "`bind`: 255.255.255.255 is the broadcast address", None);
             return None;
+        }
+        if let Some(ip) = bind.value.ip {
+            self.link_local(s, ip, &bind.span);
         }
         self.local_port(bind.value.port, &bind.span);
         Some(bind)
@@ -264,25 +291,35 @@ impl<'t> Flow<'_, 't> {
         senders.into_iter().flatten().map(|sender| sender.value).collect()
     }
 
-    fn allow(&self, s: &Section<'_, 't>, bind: Option<&At<Bind>>) -> Option<Vec<IpNet>> {
+    /// Who may send to `bind`, or call there.
+    fn allow(&self, s: &Section<'_, 't>, bind: Option<&At<Bind>>, end: End) -> Option<Vec<IpNet>> {
+        // What those do who are listed, and who they are.
+        let (act, who) = match end {
+            End::Source => ("send", "sender"),
+            End::Output => ("receive", "receiver"),
+        };
         if !s.has("allow") {
             let At { value: bind, span } = bind?;
             if bind.ip.is_none_or(|ip| !ip.is_loopback() && !ip.is_multicast()) {
+                let address = who.to_uppercase();
                 self.source.missing(
                     span,
                     format!("`bind` {bind} can be reached from the network, so `allow` is required"),
-                    Some("add allow = [\"ADDRESS OF THE SENDER\"], or [\"0.0.0.0/0\", \"::/0\"] for everybody".into()),
+                    Some(format!(
+                        "add allow = [\"ADDRESS OF THE {address}\"], or [\"0.0.0.0/0\", \"::/0\"] for everybody"
+                    )),
                 );
             }
             return None;
         }
         let nets = s.networks("allow")?;
         if let (true, Some(at)) = (s.is_empty_list("allow"), s.key_span("allow")) {
-            let help = "list the senders, or [\"0.0.0.0/0\", \"::/0\"] for everybody".to_owned();
-            self.source.error(&at, "`allow` is empty, so nobody could send", Some(help));
+            let help = format!("list the {who}s, or [\"0.0.0.0/0\", \"::/0\"] for everybody");
+            self.source.error(&at, format!("`allow` is empty, so nobody could {act}"), Some(help));
         }
         if let Some(At { span, .. }) = nets.iter().find(|net| net.value.prefix_len() == 0) {
-            self.source.warning(span, "`allow` admits everybody", Some("list the senders if you know them".into()));
+            let help = format!("list the {who}s if you know them");
+            self.source.warning(span, "`allow` admits everybody", Some(help));
         }
         Some(nets.into_iter().map(|net| net.value).collect())
     }

@@ -5,10 +5,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 
 use super::plan::{
-    ControlPlan, DaemonPlan, FailoverPlan, FailoverRules, FlowPlan, Limits, LogPlan, OutputPlan, OutputProtocol,
-    RtpHeader, SourcePlan, SourceProtocol,
+    ControlPlan, DaemonPlan, DatagramInput, DatagramRoute, FailoverPlan, FailoverRules, FlowPlan, Limits, LogPlan,
+    OutputPlan, OutputProtocol, OutputRoute, RtpHeader, SourceInput, SourcePlan, SourceProtocol,
 };
 use super::value::Interface;
+
+mod srt;
 
 /// What happens to a flow.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -248,42 +250,61 @@ impl Part for SourcePlan {
 
     fn retune(&mut self, new: &Self) {
         self.description.clone_from(&new.description);
-        self.allow.clone_from(&new.allow);
         self.max_bitrate = new.max_bitrate;
-        match (&mut self.protocol, new.protocol) {
-            (SourceProtocol::Rtp { reorder_window }, SourceProtocol::Rtp { reorder_window: new })
-            | (SourceProtocol::RtpFec { reorder_window, .. }, SourceProtocol::RtpFec { reorder_window: new, .. }) => {
-                *reorder_window = new;
+        match (&mut self.input, &new.input) {
+            (SourceInput::Datagrams(input), SourceInput::Datagrams(new)) => {
+                input.allow.clone_from(&new.allow);
+                match (&mut input.protocol, new.protocol) {
+                    (SourceProtocol::Rtp { reorder_window }, SourceProtocol::Rtp { reorder_window: new })
+                    | (
+                        SourceProtocol::RtpFec { reorder_window, .. },
+                        SourceProtocol::RtpFec { reorder_window: new, .. },
+                    ) => *reorder_window = new,
+                    _ => {}
+                }
             }
+            (SourceInput::Srt(srt), SourceInput::Srt(new)) => srt::retune(srt, new),
             _ => {}
         }
     }
 
     fn because(&self, new: &Self) -> Vec<String> {
-        let Self { description, enabled, protocol, bind, interface, multicast_sources, allow, max_bitrate } = self;
-        let (window, fec_ports) = match (*protocol, new.protocol) {
-            (SourceProtocol::Rtp { reorder_window }, SourceProtocol::Rtp { reorder_window: new }) => {
-                (reorder_window != new, false)
-            }
-            (
-                SourceProtocol::RtpFec { reorder_window, fec_ports },
-                SourceProtocol::RtpFec { reorder_window: new_window, fec_ports: new_ports },
-            ) => (reorder_window != new_window, fec_ports != new_ports),
-            _ => (false, false),
-        };
-        names(&[
-            ("protocol", protocol.name() != new.protocol.name()),
-            ("bind", *bind != new.bind),
+        let Self { description, enabled, input, interface, max_bitrate } = self;
+        let mut keys = vec![("protocol", self.protocol_name() != new.protocol_name())];
+        match (input, &new.input) {
+            (SourceInput::Datagrams(input), SourceInput::Datagrams(new)) => keys.extend(input_keys(input, new)),
+            (SourceInput::Srt(srt), SourceInput::Srt(new)) => keys.extend(srt::keys(srt, new, "remote", "bind")),
+            _ => {}
+        }
+        keys.extend([
             ("interface", *interface != new.interface),
-            ("multicast-sources", *multicast_sources != new.multicast_sources),
-            ("allow", *allow != new.allow),
             ("max-bitrate", *max_bitrate != new.max_bitrate),
-            ("reorder-window", window),
-            ("fec-ports", fec_ports),
             ("enabled", *enabled != new.enabled),
             ("description", *description != new.description),
-        ])
+        ]);
+        names(&keys)
     }
+}
+
+fn input_keys(old: &DatagramInput, new: &DatagramInput) -> [(&'static str, bool); 5] {
+    let DatagramInput { protocol, bind, multicast_sources, allow } = old;
+    let (window, fec_ports) = match (*protocol, new.protocol) {
+        (SourceProtocol::Rtp { reorder_window }, SourceProtocol::Rtp { reorder_window: new }) => {
+            (reorder_window != new, false)
+        }
+        (
+            SourceProtocol::RtpFec { reorder_window, fec_ports },
+            SourceProtocol::RtpFec { reorder_window: new_window, fec_ports: new_ports },
+        ) => (reorder_window != new_window, fec_ports != new_ports),
+        _ => (false, false),
+    };
+    [
+        ("bind", *bind != new.bind),
+        ("multicast-sources", *multicast_sources != new.multicast_sources),
+        ("allow", *allow != new.allow),
+        ("reorder-window", window),
+        ("fec-ports", fec_ports),
+    ]
 }
 
 impl Part for OutputPlan {
@@ -295,39 +316,54 @@ impl Part for OutputPlan {
         self.description.clone_from(&new.description);
         self.ttl = new.ttl;
         self.dscp = new.dscp;
-        self.smoothing = new.smoothing;
+        match (&mut self.route, &new.route) {
+            (OutputRoute::Datagrams(route), OutputRoute::Datagrams(new)) => route.smoothing = new.smoothing,
+            (OutputRoute::Srt(srt), OutputRoute::Srt(new)) => srt::retune(srt, new),
+            _ => {}
+        }
     }
 
     fn because(&self, new: &Self) -> Vec<String> {
-        let Self { description, enabled, protocol, destination, interface, legs, source_port, ttl, dscp, smoothing } =
-            self;
-        // With legs the first of them is the destination: not a key of its own.
-        let one_place = legs.is_empty() && new.legs.is_empty();
-        let mut because = names(&[
-            ("protocol", protocol.name() != new.protocol.name()),
-            ("destination", one_place && *destination != new.destination),
-            ("interface", one_place && *interface != new.interface),
-            ("legs", *legs != new.legs),
-            ("source-port", *source_port != new.source_port),
-            ("ttl", *ttl != new.ttl),
-            ("dscp", *dscp != new.dscp),
-            ("smoothing", *smoothing != new.smoothing),
-        ]);
-        because.extend(match (*protocol, new.protocol) {
-            (OutputProtocol::Udp { datagram_packets }, OutputProtocol::Udp { datagram_packets: new }) => {
-                names(&[("datagram-packets", datagram_packets != new)])
-            }
-            (OutputProtocol::Rtp(was), OutputProtocol::Rtp(is)) => header_keys(was, is),
-            (
-                OutputProtocol::RtpFec { header: was, matrix },
-                OutputProtocol::RtpFec { header: is, matrix: new_matrix },
-            ) => header_keys(was, is).into_iter().chain(names(&[("fec", matrix != new_matrix)])).collect(),
+        let Self { description, enabled, route, interface, ttl, dscp } = self;
+        let mut because = names(&[("protocol", self.protocol_name() != new.protocol_name())]);
+        because.extend(match (route, &new.route) {
+            (OutputRoute::Datagrams(route), OutputRoute::Datagrams(new)) => route_keys(route, new),
+            (OutputRoute::Srt(srt), OutputRoute::Srt(new)) => names(&srt::keys(srt, new, "destination", "source-port")),
             _ => Vec::new(),
         });
-        because
-            .extend(names(&[("enabled", *enabled != new.enabled), ("description", *description != new.description)]));
+        // With legs the first of them is the destination: not a key of its own.
+        let one_place = self.legs().is_empty() && new.legs().is_empty();
+        because.extend(names(&[
+            ("interface", one_place && *interface != new.interface),
+            ("ttl", *ttl != new.ttl),
+            ("dscp", *dscp != new.dscp),
+            ("enabled", *enabled != new.enabled),
+            ("description", *description != new.description),
+        ]));
         because
     }
+}
+
+fn route_keys(old: &DatagramRoute, new: &DatagramRoute) -> Vec<String> {
+    let DatagramRoute { protocol, destination, legs, source_port, smoothing } = old;
+    let one_place = legs.is_empty() && new.legs.is_empty();
+    let mut keys = names(&[
+        ("destination", one_place && *destination != new.destination),
+        ("legs", *legs != new.legs),
+        ("source-port", *source_port != new.source_port),
+        ("smoothing", *smoothing != new.smoothing),
+    ]);
+    keys.extend(match (*protocol, new.protocol) {
+        (OutputProtocol::Udp { datagram_packets }, OutputProtocol::Udp { datagram_packets: new }) => {
+            names(&[("datagram-packets", datagram_packets != new)])
+        }
+        (OutputProtocol::Rtp(was), OutputProtocol::Rtp(is)) => header_keys(was, is),
+        (OutputProtocol::RtpFec { header: was, matrix }, OutputProtocol::RtpFec { header: is, matrix: new_matrix }) => {
+            header_keys(was, is).into_iter().chain(names(&[("fec", matrix != new_matrix)])).collect()
+        }
+        _ => Vec::new(),
+    });
+    keys
 }
 
 fn header_keys(old: RtpHeader, new: RtpHeader) -> Vec<String> {

@@ -16,10 +16,21 @@ pub(super) struct Key {
     pub(super) doc: &'static str,
     /// The protocols (the words of the table's first key) for which it has a meaning; empty: all.
     pub(super) on: &'static [&'static str],
-    /// Must be written, for these protocols.
-    pub(super) required: bool,
+    /// Whether it must be written.
+    pub(super) required: Required,
     /// The key that may be written in place of a required one; empty: none.
     pub(super) instead: &'static str,
+}
+
+/// Whether a key must be written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Required {
+    /// It may be left out.
+    No,
+    /// In any case.
+    Always,
+    /// For these protocols.
+    For(&'static [&'static str]),
 }
 
 /// The form of a value.
@@ -33,6 +44,8 @@ pub(super) enum Form {
     Flag,
     /// A whole number within bounds.
     Whole(u64, u64),
+    /// One of these whole numbers.
+    OneOf(&'static [u64]),
     /// A list of two whole numbers within bounds.
     Pair(u64, u64),
     /// A duration within bounds.
@@ -57,6 +70,8 @@ pub(super) enum Form {
     Address,
     /// CPUs, by number and range.
     Cpus,
+    /// A file of `secrets`, or an absolute path.
+    KeyFile,
     /// One of these words.
     Choice(&'static [&'static str]),
     /// A list of the form.
@@ -81,6 +96,7 @@ impl Form {
             Self::Protocol(_) => "text such as \"rtp\"".into(),
             Self::Flag => "true or false".into(),
             Self::Whole(least, most) => format!("a whole number from {least} to {most}"),
+            Self::OneOf(numbers) => either(numbers.iter().map(u64::to_string)),
             Self::Pair(least, most) => format!("a list of two whole numbers from {least} to {most}"),
             Self::Duration(..) | Self::DurationOrOff(..) => "a duration such as \"200ms\"".into(),
             Self::Gather(_) => "\"auto\" or a duration such as \"2ms\"".into(),
@@ -92,9 +108,11 @@ impl Form {
             Self::Network => "a network such as \"203.0.113.0/24\" or one address".into(),
             Self::Address => "an address such as \"203.0.113.7\"".into(),
             Self::Cpus => "a list of CPUs such as \"2-3,6\"".into(),
+            Self::KeyFile => "the name of a key file such as \"venue-a\"".into(),
             Self::Choice(words) => format!("one of {}", quoted(words)),
             Self::List(Self::Choice(words)) => format!("a list of {}", quoted(words)),
             Self::List(Self::Bind) => "a list such as [\"127.0.0.1:9740\"]".into(),
+            Self::List(Self::KeyFile) => "a list such as [\"venue-a-new\", \"venue-a\"]".into(),
             Self::List(_) => "a list such as [\"203.0.113.7\"]".into(),
             Self::Texts => "a table of texts such as { Channel = \"news-1\" }".into(),
             Self::Tables(count, _) => format!("a list of {count} tables"),
@@ -105,7 +123,12 @@ impl Form {
 
 /// `"a", "b" or "c"`.
 pub(super) fn quoted(words: &[&str]) -> String {
-    let all: Vec<_> = words.iter().map(|w| format!("{w:?}")).collect();
+    either(words.iter().map(|word| format!("{word:?}")))
+}
+
+/// `a, b or c`.
+pub(super) fn either(items: impl Iterator<Item = String>) -> String {
+    let all: Vec<_> = items.collect();
     match all.split_last() {
         Some((last, rest)) if !rest.is_empty() => format!("{} or {last}", rest.join(", ")),
         _ => all.concat(),
@@ -129,9 +152,9 @@ pub(super) const SOURCE_PROTOCOLS: &[(&str, Standing)] = &[
     ("rtp", Standing::Available),
     ("rtp-fec", Standing::Available),
     ("rist", Standing::Later),
-    ("srt-listener", Standing::Later),
-    ("srt-caller", Standing::Later),
-    ("srt-rendezvous", Standing::Later),
+    ("srt-listener", Standing::Available),
+    ("srt-caller", Standing::Available),
+    ("srt-rendezvous", Standing::Available),
     ("entitlement", Standing::Later),
 ];
 
@@ -141,9 +164,9 @@ pub(super) const OUTPUT_PROTOCOLS: &[(&str, Standing)] = &[
     ("rtp", Standing::Available),
     ("rtp-fec", Standing::Available),
     ("rist", Standing::Later),
-    ("srt-caller", Standing::Later),
-    ("srt-listener", Standing::Later),
-    ("srt-rendezvous", Standing::Later),
+    ("srt-caller", Standing::Available),
+    ("srt-listener", Standing::Available),
+    ("srt-rendezvous", Standing::Available),
     ("rtmp-push", Standing::Later),
 ];
 
@@ -175,7 +198,7 @@ pub(super) const FOREIGN_PROTOCOLS: &[(&str, Standing)] = &[
 
 impl Key {
     const fn new(name: &'static str, form: Form, doc: &'static str) -> Self {
-        Self { name, form, default: "", doc, on: &[], required: false, instead: "" }
+        Self { name, form, default: "", doc, on: &[], required: Required::No, instead: "" }
     }
 
     const fn later(name: &'static str) -> Self {
@@ -193,7 +216,12 @@ impl Key {
     }
 
     const fn required(mut self) -> Self {
-        self.required = true;
+        self.required = Required::Always;
+        self
+    }
+
+    const fn required_for(mut self, protocols: &'static [&'static str]) -> Self {
+        self.required = Required::For(protocols);
         self
     }
 
@@ -206,6 +234,10 @@ impl Key {
 const DATAGRAM: &[&str] = &["udp", "rtp", "rtp-fec", "rist"];
 const ARQ: &[&str] = &["rist", "srt-listener", "srt-caller", "srt-rendezvous", "entitlement"];
 const RTP: &[&str] = &["rtp", "rtp-fec"];
+/// Who names the other end.
+const CALLING: &[&str] = &["srt-caller", "srt-rendezvous", "entitlement"];
+/// Who tells a stream ID, or asks for one.
+const NAMED: &[&str] = &["srt-listener", "srt-caller"];
 const MOST: Duration = Duration::from_millis(100);
 
 const DESCRIPTION: Key = Key::new("description", Form::Text, "Free text for people").default("\"\"");
@@ -216,6 +248,38 @@ const GATHER: Key = Key::new(
     "How long received packets may be gathered to save CPU: \"auto\", or up to 100ms; \"0s\": each is handled as it comes",
 )
 .default("\"auto\"");
+const LATENCY: Key = Key::new(
+    "latency",
+    Form::Duration(Duration::from_millis(20), Duration::from_secs(30)),
+    "This end's least; the greater of both ends counts",
+)
+.on(ARQ)
+.default("\"120ms\"");
+const PASSPHRASE_FILE: Key = Key::new(
+    "passphrase-file",
+    Form::KeyFile,
+    "The file in secrets/ that holds the passphrase, 10 to 79 bytes; without it nothing is encrypted",
+)
+.on(ARQ);
+const PASSPHRASE_FILES: Key = Key::new(
+    "passphrase-files",
+    Form::List(&Form::KeyFile),
+    "In place of `passphrase-file`: several, the newest first; each of them is accepted",
+)
+.on(ARQ);
+const KEY_LENGTH: Key = Key::new(
+    "key-length",
+    Form::OneOf(&[16, 24, 32]),
+    "Bytes of the keys this end makes: AES-128, AES-192 or AES-256; only with a passphrase",
+)
+.on(ARQ)
+.default("16");
+const STREAM_ID: Key = Key::new(
+    "stream-id",
+    Form::Text,
+    "Caller: what it tells the listener; listener: what callers must tell, with * and ?; without it all are meant",
+)
+.on(NAMED);
 const NETWORK: Key = Key::new("network", Form::Text, "A [networks.*] of mediaconnect.toml; or `interface`, not both");
 const INTERFACE: Key = Key::new("interface", Form::Interface, "The interface by name; or `network`, not both");
 
@@ -236,9 +300,14 @@ pub(super) const FLOW: &[Key] = &[
 /// `[sources.NAME]`.
 pub(super) const SOURCE: &[Key] = &[
     Key::new("protocol", Form::Protocol(SOURCE_PROTOCOLS), "What arrives").required(),
-    Key::new("bind", Form::Bind, "Where it is received; a multicast group is joined; \":PORT\": all addresses")
-        .on(&["udp", "rtp", "rtp-fec", "rist", "srt-listener", "srt-caller", "srt-rendezvous", "entitlement"])
-        .required(),
+    Key::new(
+        "bind",
+        Form::Bind,
+        "Where it is received; a multicast group is joined; \":PORT\": all addresses; srt-caller: the port it calls from",
+    )
+    .on(&["udp", "rtp", "rtp-fec", "rist", "srt-listener", "srt-caller", "srt-rendezvous", "entitlement"])
+    .required_for(&["udp", "rtp", "rtp-fec", "rist", "srt-listener", "srt-rendezvous"]),
+    Key::new("remote", Form::Destination, "Whom it calls, by address or DNS name").on(CALLING).required_for(CALLING),
     NETWORK,
     INTERFACE,
     Key::new("multicast-sources", Form::List(&Form::Address), "Source-specific multicast: the group's senders")
@@ -247,7 +316,7 @@ pub(super) const SOURCE: &[Key] = &[
     Key::new(
         "allow",
         Form::List(&Form::Network),
-        "Who may send; required where `bind` is neither loopback nor multicast; [\"0.0.0.0/0\", \"::/0\"]: everybody",
+        "Who may send, or call; required where `bind` is neither loopback nor multicast; [\"0.0.0.0/0\", \"::/0\"]: everybody",
     )
     .on(&["udp", "rtp", "rtp-fec", "rist", "srt-listener"]),
     Key::new("max-bitrate", Form::Bitrate, "What comes above it is dropped and counted"),
@@ -265,16 +334,15 @@ pub(super) const SOURCE: &[Key] = &[
     )
     .on(&["rtp-fec"])
     .default("[2, 4]"),
+    LATENCY,
+    PASSPHRASE_FILE,
+    PASSPHRASE_FILES,
+    KEY_LENGTH,
+    STREAM_ID,
     ENABLED,
     DESCRIPTION,
     Key::later("decryption"),
-    Key::later("remote").on(&["srt-caller", "srt-rendezvous", "entitlement"]),
-    Key::later("latency").on(ARQ),
-    Key::later("passphrase-file").on(ARQ),
-    Key::later("passphrase-files").on(ARQ),
-    Key::later("key-length").on(ARQ),
     Key::later("profile").on(&["rist"]),
-    Key::later("stream-id").on(&["srt-listener", "srt-caller"]),
     Key::later("subscriber").on(&["entitlement"]),
     Key::later("entitlement").on(&["entitlement"]),
 ];
@@ -334,8 +402,23 @@ pub(super) const OUTPUT: &[Key] = &[
     Key::new("protocol", Form::Protocol(OUTPUT_PROTOCOLS), "What is sent").required(),
     Key::new("destination", Form::Destination, "To whom, by address or DNS name; a multicast group is an address too")
         .on(&["udp", "rtp", "rtp-fec", "rist", "srt-caller", "rtmp-push"])
-        .required()
+        .required_for(&["udp", "rtp", "rtp-fec", "rist", "srt-caller", "rtmp-push"])
         .or("legs"),
+    Key::new("bind", Form::Bind, "Where receivers call, or the port it calls from; \":PORT\": all addresses")
+        .on(&["srt-listener", "srt-rendezvous"])
+        .required_for(&["srt-listener", "srt-rendezvous"]),
+    Key::new("remote", Form::Destination, "Whom it calls, by address or DNS name")
+        .on(&["srt-rendezvous"])
+        .required_for(&["srt-rendezvous"]),
+    Key::new(
+        "allow",
+        Form::List(&Form::Network),
+        "Who may call; required where `bind` is not loopback; [\"0.0.0.0/0\", \"::/0\"]: everybody",
+    )
+    .on(&["srt-listener"]),
+    Key::new("max-callers", Form::Whole(1, 1000), "How many receivers at the same time")
+        .on(&["srt-listener"])
+        .default("16"),
     Key::new(
         "legs",
         Form::Tables(2, LEG),
@@ -344,7 +427,13 @@ pub(super) const OUTPUT: &[Key] = &[
     .on(&["rtp", "rtp-fec", "rist"]),
     NETWORK,
     INTERFACE,
-    Key::new("source-port", Form::Whole(1, 65535), "The local port; without it the system chooses"),
+    Key::new("source-port", Form::Whole(1, 65535), "The local port; without it the system chooses").on(&[
+        "udp",
+        "rtp",
+        "rtp-fec",
+        "rist",
+        "srt-caller",
+    ]),
     Key::new("ttl", Form::Whole(1, 255), "Time to live, or hop limit; without it 16 for multicast, 64 for unicast"),
     Key::new("dscp", Form::Dscp, "Differentiated Services code point of every packet sent").default("0"),
     Key::new("datagram-packets", Form::Whole(1, 7), "TS packets a datagram; without it as received").on(&["udp"]),
@@ -371,19 +460,15 @@ pub(super) const OUTPUT: &[Key] = &[
         "Packets leave evenly, so long after they came; without it as they come",
     )
     .on(&["udp", "rtp", "rtp-fec"]),
+    LATENCY,
+    PASSPHRASE_FILE,
+    PASSPHRASE_FILES,
+    KEY_LENGTH,
+    STREAM_ID,
     ENABLED,
     DESCRIPTION,
     Key::later("encryption"),
-    Key::later("latency").on(ARQ),
     Key::later("profile").on(&["rist"]),
-    Key::later("passphrase-file").on(ARQ),
-    Key::later("passphrase-files").on(ARQ),
-    Key::later("key-length").on(ARQ),
-    Key::later("stream-id").on(&["srt-caller", "srt-listener"]),
-    Key::later("bind").on(&["srt-listener", "srt-rendezvous"]),
-    Key::later("allow").on(&["srt-listener"]),
-    Key::later("max-callers").on(&["srt-listener"]),
-    Key::later("remote").on(&["srt-rendezvous"]),
 ];
 
 /// A table of `legs`.

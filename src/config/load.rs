@@ -18,6 +18,7 @@ use super::daemon;
 use super::diagnostic::{Diagnostic, Level};
 use super::plan::{DaemonPlan, FlowPlan};
 use super::ports::LocalPorts;
+use super::secrets::{Secrets, credentials_directory};
 use super::source::{ReadError, read, reason};
 use super::value::FlowName;
 
@@ -34,6 +35,11 @@ pub struct Context<'a> {
     /// A path under the configuration directory, to the file whose content stands for it. It may not exist in the
     /// directory yet. Such a flow loses every conflict.
     pub overlays: &'a BTreeMap<PathBuf, PathBuf>,
+    /// Where keys are looked for before `secrets`; by default `$CREDENTIALS_DIRECTORY`.
+    pub credentials: Option<&'a Path>,
+    /// It is the daemon that asks: a key that it may not read is missing. For others, who may not be meant to read keys,
+    /// that is a warning.
+    pub by_daemon: bool,
 }
 
 impl Default for Context<'_> {
@@ -41,7 +47,14 @@ impl Default for Context<'_> {
         const NO_FLOWS: &BTreeMap<FlowName, Arc<FlowPlan>> = &BTreeMap::new();
         const NO_FILES: &BTreeSet<PathBuf> = &BTreeSet::new();
         const NO_OVERLAYS: &BTreeMap<PathBuf, PathBuf> = &BTreeMap::new();
-        Self { previous: NO_FLOWS, previous_daemon: None, busy: NO_FILES, overlays: NO_OVERLAYS }
+        Self {
+            previous: NO_FLOWS,
+            previous_daemon: None,
+            busy: NO_FILES,
+            overlays: NO_OVERLAYS,
+            credentials: credentials_directory(),
+            by_daemon: false,
+        }
     }
 }
 
@@ -56,6 +69,8 @@ pub struct Loaded {
     pub complete: bool,
     /// Of all files, by file, line and column.
     pub diagnostics: Vec<Diagnostic>,
+    /// What is to be known before a change, and is no fault: keys that stay as they are until a restart.
+    pub notes: Vec<Diagnostic>,
 }
 
 /// What a flow's file says.
@@ -72,7 +87,7 @@ pub enum FlowFile {
     Rejected,
     /// It can't be read now.
     Unreadable,
-    /// It is still being written, or went away a moment ago.
+    /// It, or a key that it names, is still being written or went away a moment ago.
     Busy,
 }
 
@@ -101,8 +116,9 @@ pub fn parse_flow(
     file: &Path,
     text: &[u8],
     daemon: &DaemonPlan,
+    secrets: &Secrets,
 ) -> (Option<FlowPlan>, Vec<Diagnostic>) {
-    let site = Site { daemon, daemon_refused: false, local_ports: &LocalPorts::default() };
+    let site = Site { daemon, daemon_refused: false, local_ports: &LocalPorts::default(), secrets };
     let Compiled { plan, diagnostics, .. } = judge(name, file, text, &site);
     (plan, diagnostics)
 }
@@ -120,15 +136,18 @@ fn load_on(dir: &Path, context: &Context<'_>, local_ports: &LocalPorts) -> Loade
     let mut report = Vec::new();
     let found = Found::in_dir(dir, context, &mut report);
     let (daemon, partial) = load_daemon(&found, &mut report);
+    let secrets = Secrets::new(dir, context);
     let site = Site {
         daemon: daemon.as_ref().or(context.previous_daemon).unwrap_or(&partial),
         daemon_refused: daemon.is_none() && context.previous_daemon.is_none(),
         local_ports,
+        secrets: &secrets,
     };
     let mut flows = BTreeMap::new();
     let mut places = BTreeMap::new();
+    let mut notes = Vec::new();
     for (name, entry) in &found.flows {
-        let (flow, written) = load_flow(name, entry, &site, &mut report);
+        let (flow, written) = load_flow(name, entry, &site, &mut report, &mut notes);
         flows.insert(name.clone(), flow);
         places.insert(name.clone(), written);
     }
@@ -136,7 +155,10 @@ fn load_on(dir: &Path, context: &Context<'_>, local_ports: &LocalPorts) -> Loade
     report.sort_by(|a, b| {
         (&a.file, a.line, a.column, a.severity, &a.message).cmp(&(&b.file, b.line, b.column, b.severity, &b.message))
     });
-    Loaded { daemon, flows, complete: found.complete, diagnostics: report }
+    // Once a file is enough.
+    let mut said = BTreeSet::new();
+    notes.retain(|note| said.insert((note.file.clone(), note.message.clone())));
+    Loaded { daemon, flows, complete: found.complete, diagnostics: report, notes }
 }
 
 /// One flow judged alone, with the conflicts in it.
@@ -314,7 +336,13 @@ fn is_absent_now(file: &Path, error: &io::Error) -> bool {
     error.kind() == io::ErrorKind::NotFound && file.symlink_metadata().is_err()
 }
 
-fn load_flow(name: &FlowName, entry: &Entry, site: &Site<'_>, report: &mut Vec<Diagnostic>) -> (FlowFile, Places) {
+fn load_flow(
+    name: &FlowName,
+    entry: &Entry,
+    site: &Site<'_>,
+    report: &mut Vec<Diagnostic>,
+    notes: &mut Vec<Diagnostic>,
+) -> (FlowFile, Places) {
     let file = &entry.file;
     if entry.busy {
         return (FlowFile::Busy, Places::new());
@@ -329,9 +357,15 @@ fn load_flow(name: &FlowName, entry: &Entry, site: &Site<'_>, report: &mut Vec<D
             return (flow, Places::new());
         }
     };
-    let Compiled { plan, places, diagnostics } = judge(name, file, &text, site);
+    let Compiled { plan, places, waits, diagnostics, notes: of_flow } = judge(name, file, &text, site);
     report.extend(diagnostics);
-    (plan.map_or(FlowFile::Rejected, |plan| FlowFile::Valid { plan: Arc::new(plan), text }), places)
+    notes.extend(of_flow);
+    let flow = match plan {
+        Some(plan) => FlowFile::Valid { plan: Arc::new(plan), text },
+        None if waits => FlowFile::Busy,
+        None => FlowFile::Rejected,
+    };
+    (flow, places)
 }
 
 /// Weigh the flows against each other, those that go on running without a valid file included.

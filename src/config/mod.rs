@@ -1,8 +1,8 @@
 //! The front door: what the operator wrote becomes what we will run.
 //!
-//! A file's bytes are read key by key against one table of keys, become a plan, and the plans of
-//! all flows are weighed against each other: two cannot have the same port. Nothing is looked up on the network or the
-//! interfaces; the same files always give the same answer.
+//! A file's bytes are read key by key against one table of keys, become a plan together with the secrets it names, and the
+//! plans of all flows are weighed against each other: two cannot have the same port. Nothing is looked up on the network
+//! or the interfaces; the same files always give the same answer.
 
 mod claims;
 mod compile;
@@ -14,8 +14,11 @@ mod load;
 pub mod plan;
 mod ports;
 pub mod schema;
+pub mod secrets;
 mod section;
 mod source;
+#[cfg(test)]
+pub(crate) mod testing;
 pub mod value;
 
 pub use load::{Context, FlowFile, Loaded, load, load_settings, parse_flow, read_file};

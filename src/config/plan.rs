@@ -6,8 +6,12 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
+pub(super) use self::srt::Call;
+pub use self::srt::{SrtEncryption, SrtMode, SrtPlan};
 use super::value::{Bind, Bitrate, CpuList, Destination, Dscp, FlowName, Gather, Interface};
 use crate::proto::fec2022_1::matrix::Matrix;
+
+mod srt;
 
 /// One flow: what arrives, and where it goes.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -111,21 +115,76 @@ pub struct SourcePlan {
     pub description: String,
     /// `false`: not opened.
     pub enabled: bool,
-    /// How its datagrams are read.
-    pub protocol: SourceProtocol,
-    /// Where it receives; a multicast group is joined.
-    pub bind: Bind,
+    /// How it is received.
+    pub input: SourceInput,
     /// The interface to bind to or join on; `None`: the system's choice.
     pub interface: Option<Interface>,
-    /// The senders of a source-specific multicast join; empty: any-source.
-    pub multicast_sources: Vec<IpAddr>,
-    /// Who may send; `None`: everybody (allowed only for loopback and multicast).
-    pub allow: Option<Vec<IpNet>>,
     /// What comes above this is dropped and counted.
     pub max_bitrate: Option<Bitrate>,
 }
 
+/// How a source is received.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum SourceInput {
+    /// From sockets of its own: udp, rtp, rtp-fec.
+    Datagrams(DatagramInput),
+    /// Over SRT connections.
+    Srt(SrtPlan),
+}
+
+/// The sockets of a source.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DatagramInput {
+    /// How its datagrams are read.
+    pub protocol: SourceProtocol,
+    /// Where it receives; a multicast group is joined.
+    pub bind: Bind,
+    /// The senders of a source-specific multicast join; empty: any-source.
+    pub multicast_sources: Vec<IpAddr>,
+    /// Who may send; `None`: everybody (allowed only for loopback and multicast).
+    pub allow: Option<Vec<IpNet>>,
+}
+
 impl SourcePlan {
+    /// The protocol's name in configuration and status.
+    pub const fn protocol_name(&self) -> &'static str {
+        match &self.input {
+            SourceInput::Datagrams(input) => input.protocol.name(),
+            SourceInput::Srt(srt) => srt.mode.name(),
+        }
+    }
+
+    /// Do its packets have RTP headers?
+    pub const fn is_rtp(&self) -> bool {
+        matches!(&self.input, SourceInput::Datagrams(input) if input.protocol.is_rtp())
+    }
+
+    /// Its sockets; `None`: it is received over SRT.
+    pub const fn datagrams(&self) -> Option<&DatagramInput> {
+        match &self.input {
+            SourceInput::Datagrams(input) => Some(input),
+            SourceInput::Srt(_) => None,
+        }
+    }
+
+    /// Its SRT connections; `None`: it has sockets of its own.
+    pub const fn srt(&self) -> Option<&SrtPlan> {
+        match &self.input {
+            SourceInput::Srt(srt) => Some(srt),
+            SourceInput::Datagrams(_) => None,
+        }
+    }
+
+    /// Where it receives, or whom it calls; for people.
+    pub fn place(&self) -> String {
+        match &self.input {
+            SourceInput::Datagrams(input) => input.bind.to_string(),
+            SourceInput::Srt(srt) => srt.mode.place(),
+        }
+    }
+}
+
+impl DatagramInput {
     /// The ports it receives on, and what comes there.
     pub fn ports(&self) -> impl Iterator<Item = (Stream, u16)> {
         let [column, row] = match self.protocol {
@@ -209,29 +268,89 @@ pub struct OutputPlan {
     pub description: String,
     /// `false`: nothing is sent.
     pub enabled: bool,
-    /// What is sent.
-    pub protocol: OutputProtocol,
-    /// To whom; unicast or multicast. The first leg's where there are `legs`.
-    pub destination: Destination,
-    /// The interface packets leave by; `None`: the route's. The first leg's where there are `legs`.
+    /// How it is sent, and to whom.
+    pub route: OutputRoute,
+    /// The interface packets leave by; `None`: the route's. The first leg's where there are legs.
     pub interface: Option<Interface>,
-    /// Two places that the same RTP packets go to (ST 2022-7), never alike; empty: to `destination` alone.
-    pub legs: Vec<LegPlan>,
-    /// The local port; `None`: one of the system's choice, shared by the flow's outputs.
-    pub source_port: Option<u16>,
     /// Time to live or hop limit, 1 to 255; `None`: 16 for multicast, 64 for unicast.
     pub ttl: Option<u8>,
     /// On every packet that leaves.
     pub dscp: Dscp,
+}
+
+/// How an output is sent.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum OutputRoute {
+    /// As datagrams to an address: udp, rtp, rtp-fec.
+    Datagrams(DatagramRoute),
+    /// Over SRT connections.
+    Srt(SrtPlan),
+}
+
+/// Datagrams to an address.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DatagramRoute {
+    /// What is sent.
+    pub protocol: OutputProtocol,
+    /// To whom; unicast or multicast. The first leg's where there are `legs`.
+    pub destination: Destination,
+    /// Two places that the same RTP packets go to (ST 2022-7), never alike; empty: to `destination` alone.
+    pub legs: Vec<LegPlan>,
+    /// The local port; `None`: one of the system's choice, shared by the flow's outputs.
+    pub source_port: Option<u16>,
     /// Packets leave evenly, so long after they came; 1 ms to 10 s; `None`: as they come.
     pub smoothing: Option<Duration>,
 }
 
 impl OutputPlan {
-    /// Where it sends to: its legs, or its one destination.
+    /// The protocol's name in configuration and status.
+    pub const fn protocol_name(&self) -> &'static str {
+        match &self.route {
+            OutputRoute::Datagrams(route) => route.protocol.name(),
+            OutputRoute::Srt(srt) => srt.mode.name(),
+        }
+    }
+
+    /// Where its datagrams go; `None`: it is sent over SRT.
+    pub const fn datagrams(&self) -> Option<&DatagramRoute> {
+        match &self.route {
+            OutputRoute::Datagrams(route) => Some(route),
+            OutputRoute::Srt(_) => None,
+        }
+    }
+
+    /// Its SRT connections; `None`: it sends datagrams to an address.
+    pub const fn srt(&self) -> Option<&SrtPlan> {
+        match &self.route {
+            OutputRoute::Srt(srt) => Some(srt),
+            OutputRoute::Datagrams(_) => None,
+        }
+    }
+
+    /// The headers of its RTP packets; `None`: it sends no RTP.
+    pub fn header(&self) -> Option<RtpHeader> {
+        self.datagrams().and_then(|route| route.protocol.header())
+    }
+
+    /// Where its datagrams go: its legs, or its one destination; none where it is sent over SRT.
     pub fn paths(&self) -> impl Iterator<Item = (&Destination, Option<&Interface>)> {
-        let single = self.legs.is_empty().then_some((&self.destination, self.interface.as_ref()));
-        single.into_iter().chain(self.legs.iter().map(|leg| (&leg.destination, leg.interface.as_ref())))
+        let legs = self.legs();
+        let single = self.datagrams().filter(|route| route.legs.is_empty());
+        let single = single.map(|route| (&route.destination, self.interface.as_ref()));
+        single.into_iter().chain(legs.iter().map(|leg| (&leg.destination, leg.interface.as_ref())))
+    }
+
+    /// Its two legs, or none.
+    pub fn legs(&self) -> &[LegPlan] {
+        self.datagrams().map_or(&[], |route| &route.legs)
+    }
+
+    /// Where it sends to, or where it is called; for people.
+    pub fn place(&self) -> String {
+        match &self.route {
+            OutputRoute::Datagrams(route) => route.destination.to_string(),
+            OutputRoute::Srt(srt) => srt.mode.place(),
+        }
     }
 }
 
@@ -244,7 +363,7 @@ pub struct LegPlan {
     pub interface: Option<Interface>,
 }
 
-/// What an output sends.
+/// What an output sends in datagrams.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum OutputProtocol {
     /// Transport-stream packets straight in UDP.

@@ -5,7 +5,7 @@
 
 use serde_json::{Map, Value, json};
 
-use super::keys::{DAEMON, FLOW, Form, Key, Standing};
+use super::keys::{DAEMON, FLOW, Form, Key, Required, Standing};
 
 /// Of a file of `flows.d`.
 pub fn flow() -> Value {
@@ -37,14 +37,11 @@ fn table(keys: &[Key]) -> Map<String, Value> {
         ("additionalProperties".to_owned(), json!(false)),
         ("properties".to_owned(), Value::Object(properties)),
     ]);
-    let (alone, either): (Vec<_>, Vec<_>) = keys.iter().filter(|key| key.required).partition(|k| k.instead.is_empty());
-    let required: Vec<_> = alone.into_iter().map(|key| key.name).collect();
+    let required: Vec<_> = keys.iter().filter(|key| key.required == Required::Always).map(|key| key.name).collect();
     if !required.is_empty() {
         schema.insert("required".into(), json!(required));
     }
-    let either =
-        either.into_iter().map(|key| json!({ "anyOf": [{ "required": [key.name] }, { "required": [key.instead] }] }));
-    let rules: Vec<_> = protocols(keys).iter().filter_map(|protocol| rule(protocol, keys)).chain(either).collect();
+    let rules: Vec<_> = protocols(keys).iter().filter_map(|protocol| rule(protocol, keys)).collect();
     if !rules.is_empty() {
         schema.insert("allOf".into(), json!(rules));
     }
@@ -64,16 +61,31 @@ fn available(known: &[(&'static str, Standing)]) -> Vec<&'static str> {
     known.iter().filter(|(_, standing)| *standing == Standing::Available).map(|(name, _)| *name).collect()
 }
 
-/// The keys that have no meaning for `protocol`.
+/// The keys that have no meaning for `protocol`, and those that must be written for it.
 fn rule(protocol: &str, keys: &[Key]) -> Option<Value> {
+    let has_meaning = |key: &&Key| key.on.is_empty() || key.on.contains(&protocol);
     let without: Map<_, _> = keys
         .iter()
-        .filter(|key| !matches!(key.form, Form::Later) && !key.on.is_empty() && !key.on.contains(&protocol))
+        .filter(|key| !matches!(key.form, Form::Later) && !has_meaning(key))
         .map(|key| (key.name.to_owned(), json!(false)))
         .collect();
+    let needs = |key: &&Key| matches!(key.required, Required::For(protocols) if protocols.contains(&protocol));
+    let may_stand_in = |key: &Key| keys.iter().any(|k| k.name == key.instead && has_meaning(&k));
+    let (either, alone): (Vec<_>, Vec<_>) = keys.iter().filter(needs).partition(|key| may_stand_in(key));
+    let mut then = Map::new();
+    if !without.is_empty() {
+        then.insert("properties".into(), Value::Object(without));
+    }
+    if !alone.is_empty() {
+        then.insert("required".into(), alone.into_iter().map(|key| key.name).collect());
+    }
+    if !either.is_empty() {
+        let any = |key: &Key| json!({ "anyOf": [{ "required": [key.name] }, { "required": [key.instead] }] });
+        then.insert("allOf".into(), either.into_iter().map(any).collect());
+    }
     let selector = keys.first()?.name;
     let of = json!({ "properties": { selector: { "const": protocol } }, "required": [selector] });
-    (!without.is_empty()).then(|| json!({ "if": of, "then": { "properties": without } }))
+    (!then.is_empty()).then(|| json!({ "if": of, "then": then }))
 }
 
 fn property(key: &Key) -> Value {
@@ -97,14 +109,14 @@ fn form(form: Form) -> Value {
         | Form::Gather(_)
         | Form::Interface
         | Form::Network
-        | Form::Address => {
-            json!({ "type": "string" })
-        }
+        | Form::Address
+        | Form::KeyFile => json!({ "type": "string" }),
         Form::Bind | Form::Destination => json!({ "type": "string", "pattern": ":[0-9]{1,5}$" }),
         Form::Cpus => json!({ "type": "string", "pattern": "^[0-9]+(-[0-9]+)?(,[0-9]+(-[0-9]+)?)*$" }),
         Form::Protocol(known) => json!({ "enum": available(known) }),
         Form::Flag => json!({ "type": "boolean" }),
         Form::Whole(least, most) => json!({ "type": "integer", "minimum": least, "maximum": most }),
+        Form::OneOf(numbers) => json!({ "enum": numbers }),
         Form::Pair(least, most) => json!({
             "type": "array",
             "items": { "type": "integer", "minimum": least, "maximum": most },

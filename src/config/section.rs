@@ -162,6 +162,9 @@ impl<'s, 't> Section<'s, 't> {
         let place = if self.path.is_empty() { String::new() } else { format!(" in [{}]", self.path) };
         let of_flow = !self.path.is_empty() && FLOW.iter().any(|k| k.name == name);
         let help = match near {
+            _ if matches!(name, "passphrase" | "password") && self.keys.iter().any(|k| k.name == "passphrase-file") => {
+                Some("a key never stands in a configuration file: write passphrase-file = \"NAME\", and the key into secrets/NAME".into())
+            }
             Some(near) => Some(format!("did you mean `{near}`?")),
             // In TOML a key belongs to the last header above it.
             None => of_flow.then(|| format!("write `{name}` of the flow above the first [table]")),
@@ -186,6 +189,11 @@ impl<'s, 't> Section<'s, 't> {
     /// Where the key is written.
     pub(super) fn key_span(&self, key: &str) -> Option<Span> {
         self.table.get_key_value(key).map(|(name, _)| name.span())
+    }
+
+    /// Where the value of the key is written.
+    pub(super) fn value_span(&self, key: &str) -> Option<Span> {
+        self.table.get(key).map(|value| value.span())
     }
 
     /// Where the table's name is written.
@@ -259,6 +267,18 @@ impl<'s, 't> Section<'s, 't> {
         self.value(key, |value| match integer(value).ok_or(None)? {
             n if (i128::from(least)..=i128::from(most)).contains(&n) => u64::try_from(n).map_err(|_| None),
             _ => Err(Some(out_of_range(least, most))),
+        })
+        .map(|v| v.value)
+    }
+
+    /// One of the whole numbers of the table of keys.
+    pub(super) fn number(&self, key: &str) -> Option<u64> {
+        let form = self.form(key);
+        let Form::OneOf(numbers) = form else { return None };
+        self.value(key, |value| {
+            let n = integer(value).ok_or(None)?;
+            let found = numbers.iter().find(|number| i128::from(**number) == n).copied();
+            found.ok_or_else(|| Some(ValueError { problem: format!("is not {}", form.expected()), help: None }))
         })
         .map(|v| v.value)
     }

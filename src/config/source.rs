@@ -35,8 +35,8 @@ pub(super) fn reason(error: &io::Error) -> String {
     words.get(..1).unwrap_or_default().to_lowercase() + words.get(1..).unwrap_or_default()
 }
 
-/// The bytes of a regular file, at most 1 MiB; never blocks on a pipe or device. Symbolic links are followed.
-pub(super) fn read(path: &Path) -> Result<Vec<u8>, ReadError> {
+/// A regular file; never blocks on a pipe or device. Symbolic links are followed.
+pub(super) fn open(path: &Path) -> Result<File, ReadError> {
     use std::os::unix::fs::FileTypeExt;
 
     let file = File::options().read(true).custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY).open(path)?;
@@ -48,6 +48,12 @@ pub(super) fn read(path: &Path) -> Result<Vec<u8>, ReadError> {
             _ => "a device",
         }));
     }
+    Ok(file)
+}
+
+/// The bytes of a regular file, at most 1 MiB.
+pub(super) fn read(path: &Path) -> Result<Vec<u8>, ReadError> {
+    let file = open(path)?;
     let mut text = Vec::new();
     file.take(LARGEST + 1).read_to_end(&mut text)?;
     if text.len() as u64 > LARGEST {
@@ -67,6 +73,8 @@ pub(super) struct Source<'t> {
     /// The lines that hold syntax errors: what was recovered from them means nothing.
     torn: RefCell<Vec<usize>>,
     found: RefCell<Vec<Diagnostic>>,
+    /// What is no fault.
+    notes: RefCell<Vec<Diagnostic>>,
 }
 
 impl<'t> Source<'t> {
@@ -86,15 +94,11 @@ impl<'t> Source<'t> {
             lines,
             torn: RefCell::default(),
             found: RefCell::default(),
+            notes: RefCell::default(),
         };
         if broken {
             let at = source.position(good.len());
-            source.push(
-                Level::Error,
-                at,
-                "the text is not UTF-8 from here on".into(),
-                Some("save the file as UTF-8".into()),
-            );
+            source.push(Level::Error, at, "the text is not UTF-8 from here on", Some("save the file as UTF-8".into()));
         }
         source
     }
@@ -114,7 +118,7 @@ impl<'t> Source<'t> {
             // One slip often yields several errors in a row; the first says it.
             if !self.torn.borrow().contains(&at.0) {
                 let (message, help) = self.syntax(error.message(), &span);
-                self.push(Level::Error, at, message, help);
+                self.push(Level::Error, at, &message, help);
             }
             self.torn.borrow_mut().push(at.0);
         }
@@ -172,20 +176,36 @@ impl<'t> Source<'t> {
     fn at_span(&self, level: Level, at: &Range<usize>, message: String, help: Option<String>) {
         let at = self.position(at.start);
         if !self.torn.borrow().contains(&at.0) {
-            self.push(level, at, message, help);
+            self.push(level, at, &message, help);
         }
     }
 
-    fn push(&self, severity: Level, (line, column): (usize, usize), message: String, help: Option<String>) {
-        self.found.borrow_mut().push(Diagnostic {
+    /// What is to be known before a change, and is no fault.
+    pub(super) fn note(&self, at: &Range<usize>, message: impl Into<String>, help: Option<String>) {
+        let note = self.diagnostic(Level::Warning, self.position(at.start), &message.into(), help);
+        self.notes.borrow_mut().push(note);
+    }
+
+    fn push(&self, severity: Level, at: (usize, usize), message: &str, help: Option<String>) {
+        self.found.borrow_mut().push(self.diagnostic(severity, at, message, help));
+    }
+
+    fn diagnostic(
+        &self,
+        severity: Level,
+        (line, column): (usize, usize),
+        message: &str,
+        help: Option<String>,
+    ) -> Diagnostic {
+        Diagnostic {
             severity,
             file: self.file.clone(),
             line,
             column,
             flow: self.flow.clone(),
-            message: printable(&message),
+            message: printable(message),
             help: help.map(|h| printable(&h)),
-        });
+        }
     }
 
     /// Is an error among what was found?
@@ -196,6 +216,11 @@ impl<'t> Source<'t> {
     /// All that was found.
     pub(super) fn into_diagnostics(self) -> Vec<Diagnostic> {
         self.found.into_inner()
+    }
+
+    /// What is no fault; told once.
+    pub(super) fn take_notes(&self) -> Vec<Diagnostic> {
+        self.notes.take()
     }
 
     /// Line and column, both from 1, the column in characters.

@@ -53,7 +53,7 @@ pub struct ValueError {
 }
 
 impl ValueError {
-    fn new(problem: impl Into<String>, help: impl Into<String>) -> Self {
+    pub(super) fn new(problem: impl Into<String>, help: impl Into<String>) -> Self {
         Self { problem: problem.into(), help: Some(help.into()) }
     }
 }

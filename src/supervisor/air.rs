@@ -208,9 +208,10 @@ impl Entry {
 
     fn fec_conditions(&self, name: &str, now: Instant, add: &mut dyn FnMut(Condition)) {
         let (Some(entry), Some(plan)) = (self.sources.get(name), self.plan.sources.get(name)) else { return };
-        let SourceProtocol::RtpFec { fec_ports, .. } = plan.protocol else { return };
+        let Some(input) = plan.datagrams() else { return };
+        let SourceProtocol::RtpFec { fec_ports, .. } = input.protocol else { return };
         let (sample, fec) = (&entry.sample, &entry.stats.fec);
-        let ports = fec_ports.map(|offset| plan.bind.port.wrapping_add(offset));
+        let ports = fec_ports.map(|offset| input.bind.port.wrapping_add(offset));
         let source = || name.to_owned();
         let mut invalid = false;
         for (stream, kind) in ["column", "row"].into_iter().enumerate() {

@@ -36,11 +36,15 @@ pub(super) struct Prepared {
 /// Read the files: what would a reload do?
 pub(super) fn prepare(state: &State, watch: &mut Watch) -> Prepared {
     watch.begin();
-    let overlays = BTreeMap::new();
     let mut busy = watch.busy();
     let loaded = loop {
-        let context =
-            Context { previous: &state.good, previous_daemon: Some(&state.daemon), busy: &busy, overlays: &overlays };
+        let context = Context {
+            previous: &state.good,
+            previous_daemon: Some(&state.daemon),
+            busy: &busy,
+            by_daemon: true,
+            ..Context::default()
+        };
         let loaded = load(&state.dirs.config, &context);
         // A file that is being written now may have been read half.
         let after = watch.busy();
@@ -103,9 +107,16 @@ fn diff(state: &State, running: Option<&Entry>, target: Option<&Arc<FlowPlan>>) 
 }
 
 impl Prepared {
-    /// As an answer to `plan`.
-    pub(super) fn outcome(&self) -> Outcome {
+    /// As an answer to `reload`.
+    fn outcome(&self) -> Outcome {
         Outcome { changes: self.changes.clone(), diagnostics: self.loaded.diagnostics.clone() }
+    }
+
+    /// As an answer to `plan`, which also says what a reload would not change.
+    pub(super) fn plan(&self) -> Outcome {
+        let mut outcome = self.outcome();
+        outcome.diagnostics.extend(self.loaded.notes.iter().cloned());
+        outcome
     }
 }
 

@@ -34,7 +34,7 @@ impl Supervisor {
             }
             Command::Plan => {
                 self.watch.settle().await;
-                Ok(apply::prepare(&self.state.borrow(), &mut self.watch).outcome())
+                Ok(apply::prepare(&self.state.borrow(), &mut self.watch).plan())
             }
             Command::Start(flow) => self.set_flow(flow, Some(true), actor).await,
             Command::Stop(flow) => self.set_flow(flow, Some(false), actor).await,

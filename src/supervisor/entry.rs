@@ -12,7 +12,7 @@ use super::resolve::{self, Names, Unresolved};
 use super::sample::{DelaySample, OutputSample, Since, SourceSample};
 use super::shard::Shards;
 use crate::config::diff::{Change, Effect, Kind};
-use crate::config::plan::{FlowPlan, OutputPlan, RtpHeader, SourcePlan, SourceProtocol};
+use crate::config::plan::{DatagramInput, FlowPlan, OutputPlan, RtpHeader, SourcePlan, SourceProtocol};
 use crate::config::value::{FlowName, Host};
 use crate::flow::egress::{OutputConfig, SenderKey};
 use crate::flow::source::{Receivers, SourceConfig};
@@ -306,12 +306,14 @@ impl Entry {
         };
         let sources = self.sources.iter().filter_map(|(name, source)| {
             let Part::Open(spec) = &source.part else { return None };
-            let now = resolve::source(self.plan.sources.get(name)?, &self.plan, env.links);
+            let plan = self.plan.sources.get(name)?;
+            let now = resolve::source(plan, plan.datagrams()?, &self.plan, env.links);
             (now.as_ref() != Ok(spec)).then(|| touch(Kind::Source, name, "interface", Effect::Reopen))
         });
         let outputs = self.outputs.iter().filter_map(|(name, output)| {
             let Part::Open(config) = &output.part else { return None };
-            match resolve::output(self.plan.outputs.get(name)?, env.links, env.names, env.now) {
+            let plan = self.plan.outputs.get(name)?;
+            match resolve::output(plan, plan.datagrams()?, env.links, env.names, env.now) {
                 // A name that can't be looked up for the moment keeps its address.
                 Err(Unresolved::Name { .. } | Unresolved::Pending(_)) => None,
                 Err(Unresolved::Interface(_)) => Some(touch(Kind::Output, name, "destination", Effect::Reopen)),
@@ -325,8 +327,7 @@ impl Entry {
     /// The host names its outputs need.
     pub(super) fn host_names<'a>(&'a self) -> impl Iterator<Item = &'a str> {
         let enabled = self.plan.outputs.values().filter(|o| self.plan.enabled && o.enabled);
-        let destinations =
-            |o: &'a OutputPlan| std::iter::once(&o.destination).chain(o.legs.iter().map(|l| &l.destination));
+        let destinations = |o: &'a OutputPlan| o.paths().map(|(destination, _)| destination);
         enabled.flat_map(destinations).filter_map(|destination| match &destination.host {
             Host::Name(name) => Some(name.as_str()),
             Host::Address(_) => None,
@@ -375,8 +376,11 @@ impl Entry {
     fn open_source(&mut self, name: &str, env: &Env<'_>) {
         let Some(plan) = self.plan.sources.get(name) else { return };
         let wanted = self.plan.enabled && plan.enabled;
-        let spec = resolve::source(plan, &self.plan, env.links).map_err(Problem::Unresolved);
-        let config = source_config(plan);
+        let input = plan.datagrams().ok_or_else(no_srt);
+        let opened = input.and_then(|input| {
+            let spec = resolve::source(plan, input, &self.plan, env.links).map_err(Problem::Unresolved)?;
+            Ok((spec, input.protocol, source_config(plan, input)))
+        });
         let entry = self.sources.entry(name.to_owned()).or_insert_with(|| {
             Box::new(SourceEntry {
                 part: Part::Closed,
@@ -389,11 +393,11 @@ impl Entry {
         if !wanted || matches!(entry.part, Part::Open(_)) {
             return;
         }
-        let opened = spec.and_then(|spec| match open_receivers(&spec, plan.protocol) {
-            Ok(receivers) => Ok((spec, receivers)),
+        let opened = opened.and_then(|(spec, protocol, config)| match open_receivers(&spec, protocol) {
+            Ok(receivers) => Ok((spec, config, receivers)),
             Err(error) => Err(Problem::Open(error.to_string())),
         });
-        let (spec, receivers) = match opened {
+        let (spec, config, receivers) = match opened {
             Ok(opened) => opened,
             Err(problem) => {
                 let error = describe(&problem);
@@ -438,8 +442,10 @@ impl Entry {
 
     fn retune_source(&mut self, name: &str) {
         let open = self.sources.get(name).is_some_and(|s| matches!(s.part, Part::Open(_)));
-        if let Some(plan) = self.plan.sources.get(name).filter(|_| open) {
-            self.send(FlowCommand::RetuneSource(name.to_owned(), source_config(plan)));
+        if let Some(plan) = self.plan.sources.get(name).filter(|_| open)
+            && let Some(input) = plan.datagrams()
+        {
+            self.send(FlowCommand::RetuneSource(name.to_owned(), source_config(plan, input)));
         }
     }
 
@@ -458,11 +464,14 @@ impl Entry {
         if !wanted || matches!(entry.part, Part::Open(_)) {
             return;
         }
-        if let Some(RtpHeader::Regenerate { ssrc: Some(ssrc), .. }) = plan.protocol.header() {
+        if let Some(RtpHeader::Regenerate { ssrc: Some(ssrc), .. }) = plan.header() {
             entry.ssrc = ssrc;
         }
-        let destination = plan.destination.to_string();
-        let resolved = resolve::output(plan, env.links, env.names, env.now).map_err(Problem::Unresolved);
+        let destination = plan.place();
+        let resolved = plan
+            .datagrams()
+            .ok_or_else(no_srt)
+            .and_then(|route| resolve::output(plan, route, env.links, env.names, env.now).map_err(Problem::Unresolved));
         let opened = resolved.and_then(|config| open_senders(&config, &self.senders).map(|senders| (config, senders)));
         let (config, senders) = match opened {
             Ok(opened) => opened,
@@ -518,7 +527,8 @@ impl Entry {
 
     fn retune_output(&mut self, name: &str, env: &Env<'_>) {
         let Some(plan) = self.plan.outputs.get(name) else { return };
-        let Ok(config) = resolve::output(plan, env.links, env.names, env.now) else { return };
+        let Some(route) = plan.datagrams() else { return };
+        let Ok(config) = resolve::output(plan, route, env.links, env.names, env.now) else { return };
         let Some(Part::Open(open)) = self.outputs.get_mut(name).map(|o| &mut o.part) else { return };
         // Without a socket for a leg that has come everything stays as it is; this is tried again.
         let Ok(senders) = open_senders(&config, &self.senders) else { return };
@@ -534,7 +544,8 @@ impl Entry {
         for (name, source) in &mut self.sources {
             let Part::Open(spec) = &mut source.part else { continue };
             let Some(plan) = self.plan.sources.get(name) else { continue };
-            if let Ok(now) = resolve::source(plan, &self.plan, env.links) {
+            let Some(input) = plan.datagrams() else { continue };
+            if let Ok(now) = resolve::source(plan, input, &self.plan, env.links) {
                 spec.gro = now.gro;
                 gro |= now.gro;
             }
@@ -588,8 +599,12 @@ fn open_receivers(spec: &ReceiveSpec, protocol: SourceProtocol) -> Result<Receiv
     Ok(Receivers { media, fec: Some([fec(column)?, fec(row)?]) })
 }
 
-fn source_config(plan: &SourcePlan) -> SourceConfig {
-    SourceConfig { protocol: plan.protocol, allow: plan.allow.clone(), max_bitrate: plan.max_bitrate }
+fn source_config(plan: &SourcePlan, input: &DatagramInput) -> SourceConfig {
+    SourceConfig { protocol: input.protocol, allow: input.allow.clone(), max_bitrate: plan.max_bitrate }
+}
+
+fn no_srt() -> Problem {
+    Problem::Open("SRT is not built into this branch".to_owned())
 }
 
 /// For SSRCs: any 32 bits will do where the kernel has none to give.

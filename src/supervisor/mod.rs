@@ -22,7 +22,7 @@ use crate::time::Instant;
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::os::unix::fs::PermissionsExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -43,8 +43,10 @@ use self::store::Store;
 use self::view::StateView;
 use self::watch::Watch;
 use crate::config;
+use crate::config::Context;
 use crate::config::diff::{Action, Change};
 use crate::config::plan::{DaemonPlan, FlowPlan};
+use crate::config::secrets::Secrets;
 use crate::config::value::FlowName;
 use crate::io::links::{Links, Watcher};
 use crate::observe::event::{Event, emit};
@@ -136,7 +138,7 @@ async fn run(dirs: Dirs, stop: impl AsyncFnOnce(Rc<dyn View>, StopSignals) -> &'
     let logger = log::start(&daemon.log).map_err(|e| std::io::Error::other(e.to_string()))?;
     install_panic_hook();
 
-    let good = good_plans(&store, &daemon);
+    let good = good_plans(&store, &daemon, &dirs.config, |_| true);
     let (ended_tx, ended) = mpsc::unbounded_channel();
     let (answers_tx, answers) = mpsc::unbounded_channel();
     let shards = Shards::start(&daemon.limits, &ended_tx)?;
@@ -211,10 +213,17 @@ fn bind_control(path: &PathBuf) -> std::io::Result<UnixListener> {
     Ok(listener)
 }
 
-fn good_plans(store: &Store, daemon: &DaemonPlan) -> BTreeMap<FlowName, Arc<FlowPlan>> {
-    let kept = store.flows();
+/// The last good versions, with their keys as they are now. One whose key is not there can't run.
+fn good_plans(
+    store: &Store,
+    daemon: &DaemonPlan,
+    config_dir: &Path,
+    wanted: impl Fn(&FlowName) -> bool,
+) -> BTreeMap<FlowName, Arc<FlowPlan>> {
+    let kept = store.flows(wanted);
+    let secrets = Secrets::new(config_dir, &Context { by_daemon: true, ..Context::default() });
     let parse = |(name, text): (FlowName, Vec<u8>)| {
-        let plan = config::parse_flow(&name, &store.flow_path(&name), &text, daemon).0?;
+        let plan = config::parse_flow(&name, &store.flow_path(&name), &text, daemon, &secrets).0?;
         Some((name, Arc::new(plan)))
     };
     kept.into_iter().filter_map(parse).collect()
@@ -326,12 +335,20 @@ impl Supervisor {
 
     async fn reload(&mut self) -> control::Outcome {
         service::reloading();
+        self.revive();
         let prepared = apply::prepare(&self.state.borrow(), &mut self.watch);
         let outcome = apply::apply(&self.state, prepared, &self.view).await;
         let mut s = self.state.borrow_mut();
         s.polling = self.watch.polling().map(str::to_owned);
         service::ready(&summary(&s));
         outcome
+    }
+
+    /// Last good versions that could not run when the daemon started, for want of a key, may be able to by now.
+    fn revive(&self) {
+        let mut s = self.state.borrow_mut();
+        let revived = good_plans(&s.store, &s.daemon, &s.dirs.config, |name| !s.good.contains_key(name));
+        s.good.extend(revived);
     }
 
     async fn tick(&mut self) {

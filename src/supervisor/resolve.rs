@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use tokio::sync::mpsc;
 
-use crate::config::plan::{FlowPlan, OutputPlan, SourcePlan, SourceProtocol};
+use crate::config::plan::{DatagramInput, DatagramRoute, FlowPlan, OutputPlan, SourcePlan, SourceProtocol};
 use crate::config::value::{Destination, Gather, Host, Interface};
 use crate::flow::egress::{LegConfig, OutputConfig};
 use crate::io::links::Links;
@@ -153,21 +153,26 @@ fn interface(wanted: Option<&Interface>, links: &Links) -> Result<Option<Interfa
 }
 
 /// What to open for a source.
-pub(super) fn source(plan: &SourcePlan, flow: &FlowPlan, links: &Links) -> Result<ReceiveSpec, Unresolved> {
-    let rtp = plan.protocol.is_rtp();
+pub(super) fn source(
+    plan: &SourcePlan,
+    input: &DatagramInput,
+    flow: &FlowPlan,
+    links: &Links,
+) -> Result<ReceiveSpec, Unresolved> {
+    let rtp = input.protocol.is_rtp();
     // One time stamp for a whole coalesced buffer would spoil RTP's jitter, unless packets are gathered on purpose.
     // FEC is read in the order of arrival with its media, for which each packet needs its own.
-    let fec = matches!(plan.protocol, SourceProtocol::RtpFec { .. });
+    let fec = matches!(input.protocol, SourceProtocol::RtpFec { .. });
     let gro = !fec
         && match flow.gather {
             Gather::For(time) => !time.is_zero(),
             Gather::Auto => !rtp,
         };
     Ok(ReceiveSpec {
-        bind: SocketAddr::new(plan.bind.ip.unwrap_or(IpAddr::V6(Ipv6Addr::UNSPECIFIED)), plan.bind.port),
-        dual_stack: plan.bind.ip.is_none_or(|ip| ip == IpAddr::V6(Ipv6Addr::UNSPECIFIED)),
+        bind: SocketAddr::new(input.bind.ip.unwrap_or(IpAddr::V6(Ipv6Addr::UNSPECIFIED)), input.bind.port),
+        dual_stack: input.bind.ip.is_none_or(|ip| ip == IpAddr::V6(Ipv6Addr::UNSPECIFIED)),
         interface: interface(plan.interface.as_ref(), links)?,
-        multicast_sources: plan.multicast_sources.clone(),
+        multicast_sources: input.multicast_sources.clone(),
         receive_buffer: RECEIVE_BUFFER,
         timestamps: true,
         gro,
@@ -177,6 +182,7 @@ pub(super) fn source(plan: &SourcePlan, flow: &FlowPlan, links: &Links) -> Resul
 /// What to send with for an output. A leg that has no address or interface yet is left out while there is another.
 pub(super) fn output(
     plan: &OutputPlan,
+    route: &DatagramRoute,
     links: &Links,
     names: &Names,
     now: Instant,
@@ -186,7 +192,7 @@ pub(super) fn output(
         let interface = interface(wanted, links)?.map(|i| i.index);
         Ok(LegConfig { address: SocketAddr::new(ip, destination.port), interface })
     };
-    let legs = match &plan.legs[..] {
+    let legs = match &route.legs[..] {
         [first, second, ..] => {
             let [first, second] = [first, second].map(|plan| leg(&plan.destination, plan.interface.as_ref()));
             match (first, second) {
@@ -194,14 +200,14 @@ pub(super) fn output(
                 (first, second) => [first.ok(), second.ok()],
             }
         }
-        _ => [Some(leg(&plan.destination, plan.interface.as_ref())?), None],
+        _ => [Some(leg(&route.destination, plan.interface.as_ref())?), None],
     };
     Ok(OutputConfig {
         legs,
         ttl: plan.ttl,
         dscp: plan.dscp,
-        protocol: plan.protocol,
-        source_port: plan.source_port,
-        smoothing: plan.smoothing,
+        protocol: route.protocol,
+        source_port: route.source_port,
+        smoothing: route.smoothing,
     })
 }

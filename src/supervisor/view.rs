@@ -16,7 +16,7 @@ use super::sample::{FAULT, Turn};
 use super::state::State;
 use super::store::{Freeze, Override, Overrides, Switch};
 use crate::config::diagnostic::Level;
-use crate::config::plan::{ControlPlan, FailoverPlan, LegPlan, OutputProtocol, RtpHeader, SourceProtocol};
+use crate::config::plan::{ControlPlan, FailoverPlan, LegPlan, OutputPlan, OutputProtocol, RtpHeader, SourceProtocol};
 use crate::config::value::{FlowName, Gather};
 use crate::flow::egress::OutputConfig;
 use crate::flow::stats::{Invalid, OutputStats};
@@ -220,7 +220,7 @@ impl Entry {
             match turn {
                 Turn::None | Turn::First => {}
                 Turn::Lost => {
-                    let destination = self.plan.outputs.get(name).map(|p| p.destination.to_string());
+                    let destination = self.plan.outputs.get(name).map(OutputPlan::place);
                     let error = output.stats.last_fault_name().to_owned();
                     let destination = destination.unwrap_or_default();
                     emit(Event::OutputFailed { flow, output: output_name, destination, error });
@@ -272,7 +272,7 @@ impl Entry {
         let entry = self.sources.get(name);
         let stats = entry.map_or(&blank, |e| &*e.stats);
         let seen = stats.seen.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        let rtp = plan.protocol.is_rtp();
+        let rtp = plan.is_rtp();
         let invalid: BTreeMap<_, _> = Invalid::ALL
             .iter()
             .map(|kind| (kind.name().to_owned(), stats.invalid[*kind as usize].value()))
@@ -283,11 +283,11 @@ impl Entry {
         let jitter_ms = rtp.then(|| millis(Duration::from_nanos(stats.jitter_ns.value())));
         let ssrc = stats.ssrc.value();
         Some(SourceDoc {
-            protocol: plan.protocol.name().to_owned(),
+            protocol: plan.protocol_name().to_owned(),
             state: if waiting { SourceState::Connecting } else { entry.map_or(SourceState::Idle, |e| e.sample.state) },
             on_air: if self.plan.failover.is_some() { entry.is_some_and(|e| e.on_air()) } else { open },
             description: plan.description.clone(),
-            bind: plan.bind.to_string(),
+            bind: plan.place(),
             peers: seen
                 .peers
                 .iter()
@@ -312,7 +312,8 @@ impl Entry {
             jitter_ms,
             ssrc: (ssrc != 0).then(|| format!("0x{:08x}", ssrc & 0xFFFF_FFFF)),
             restarts: stats.restarts.value(),
-            fec: matches!(plan.protocol, SourceProtocol::RtpFec { .. }).then(|| figures::fec_doc(&stats.fec)),
+            fec: matches!(plan.datagrams(), Some(input) if matches!(input.protocol, SourceProtocol::RtpFec { .. }))
+                .then(|| figures::fec_doc(&stats.fec)),
             leg: matches!(self.plan.failover, Some(FailoverPlan::Merge { .. })).then(|| figures::leg_doc(stats)),
             receive_buffer_bytes: if open { entry.map_or(0, |e| e.granted as u64) } else { 0 },
         })
@@ -339,12 +340,12 @@ impl Entry {
             legs.map(|(_, leg)| PeerDoc { address: leg.address.to_string(), since: rfc3339(e.opened) })
         });
         let word = words.overrides.outputs.get(self.name.as_str()).and_then(|outputs| outputs.get(name));
-        let own_header = matches!(plan.protocol.header(), Some(RtpHeader::Regenerate { .. }));
+        let own_header = matches!(plan.header(), Some(RtpHeader::Regenerate { .. }));
         Some(OutputDoc {
-            protocol: plan.protocol.name().to_owned(),
+            protocol: plan.protocol_name().to_owned(),
             state,
             description: plan.description.clone(),
-            destination: plan.destination.to_string(),
+            destination: plan.place(),
             operator_override: word.map(|o| override_doc(o, ["enable", "disable"])),
             peers: peers.collect(),
             bitrate_bps: entry.map_or(0, |e| e.sample.bps()),
@@ -352,10 +353,15 @@ impl Entry {
             bytes: stats.bytes.value(),
             packets_dropped: stats.dropped.value(),
             packets_retransmitted: 0,
-            fec_packets: matches!(plan.protocol, OutputProtocol::RtpFec { .. }).then(|| stats.fec_packets.value()),
-            smoothing: plan.smoothing.map(|_| figures::smoothing_doc(&stats.smoothing)),
+            fec_packets:
+                matches!(plan.datagrams(), Some(route) if matches!(route.protocol, OutputProtocol::RtpFec { .. }))
+                    .then(|| stats.fec_packets.value()),
+            smoothing: plan
+                .datagrams()
+                .and_then(|route| route.smoothing)
+                .map(|_| figures::smoothing_doc(&stats.smoothing)),
             legs: plan
-                .legs
+                .legs()
                 .iter()
                 .enumerate()
                 .map(|(n, leg)| output_leg_doc(n, leg, entry.map(|e| &**e), stats))
@@ -428,7 +434,7 @@ impl Entry {
     fn source_conditions(&self, name: &str, now: Instant, add: &mut dyn FnMut(Condition)) {
         let (Some(entry), Some(plan)) = (self.sources.get(name), self.plan.sources.get(name)) else { return };
         let source = || name.to_owned();
-        let bind = || plan.bind.to_string();
+        let bind = || plan.place();
         match &entry.part {
             Part::Closed => return,
             Part::Waiting(waiting) => {
@@ -494,7 +500,7 @@ impl Entry {
     fn output_conditions(&self, name: &str, now: Instant, add: &mut dyn FnMut(Condition)) {
         let (Some(entry), Some(plan)) = (self.outputs.get(name), self.plan.outputs.get(name)) else { return };
         let output = || name.to_owned();
-        let destination = || plan.destination.to_string();
+        let destination = || plan.place();
         match &entry.part {
             Part::Closed => {}
             Part::Waiting(waiting) => add(match &waiting.problem {
@@ -515,7 +521,7 @@ impl Entry {
                 }
             }),
             Part::Open(config) if entry.sample.state != OutputState::Error => {
-                for (n, leg) in plan.legs.iter().enumerate() {
+                for (n, leg) in plan.legs().iter().enumerate() {
                     let (open, faults) = (config.legs[n].is_some(), &entry.stats.legs[n].last_fault);
                     let fault = faults.value().is_some_and(|at| now.saturating_duration_since(at) < FAULT);
                     if !open || fault {

@@ -23,6 +23,7 @@ use tokio::sync::Notify;
 use tokio::time::{Instant, sleep_until};
 
 use self::pending::{Due, Pending, STALLED, is_ours};
+use crate::config::secrets::FOLDER;
 use crate::observe::event::{Event, emit};
 
 /// How often the files are looked at in any case.
@@ -35,7 +36,10 @@ const DOUBT: Duration = Duration::from_millis(50);
 /// How long the watcher may take to tell what it knows.
 const ECHO: Duration = Duration::from_millis(500);
 
-/// Watches a configuration directory, its `flows.d`, and the directories they lie in.
+/// Of the directories that are watched, so many hold files that are read.
+const OURS: usize = 3;
+
+/// Watches a configuration directory, its `flows.d` and `secrets`, and the directories they lie in.
 pub struct Watch {
     /// As it was given: `busy` names files in its terms.
     config: PathBuf,
@@ -138,7 +142,7 @@ impl Watch {
     pub fn start(config_dir: &Path) -> Self {
         // Fails only where the working directory is gone; then nothing can be watched, and polling says so.
         let config = std::path::absolute(config_dir).unwrap_or_else(|_| config_dir.to_owned());
-        let mut watched = vec![config.join("flows.d"), config.clone()];
+        let mut watched = vec![config.join("flows.d"), config.join(FOLDER), config.clone()];
         watched.extend(config.ancestors().skip(1).map(Path::to_owned));
         let shared = Shared { config, watched, pending: Mutex::default(), news: Notify::new(), echo: Echo::new() };
         let mut watch = Self {
@@ -224,7 +228,7 @@ impl Watch {
         let mut pending = self.shared.pending();
         let mut busy: BTreeSet<PathBuf> = pending.busy(now).cloned().collect();
         // At the start a file that was written just before is what there is to run.
-        let dirs = if self.looks > 1 { &self.shared.watched[..2] } else { &[] };
+        let dirs = if self.looks > 1 { &self.shared.watched[..OURS] } else { &[] };
         for (path, meta) in dirs.iter().flat_map(|dir| ours(dir)) {
             if meta.len() == 0 {
                 // What a file looks like that is about to be written: the kernel empties it first, may then wait for the
@@ -293,9 +297,9 @@ impl Watch {
         if first && let Some(echo) = &self.shared.echo {
             watcher.watch(&echo.path, RecursiveMode::NonRecursive)?;
         }
-        // `flows.d`, the configuration directory, and above it up to the nearest that exists.
+        // `flows.d`, `secrets`, the configuration directory, and above it up to the nearest that exists.
         let all = &self.shared.watched;
-        let top = (2..all.len()).find(|&at| all[at].is_dir()).unwrap_or(all.len() - 1);
+        let top = (OURS..all.len()).find(|&at| all[at].is_dir()).unwrap_or(all.len() - 1);
         for path in &all[..=top] {
             // Read before watching: if it is replaced in between, the next look finds another one and arms again.
             let identity = fs::metadata(path).ok().filter(fs::Metadata::is_dir).map(|meta| (meta.dev(), meta.ino()));
@@ -309,6 +313,8 @@ impl Watch {
             match watcher.watch(path, RecursiveMode::NonRecursive) {
                 Ok(()) => {}
                 Err(error) if is_gone(&error) => continue,
+                // Keys may be open to those only who know their names: the tick has to do for them.
+                Err(error) if is_denied(&error) && path.ends_with(FOLDER) => continue,
                 Err(error) => return Err(error),
             }
             self.armed.insert(path.clone(), identity);
@@ -351,6 +357,10 @@ fn is_gone(error: &notify::Error) -> bool {
         notify::ErrorKind::Io(e) => e.kind() == std::io::ErrorKind::NotFound,
         _ => false,
     }
+}
+
+fn is_denied(error: &notify::Error) -> bool {
+    matches!(&error.kind, notify::ErrorKind::Io(e) if e.kind() == std::io::ErrorKind::PermissionDenied)
 }
 
 #[cfg(test)]

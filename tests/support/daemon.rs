@@ -211,14 +211,20 @@ impl Daemon {
         wait_for("the daemon ends", || self.child.try_wait().ok().flatten()).success()
     }
 
-    /// Kill it (SIGKILL), and start it again on the same files. Returns when it is ready.
+    /// Kill it (SIGKILL), and start it again on the same files. Returns when every flow is open.
     #[track_caller]
     pub fn kill_and_restart(&mut self) {
+        self.kill_and_restart_until_ready();
+        self.wait_until_open();
+    }
+
+    /// The same, but wait only until it says that it is ready.
+    #[track_caller]
+    pub fn kill_and_restart_until_ready(&mut self) {
         self.child.kill().expect("the daemon runs");
         self.child.wait().expect("the daemon ends");
         self.child = spawn(self.root.path(), None);
         self.wait_until_ready();
-        self.wait_until_open();
     }
 
     #[track_caller]

@@ -39,10 +39,10 @@ impl<'t> Flow<'_, 't> {
     /// A merge goes by RTP sequence numbers.
     fn refuse_unmergeable(&self, sources: &[SourcePart]) {
         for SourcePart { name, plan, protocol_at, .. } in sources {
-            let Some(plan) = plan.as_ref().filter(|plan| !plan.protocol.is_rtp()) else { continue };
+            let Some(plan) = plan.as_ref().filter(|plan| !plan.is_rtp()) else { continue };
             let message = format!(
                 "mode = \"merge\" cannot take in source {name:?}: {} has no RTP sequence numbers to align it by",
-                plan.protocol.name()
+                plan.protocol_name()
             );
             let help = "receive it as rtp or rtp-fec, or write mode = \"failover\"".to_owned();
             self.source.error(protocol_at, message, Some(help));

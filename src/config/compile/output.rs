@@ -4,10 +4,12 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
 
 use super::super::keys::OUTPUT_PROTOCOLS;
-use super::super::plan::{LegPlan, OutputPlan, OutputProtocol, RtpHeader, Stream, mixes};
+use super::super::plan::{
+    Call, DatagramRoute, LegPlan, OutputPlan, OutputProtocol, OutputRoute, RtpHeader, SrtPlan, Stream, mixes,
+};
 use super::super::section::{At, Section, Span};
 use super::super::value::{Destination, Host, Interface};
-use super::{Flow, SourcePart, narrow, no_such_port};
+use super::{End, Flow, SourcePart, narrow, no_such_port};
 use crate::proto::fec2022_1::matrix::Matrix;
 
 /// A stream that an output sends to one place.
@@ -41,6 +43,14 @@ impl Sent {
     }
 }
 
+/// What the outputs before send, and where to.
+#[derive(Default)]
+struct Board {
+    sent: BTreeMap<Destination, Vec<Sent>>,
+    /// The output that calls so already.
+    calls: BTreeMap<Call, String>,
+}
+
 impl<'t> Flow<'_, 't> {
     pub(super) fn outputs(
         &mut self,
@@ -60,7 +70,7 @@ impl<'t> Flow<'_, 't> {
         if sections.is_empty() && !root.has("outputs") && !self.source.is_torn() {
             self.source.warning(&(0..0), "the flow has no outputs: it is received and watched, but sent nowhere", None);
         }
-        let mut sent = BTreeMap::new();
+        let mut board = Board::default();
         let mut plans = Vec::new();
         // In the order of the file, so that the second of two alike is the one that is refused.
         let mut sections = sections;
@@ -68,7 +78,12 @@ impl<'t> Flow<'_, 't> {
         for (name, s) in sections {
             let plan = self.output_plan(&s, sources);
             if let Some((plan, spans)) = &plan {
-                self.refuse_twice(&name, plan, spans, &mut sent);
+                match &plan.route {
+                    OutputRoute::Datagrams(route) => {
+                        self.refuse_twice(&name, plan, route.protocol, spans, &mut board.sent);
+                    }
+                    OutputRoute::Srt(srt) => self.refuse_call_twice(&name, srt, spans, &mut board.calls),
+                }
             }
             plans.push((name, plan.map(|(plan, _)| plan)));
         }
@@ -76,15 +91,22 @@ impl<'t> Flow<'_, 't> {
     }
 
     /// An output, or a leg, that sends to where another one of the flow sends already.
-    fn refuse_twice(&self, name: &str, plan: &OutputPlan, spans: &[Span], sent: &mut BTreeMap<Destination, Vec<Sent>>) {
+    fn refuse_twice(
+        &self,
+        name: &str,
+        plan: &OutputPlan,
+        protocol: OutputProtocol,
+        spans: &[Span],
+        sent: &mut BTreeMap<Destination, Vec<Sent>>,
+    ) {
         for ((to, interface), span) in plan.paths().zip(spans) {
             let is = |stream| Sent {
-                protocol: plan.protocol.name(),
+                protocol: protocol.name(),
                 stream,
                 output: name.to_owned(),
                 interface: interface.cloned(),
             };
-            let streams = plan.protocol.streams();
+            let streams = protocol.streams();
             let own: Vec<_> = streams.filter_map(|(stream, n)| Some((to.at_offset(n)?, is(stream)))).collect();
             let fault = own.iter().find_map(|(to, is)| sent.get(to)?.iter().find_map(|was| is.against(was, to)));
             if let Some((message, help)) = fault {
@@ -94,9 +116,40 @@ impl<'t> Flow<'_, 't> {
         }
     }
 
-    /// The plan, and where each of its paths is written.
+    /// An output that calls as another one of the flow does already.
+    fn refuse_call_twice(&self, name: &str, srt: &SrtPlan, spans: &[Span], calls: &mut BTreeMap<Call, String>) {
+        let (Some(call), Some(span)) = (srt.mode.call(), spans.first()) else { return };
+        if let Some(was) = calls.get(&call) {
+            let message = format!("output {was:?} already sends {call}");
+            self.source.error(span, message, Some("remove one of them".into()));
+        }
+        calls.entry(call).or_insert_with(|| name.to_owned());
+    }
+
+    /// The plan, and where each of the places that it sends to is written.
     fn output_plan(&mut self, s: &Section<'_, 't>, sources: &[SourcePart]) -> Option<(OutputPlan, Vec<Span>)> {
         let protocol = self.protocol(s, OUTPUT_PROTOCOLS)?;
+        let ttl = s.whole("ttl").and_then(narrow);
+        let description = s.text("description").map(|d| d.value).unwrap_or_default();
+        let (enabled, dscp) = (s.flag("enabled").unwrap_or(true), s.dscp("dscp").unwrap_or_default());
+        let (route, interface, spans) = match protocol {
+            "srt-listener" | "srt-caller" | "srt-rendezvous" => {
+                let srt = self.srt(s, protocol, End::Output);
+                let interface = self.interface(s);
+                let to = ["destination", "remote"].into_iter().find_map(|key| s.value_span(key));
+                (OutputRoute::Srt(srt?), interface, to.into_iter().collect())
+            }
+            _ => self.datagram_route(s, protocol, sources)?,
+        };
+        Some((OutputPlan { description, enabled, route, interface, ttl, dscp }, spans))
+    }
+
+    fn datagram_route(
+        &mut self,
+        s: &Section<'_, 't>,
+        protocol: &str,
+        sources: &[SourcePart],
+    ) -> Option<(OutputRoute, Option<Interface>, Vec<Span>)> {
         // Where they have no meaning, that is reported already.
         let has_legs = s.has("legs") && protocol != "udp";
         let paths = if has_legs {
@@ -105,11 +158,10 @@ impl<'t> Flow<'_, 't> {
             let interface = self.interface(s);
             self.destination(s).map(|At { value, span }| vec![(LegPlan { destination: value, interface }, span)])
         };
-        let source_port = s.whole("source-port");
+        let source_port = s.whole("source-port").and_then(narrow);
         if let Some(at) = s.key_span("source-port") {
             self.place(s, "source-port", &at);
         }
-        let ttl = s.whole("ttl");
         let smoothing = s.duration("smoothing");
         let protocol = match protocol {
             "rtp" => Some(OutputProtocol::Rtp(self.rtp_header(s, sources))),
@@ -119,25 +171,13 @@ impl<'t> Flow<'_, 't> {
             }
             _ => Some(OutputProtocol::Udp { datagram_packets: s.whole("datagram-packets").and_then(narrow) }),
         };
-        let description = s.text("description").map(|d| d.value).unwrap_or_default();
-        let (enabled, dscp) = (s.flag("enabled").unwrap_or(true), s.dscp("dscp").unwrap_or_default());
         let (paths, protocol) = (paths?, protocol?);
         self.refuse_port_overflow(protocol, &paths);
         let (legs, spans): (Vec<_>, Vec<_>) = paths.into_iter().unzip();
         let LegPlan { destination, interface } = legs.first()?.clone();
-        let plan = OutputPlan {
-            description,
-            enabled,
-            protocol,
-            destination,
-            interface,
-            legs: if has_legs { legs } else { Vec::new() },
-            source_port: source_port.and_then(narrow),
-            ttl: ttl.and_then(narrow),
-            dscp,
-            smoothing,
-        };
-        Some((plan, spans))
+        let legs = if has_legs { legs } else { Vec::new() };
+        let route = DatagramRoute { protocol, destination, legs, source_port, smoothing };
+        Some((OutputRoute::Datagrams(route), interface, spans))
     }
 
     fn refuse_port_overflow(&self, protocol: OutputProtocol, paths: &[(LegPlan, Span)]) {
@@ -184,21 +224,8 @@ impl<'t> Flow<'_, 't> {
     }
 
     fn destination(&mut self, s: &Section<'_, 't>) -> Option<At<Destination>> {
-        if !s.has("destination") {
-            s.missing("destination", "write destination = \"203.0.113.7:5000\"");
-        }
-        let destination: At<Destination> = s.parsed("destination")?;
-        self.place(s, "destination", &destination.span);
+        let destination = self.peer(s, "destination", "write destination = \"203.0.113.7:5000\"")?;
         if let Host::Address(ip) = destination.value.host {
-            if ip.is_unspecified() {
-                let help = format!(
-                    "for this machine write \"{}:{}\"",
-                    if ip.is_ipv4() { "127.0.0.1" } else { "[::1]" },
-                    destination.value.port
-                );
-                self.source.error(&destination.span, format!("`destination`: nobody has the address {ip}"), Some(help));
-                return None;
-            }
             if ip == IpAddr::from(Ipv4Addr::BROADCAST) {
                 let help = "send to a multicast group instead".to_owned();
                 self.source.error(&destination.span, "`destination`: broadcast is not supported", Some(help));
@@ -207,6 +234,24 @@ impl<'t> Flow<'_, 't> {
             self.link_local(s, ip, &destination.span);
         }
         Some(destination)
+    }
+
+    /// Somebody to send to, behind a key that must be written; `example`: what to write where it is missing.
+    pub(super) fn peer(&mut self, s: &Section<'_, 't>, key: &str, example: &str) -> Option<At<Destination>> {
+        if !s.has(key) {
+            s.missing(key, example);
+        }
+        let peer: At<Destination> = s.parsed(key)?;
+        self.place(s, key, &peer.span);
+        if let Host::Address(ip) = peer.value.host
+            && ip.is_unspecified()
+        {
+            let here = if ip.is_ipv4() { "127.0.0.1" } else { "[::1]" };
+            let help = format!("for this machine write \"{here}:{}\"", peer.value.port);
+            self.source.error(&peer.span, format!("`{key}`: nobody has the address {ip}"), Some(help));
+            return None;
+        }
+        Some(peer)
     }
 
     fn rtp_header(&self, s: &Section<'_, 't>, sources: &[SourcePart]) -> RtpHeader {
@@ -221,7 +266,7 @@ impl<'t> Flow<'_, 't> {
             }
         }
         // One that is disabled is never on air.
-        let on_air = |s: &&SourcePart| s.plan.as_ref().is_some_and(|plan| plan.enabled && !plan.protocol.is_rtp());
+        let on_air = |s: &&SourcePart| s.plan.as_ref().is_some_and(|plan| plan.enabled && !plan.is_rtp());
         if let (Some(without), Some(at)) = (sources.iter().find(on_air), s.key_span("header")) {
             let message =
                 format!("header = \"passthrough\" needs RTP: source {:?} carries no RTP headers", without.name);

@@ -1,17 +1,29 @@
 use std::time::Duration;
 
-use crate::config::parse_flow;
 use crate::config::plan::{
-    DaemonPlan, FailoverPlan, FailoverRules, FlowPlan, LegPlan, OutputProtocol, ReturnMode, RtpHeader, SourceProtocol,
-    Stream, SwitchOn,
+    DaemonPlan, DatagramRoute, FailoverPlan, FailoverRules, FlowPlan, LegPlan, OutputProtocol, ReturnMode, RtpHeader,
+    SourceProtocol, SrtMode, SrtPlan, Stream, SwitchOn,
 };
+use crate::config::secrets::Secrets;
+use crate::config::testing::write_key;
 use crate::config::value::{Bitrate, Interface};
+use crate::config::{Context, parse_flow};
 use crate::proto::fec2022_1::matrix::Matrix;
+use crate::proto::srt::access::StreamIdPattern;
+use crate::proto::srt::km::KeyLength;
 
 fn plan(text: &str) -> FlowPlan {
+    plan_with(text, &Secrets::none())
+}
+
+fn plan_with(text: &str, secrets: &Secrets) -> FlowPlan {
     let name = "news".parse().unwrap();
-    let (plan, faults) = parse_flow(&name, "news.toml".as_ref(), text.as_bytes(), &DaemonPlan::default());
+    let (plan, faults) = parse_flow(&name, "news.toml".as_ref(), text.as_bytes(), &DaemonPlan::default(), secrets);
     plan.unwrap_or_else(|| panic!("{faults:?}"))
+}
+
+fn route<'p>(plan: &'p FlowPlan, output: &str) -> &'p DatagramRoute {
+    plan.outputs[output].datagrams().unwrap()
 }
 
 fn case(name: &str) -> String {
@@ -36,7 +48,7 @@ fn every_rule_of_failover_is_in_the_plan() {
         },
     };
     assert_eq!(plan.failover, Some(FailoverPlan::Failover(rules)));
-    assert_eq!(plan.outputs["out"].smoothing, Some(Duration::from_millis(100)));
+    assert_eq!(route(&plan, "out").smoothing, Some(Duration::from_millis(100)));
 }
 
 #[test]
@@ -65,29 +77,121 @@ fn one_source_may_stand_without_a_mode() {
 fn a_merge_of_fec_and_plain_rtp_goes_out_on_two_legs() {
     let plan = plan(&case("valid-merge"));
     assert_eq!(plan.failover, Some(FailoverPlan::Merge { recovery_window: Duration::from_secs(1) }));
-    let protected = &plan.sources["protected"];
+    let protected = plan.sources["protected"].datagrams().unwrap();
     let reorder_window = Duration::from_millis(20);
     assert_eq!(protected.protocol, SourceProtocol::RtpFec { reorder_window, fec_ports: [10, 20] });
     let ports = [(Stream::Media, 6000), (Stream::ColumnFec, 6010), (Stream::RowFec, 6020)];
     assert_eq!(protected.ports().collect::<Vec<_>>(), ports);
-    assert_eq!(plan.sources["in"].ports().collect::<Vec<_>>(), [(Stream::Media, 5000)]);
+    assert_eq!(plan.sources["in"].datagrams().unwrap().ports().collect::<Vec<_>>(), [(Stream::Media, 5000)]);
 
     let out = &plan.outputs["out"];
     let header = RtpHeader::Regenerate { payload_type: 96, ssrc: Some(7) };
     let matrix = Matrix::new(20, 5, true).unwrap();
-    assert_eq!(out.protocol, OutputProtocol::RtpFec { header, matrix });
+    assert_eq!(route(&plan, "out").protocol, OutputProtocol::RtpFec { header, matrix });
     let leg = |interface: &str| LegPlan {
         destination: "239.2.2.2:5000".parse().unwrap(),
         interface: Some(Interface::Name(interface.into())),
     };
-    assert_eq!(out.legs, [leg("eth1"), leg("eth3")]);
-    assert_eq!((&out.destination, &out.interface), (&out.legs[0].destination, &out.legs[0].interface));
+    assert_eq!(out.legs(), [leg("eth1"), leg("eth3")]);
+    assert_eq!(route(&plan, "out").destination, out.legs()[0].destination);
+    assert_eq!(out.interface, out.legs()[0].interface);
     assert_eq!(out.paths().map(|(to, _)| to.port).collect::<Vec<_>>(), [5000, 5000]);
 
     let columns_only = &plan.outputs["columns-only"];
-    assert_eq!(columns_only.legs, []);
+    assert_eq!(columns_only.legs(), []);
     assert_eq!(columns_only.paths().map(|(to, _)| to.port).collect::<Vec<_>>(), [65533]);
-    let streams: Vec<_> = columns_only.protocol.streams().collect();
+    let streams: Vec<_> = route(&plan, "columns-only").protocol.streams().collect();
     assert_eq!(streams, [(Stream::Media, 0), (Stream::ColumnFec, 2)]);
-    assert_eq!(columns_only.protocol.header(), Some(RtpHeader::Passthrough));
+    assert_eq!(columns_only.header(), Some(RtpHeader::Passthrough));
+}
+
+/// The plan of `valid-srt`, whose keys are these.
+fn srt_plan() -> FlowPlan {
+    let dir = tempfile::tempdir().unwrap();
+    write_key(dir.path(), "venue-a", "correct horse battery\n");
+    write_key(dir.path(), "venue-a-new", "another passphrase\r\n");
+    plan_with(&case("valid-srt"), &Secrets::new(dir.path(), &Context { credentials: None, ..Context::default() }))
+}
+
+/// The passphrases, each with its file, and the key length.
+fn keys(srt: &SrtPlan) -> (Vec<(&str, &str)>, Option<KeyLength>) {
+    let passphrases = srt.passphrases().iter();
+    let both = passphrases.map(|p| (p.name(), str::from_utf8(p.secret().bytes()).unwrap()));
+    (both.collect(), srt.encryption.as_ref().map(|e| e.key_length))
+}
+
+#[test]
+fn an_srt_listener_takes_those_who_are_meant() {
+    let plan = srt_plan();
+    let source = &plan.sources["venue-a"];
+    let srt = source.srt().unwrap();
+    let mode = SrtMode::Listener {
+        bind: ":5000".parse().unwrap(),
+        allow: Some(vec!["203.0.113.10/32".parse().unwrap()]),
+        stream_id: Some(StreamIdPattern::new("live/venue-a").unwrap()),
+        max_callers: 1,
+    };
+    assert_eq!((&srt.mode, srt.latency), (&mode, Duration::from_millis(400)));
+    assert_eq!(keys(srt), (vec![("venue-a", "correct horse battery")], Some(KeyLength::Aes256)));
+    assert_eq!(source.interface, Some(Interface::Name("eth1".into())));
+    assert_eq!((source.protocol_name(), source.is_rtp(), source.place()), ("srt-listener", false, ":5000".into()));
+
+    let output = &plan.outputs["affiliates"];
+    let srt = output.srt().unwrap();
+    let SrtMode::Listener { max_callers, stream_id, .. } = &srt.mode else { panic!("{srt:?}") };
+    assert_eq!((*max_callers, stream_id.as_ref().unwrap().as_str()), (100, "affiliate/*"));
+    assert_eq!(keys(srt).1, Some(KeyLength::Aes192));
+    assert_eq!((output.ttl, output.dscp.value(), srt.latency), (Some(32), 34, Duration::from_millis(20)));
+}
+
+#[test]
+fn an_srt_caller_offers_the_newest_passphrase_and_takes_the_others() {
+    let plan = srt_plan();
+    let srt = plan.sources["venue-b"].srt().unwrap();
+    let mode = SrtMode::Caller {
+        local: Some("192.0.2.10:5001".parse().unwrap()),
+        remote: "venue-b.example.net:5000".parse().unwrap(),
+        stream_id: Some("#!::r=live/venue-b,m=request".into()),
+    };
+    assert_eq!((&srt.mode, srt.latency), (&mode, Duration::from_millis(120)));
+    let both = vec![("venue-a-new", "another passphrase"), ("venue-a", "correct horse battery")];
+    assert_eq!(keys(srt), (both, Some(KeyLength::Aes128)));
+
+    let output = plan.outputs["cloud"].srt().unwrap();
+    let SrtMode::Caller { local, .. } = &output.mode else { panic!("{output:?}") };
+    assert_eq!((*local, output.mode.bind()), (Some(":6000".parse().unwrap()), Some(":6000".parse().unwrap())));
+    assert_eq!(plan.outputs["cloud"].place(), "ingest.example.net:5000");
+}
+
+#[test]
+fn an_srt_rendezvous_has_two_addresses_and_srt_without_a_passphrase_is_in_clear() {
+    let plan = srt_plan();
+    let srt = plan.sources["venue-c"].srt().unwrap();
+    let (bind, remote) = (":5002".parse().unwrap(), "[2001:db8::7]:5002".parse().unwrap());
+    assert_eq!(srt.mode, SrtMode::Rendezvous { bind, remote });
+    assert_eq!(srt.encryption, None);
+    let open = plan.outputs["monitor"].srt().unwrap();
+    let SrtMode::Listener { allow, stream_id, max_callers, .. } = &open.mode else { panic!("{open:?}") };
+    assert_eq!((allow, stream_id, *max_callers), (&None, &None, 16));
+}
+
+#[test]
+fn latency_is_in_whole_milliseconds() {
+    let of = |written: &str| {
+        let text = format!(
+            "[sources.in]\nprotocol = \"srt-caller\"\nremote = \"a:1\"\nlatency = \"{written}\"\n\n[outputs]\n"
+        );
+        plan(&text).sources["in"].srt().unwrap().latency
+    };
+    assert_eq!(of("20ms 1us"), Duration::from_millis(21));
+    assert_eq!([of("20ms"), of("30s")], [Duration::from_millis(20), Duration::from_secs(30)]);
+}
+
+#[test]
+fn no_plan_shows_a_key() {
+    let shown = format!("{:?}", srt_plan());
+    assert!(shown.contains("Passphrase(\"venue-a-new\")"));
+    for word in ["correct", "horse", "battery", "another"] {
+        assert!(!shown.contains(word), "{shown}");
+    }
 }

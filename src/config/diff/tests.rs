@@ -4,19 +4,38 @@ use std::time::Duration;
 use proptest::prelude::*;
 
 use super::*;
-use crate::config::plan::{LegPlan, ReturnMode, SwitchOn};
+use crate::config::Context;
+use crate::config::plan::{LegPlan, ReturnMode, SrtMode, SwitchOn};
+use crate::config::secrets::Secrets;
+use crate::config::testing::write_key;
 use crate::config::value::{Bind, Bitrate, Dscp, FlowName, Gather};
 use crate::proto::fec2022_1::matrix::Matrix;
 
 fn flow() -> FlowPlan {
     let text = "[sources.in]\nprotocol = \"rtp\"\nbind = \"127.0.0.1:5000\"\n\n[outputs.one]\nprotocol = \"udp\"\ndestination = \"198.51.100.7:5000\"\n\n[outputs.two]\nprotocol = \"rtp\"\ndestination = \"198.51.100.7:5002\"\n";
     let name: FlowName = "news".parse().unwrap();
-    let (plan, _) = crate::config::parse_flow(&name, "news.toml".as_ref(), text.as_bytes(), &DaemonPlan::default());
+    let (plan, _) = crate::config::parse_flow(
+        &name,
+        "news.toml".as_ref(),
+        text.as_bytes(),
+        &DaemonPlan::default(),
+        &Secrets::none(),
+    );
     plan.unwrap()
 }
 
 fn source(plan: &mut FlowPlan) -> &mut SourcePlan {
     plan.sources.get_mut("in").unwrap()
+}
+
+fn input(plan: &mut FlowPlan) -> &mut DatagramInput {
+    let SourceInput::Datagrams(input) = &mut source(plan).input else { panic!("not received in datagrams") };
+    input
+}
+
+fn route<'p>(plan: &'p mut FlowPlan, name: &str) -> &'p mut DatagramRoute {
+    let OutputRoute::Datagrams(route) = &mut output(plan, name).route else { panic!("not sent in datagrams") };
+    route
 }
 
 fn output<'p>(plan: &'p mut FlowPlan, name: &str) -> &'p mut OutputPlan {
@@ -60,30 +79,30 @@ fn a_flow_starts_and_stops_with_its_enabled_parts() {
 
 #[test]
 fn some_keys_of_a_source_change_while_it_runs() {
-    assert_eq!(after(|p| source(p).allow = Some(vec![])), "change: source in in-place [allow]");
+    assert_eq!(after(|p| input(p).allow = Some(vec![])), "change: source in in-place [allow]");
     assert_eq!(
         after(|p| source(p).max_bitrate = Some(Bitrate::from_bps(1))),
         "change: source in in-place [max-bitrate]"
     );
     assert_eq!(after(|p| source(p).description = "x".into()), "change: source in in-place [description]");
     assert_eq!(
-        after(|p| source(p).protocol = SourceProtocol::Rtp { reorder_window: Duration::ZERO }),
+        after(|p| input(p).protocol = SourceProtocol::Rtp { reorder_window: Duration::ZERO }),
         "change: source in in-place [reorder-window]"
     );
 }
 
 #[test]
 fn the_others_open_the_source_again_and_nothing_else() {
-    assert_eq!(after(|p| source(p).bind.port = 1), "change: source in reopen [bind]");
-    assert_eq!(after(|p| source(p).protocol = SourceProtocol::Udp), "change: source in reopen [protocol]");
+    assert_eq!(after(|p| input(p).bind.port = 1), "change: source in reopen [bind]");
+    assert_eq!(after(|p| input(p).protocol = SourceProtocol::Udp), "change: source in reopen [protocol]");
     assert_eq!(
         after(|p| source(p).interface = Some(Interface::Name("eth1".into()))),
         "change: source in reopen [interface]"
     );
     assert_eq!(
         after(|p| {
-            source(p).multicast_sources = vec![IpAddr::from([203, 0, 113, 7])];
-            source(p).allow = Some(vec![]);
+            input(p).multicast_sources = vec![IpAddr::from([203, 0, 113, 7])];
+            input(p).allow = Some(vec![]);
         }),
         "change: source in reopen [multicast-sources allow]"
     );
@@ -103,19 +122,19 @@ fn some_keys_of_an_output_change_while_it_runs() {
 
 #[test]
 fn the_others_open_the_output_again_and_nothing_else() {
-    assert_eq!(after(|p| output(p, "one").destination.port = 1), "change: output one reopen [destination]");
-    assert_eq!(after(|p| output(p, "one").source_port = Some(1)), "change: output one reopen [source-port]");
+    assert_eq!(after(|p| route(p, "one").destination.port = 1), "change: output one reopen [destination]");
+    assert_eq!(after(|p| route(p, "one").source_port = Some(1)), "change: output one reopen [source-port]");
     assert_eq!(
-        after(|p| output(p, "one").protocol = OutputProtocol::Udp { datagram_packets: Some(1) }),
+        after(|p| route(p, "one").protocol = OutputProtocol::Udp { datagram_packets: Some(1) }),
         "change: output one reopen [datagram-packets]"
     );
     assert_eq!(
-        after(|p| output(p, "two").protocol = OutputProtocol::Rtp(RtpHeader::Passthrough)),
+        after(|p| route(p, "two").protocol = OutputProtocol::Rtp(RtpHeader::Passthrough)),
         "change: output two reopen [header]"
     );
     assert_eq!(
         after(|p| {
-            output(p, "two").protocol = OutputProtocol::Rtp(RtpHeader::Regenerate { payload_type: 96, ssrc: Some(1) });
+            route(p, "two").protocol = OutputProtocol::Rtp(RtpHeader::Regenerate { payload_type: 96, ssrc: Some(1) });
         }),
         "change: output two reopen [payload-type ssrc]"
     );
@@ -135,11 +154,11 @@ fn nothing_is_opened_in_a_flow_or_part_that_is_off() {
     let mut old = flow();
     output(&mut old, "one").enabled = false;
     let mut new = old.clone();
-    output(&mut new, "one").destination.port = 1;
+    route(&mut new, "one").destination.port = 1;
     assert_eq!(told(diff_flow(Some(&old), Some(&new))), "change: output one in-place [destination]");
     let (mut old, mut new) = (flow(), flow());
     (old.enabled, new.enabled) = (false, false);
-    source(&mut new).bind.port = 1;
+    input(&mut new).bind.port = 1;
     new.outputs.remove("two");
     assert_eq!(told(diff_flow(Some(&old), Some(&new))), "change: source in in-place [bind]; output two in-place []");
 }
@@ -153,7 +172,7 @@ fn between(first: impl Fn(&mut FlowPlan), second: impl Fn(&mut FlowPlan)) -> Str
 }
 
 fn fec_source(window: u64, fec_ports: [u16; 2]) -> impl Fn(&mut FlowPlan) {
-    move |p| source(p).protocol = SourceProtocol::RtpFec { reorder_window: Duration::from_millis(window), fec_ports }
+    move |p| input(p).protocol = SourceProtocol::RtpFec { reorder_window: Duration::from_millis(window), fec_ports }
 }
 
 #[test]
@@ -167,7 +186,7 @@ fn the_ports_of_fec_open_the_source_again_and_its_window_does_not() {
 
 fn fec_output(header: RtpHeader, columns: u64) -> impl Fn(&mut FlowPlan) {
     let matrix = Matrix::new(columns, 5, true).unwrap();
-    move |p| output(p, "two").protocol = OutputProtocol::RtpFec { header, matrix }
+    move |p| route(p, "two").protocol = OutputProtocol::RtpFec { header, matrix }
 }
 
 #[test]
@@ -182,8 +201,8 @@ fn the_matrix_the_header_and_the_legs_open_the_output_again() {
     let legs = |second: &'static str| {
         move |p: &mut FlowPlan| {
             let leg = |to: &str| LegPlan { destination: to.parse().unwrap(), interface: None };
-            output(p, "two").legs = vec![leg("10.0.0.1:5000"), leg(second)];
-            output(p, "two").destination = leg("10.0.0.1:5000").destination;
+            route(p, "two").legs = vec![leg("10.0.0.1:5000"), leg(second)];
+            route(p, "two").destination = leg("10.0.0.1:5000").destination;
         }
     };
     assert_eq!(between(|_| {}, legs("10.0.0.2:5000")), "change: output two reopen [legs]");
@@ -193,7 +212,7 @@ fn the_matrix_the_header_and_the_legs_open_the_output_again() {
 
 #[test]
 fn smoothing_changes_while_the_output_runs() {
-    let smooth = |ms| move |p: &mut FlowPlan| output(p, "one").smoothing = Some(Duration::from_millis(ms));
+    let smooth = |ms| move |p: &mut FlowPlan| route(p, "one").smoothing = Some(Duration::from_millis(ms));
     assert_eq!(after(smooth(100)), "change: output one in-place [smoothing]");
     assert_eq!(between(smooth(100), smooth(200)), "change: output one in-place [smoothing]");
     assert_eq!(between(smooth(100), |_| {}), "change: output one in-place [smoothing]");
@@ -241,7 +260,9 @@ fn between_merge_and_failover_nothing_is_opened_anew() {
 fn a_source_joins_and_leaves_a_merge_alone() {
     let both = |p: &mut FlowPlan| {
         merge(200)(p);
-        let second = SourcePlan { bind: Bind { ip: None, port: 5002 }, ..source(p).clone() };
+        let first = source(p).clone();
+        input(p).bind = Bind { ip: None, port: 5002 };
+        let second = std::mem::replace(source(p), first);
         p.sources.insert("second".into(), second);
     };
     assert_eq!(between(merge(200), both), "change: source second open []");
@@ -296,17 +317,19 @@ fn any_flow() -> impl Strategy<Value = FlowPlan> {
         (any::<bool>(), 1u16..4, any::<bool>(), prop::option::of(1u64..3)).prop_map(|(enabled, port, rtp, rate)| {
             let mut plan = flow().sources.remove("in").unwrap();
             plan.enabled = enabled;
-            plan.bind = Bind { ip: None, port };
             plan.max_bitrate = rate.map(Bitrate::from_bps);
+            let SourceInput::Datagrams(input) = &mut plan.input else { panic!("it is RTP") };
+            input.bind = Bind { ip: None, port };
             if !rtp {
-                plan.protocol = SourceProtocol::Udp;
+                input.protocol = SourceProtocol::Udp;
             }
             plan
         });
     let output = (any::<bool>(), 1u16..4, prop::option::of(1u8..3)).prop_map(|(enabled, port, ttl)| {
         let mut plan = flow().outputs.remove("one").unwrap();
         plan.enabled = enabled;
-        plan.destination.port = port;
+        let OutputRoute::Datagrams(route) = &mut plan.route else { panic!("it is UDP") };
+        route.destination.port = port;
         plan.ttl = ttl;
         plan
     });
@@ -374,4 +397,171 @@ proptest! {
         }
         prop_assert_eq!(is_open, open(&new));
     }
+}
+
+/// Keys of a configuration directory, by name and text.
+fn keys(keys: &[(&str, &str)]) -> tempfile::TempDir {
+    let dir = tempfile::tempdir().unwrap();
+    keys.iter().for_each(|(name, text)| write_key(dir.path(), name, text));
+    dir
+}
+
+/// A flow whose source and output `listens` are called, and whose source and output `calls` call, with these lines more.
+fn srt_flow(listens: &str, calls: &str, keys: &tempfile::TempDir) -> FlowPlan {
+    let text = format!(
+        "failover.mode = \"failover\"\n\
+         [sources.listens]\nprotocol = \"srt-listener\"\nbind = \"127.0.0.1:5000\"\n{listens}\n\
+         [sources.calls]\nprotocol = \"srt-caller\"\nremote = \"203.0.113.7:5000\"\n{calls}\n\
+         [outputs.listens]\nprotocol = \"srt-listener\"\nbind = \"127.0.0.1:7000\"\n{listens}\n\
+         [outputs.calls]\nprotocol = \"srt-caller\"\ndestination = \"203.0.113.8:5000\"\n{calls}\n"
+    );
+    let secrets = Secrets::new(keys.path(), &Context { credentials: None, ..Context::default() });
+    let (name, daemon) = ("news".parse().unwrap(), DaemonPlan::default());
+    let (plan, faults) = crate::config::parse_flow(&name, "news.toml".as_ref(), text.as_bytes(), &daemon, &secrets);
+    plan.unwrap_or_else(|| panic!("{faults:?}\n{text}"))
+}
+
+/// What it takes from one flow to the other, each by the keys of the parts that listen and of those that call.
+fn srt_between(old: (&str, &str), new: (&str, &str)) -> String {
+    let keys = keys(&[("a", "passphrase a"), ("b", "passphrase b"), ("c", "passphrase c")]);
+    told(diff_flow(Some(&srt_flow(old.0, old.1, &keys)), Some(&srt_flow(new.0, new.1, &keys))))
+}
+
+const ONE: &str = "passphrase-file = \"a\"";
+
+#[test]
+fn passphrases_come_go_and_change_places_while_connections_run() {
+    let told =
+        |part: &str, key: &str| format!("change: source {part} in-place [{key}]; output {part} in-place [{key}]");
+    let files = "passphrase-files = [\"b\", \"a\"]";
+    for (part, pick) in [("calls", false), ("listens", true)] {
+        let of = |keys| if pick { (keys, "") } else { ("", keys) };
+        let between = |old, new| srt_between(of(old), of(new));
+        assert_eq!(between(ONE, files), told(part, "passphrase-files"), "added");
+        assert_eq!(between(files, ONE), told(part, "passphrase-files"), "removed");
+        assert_eq!(between(files, "passphrase-files = [\"a\", \"b\"]"), told(part, "passphrase-files"), "reordered");
+        assert_eq!(between(ONE, "passphrase-file = \"c\""), told(part, "passphrase-file"), "changed");
+        assert_eq!(between(ONE, ""), told(part, "passphrase-file"), "in clear from now on");
+        assert_eq!(between("", "passphrase-file = \"a\"\nkey-length = 32"), told(part, "passphrase-file"), "no more");
+        assert_eq!(between(ONE, "passphrase-files = [\"a\"]"), "nothing");
+    }
+}
+
+#[test]
+fn a_key_file_with_something_else_in_it_is_a_changed_passphrase() {
+    let (old, same, new) =
+        (keys(&[("a", "passphrase a")]), keys(&[("a", "passphrase a\n")]), keys(&[("a", "another one")]));
+    let flow = |keys| srt_flow(ONE, "", keys);
+    assert_eq!(told(diff_flow(Some(&flow(&old)), Some(&flow(&same)))), "nothing");
+    assert_eq!(
+        told(diff_flow(Some(&flow(&old)), Some(&flow(&new)))),
+        "change: source listens in-place [passphrase-file]; output listens in-place [passphrase-file]"
+    );
+}
+
+#[test]
+fn a_changed_key_touches_only_the_parts_that_use_it() {
+    let (old, new) =
+        (keys(&[("a", "passphrase a"), ("b", "passphrase b")]), keys(&[("a", "passphrase a"), ("b", "passphrase B")]));
+    let flow = |keys| srt_flow(ONE, "passphrase-file = \"b\"", keys);
+    assert_eq!(
+        told(diff_flow(Some(&flow(&old)), Some(&flow(&new)))),
+        "change: source calls in-place [passphrase-file]; output calls in-place [passphrase-file]"
+    );
+}
+
+#[test]
+fn who_may_call_changes_while_connections_run() {
+    let between = |old, new| srt_between((old, ""), (new, ""));
+    assert_eq!(
+        between("", "allow = [\"127.0.0.1\"]"),
+        "change: source listens in-place [allow]; output listens in-place [allow]"
+    );
+    let with = |max_callers| {
+        let mut plan = srt_flow("", "", &keys(&[]));
+        let OutputRoute::Srt(srt) = &mut output(&mut plan, "listens").route else { panic!("it is SRT") };
+        let SrtMode::Listener { max_callers: most, .. } = &mut srt.mode else { panic!("it listens") };
+        *most = max_callers;
+        output(&mut plan, "calls").ttl = Some(3);
+        plan
+    };
+    assert_eq!(told(diff_flow(Some(&with(1)), Some(&with(2)))), "change: output listens in-place [max-callers]");
+    assert_eq!(
+        told(diff_flow(Some(&srt_flow("", "", &keys(&[]))), Some(&with(16)))),
+        "change: output calls in-place [ttl]"
+    );
+    let mut policed = srt_flow("", "", &keys(&[]));
+    policed.sources.get_mut("calls").unwrap().max_bitrate = Some(Bitrate::from_bps(1));
+    assert_eq!(
+        told(diff_flow(Some(&srt_flow("", "", &keys(&[]))), Some(&policed))),
+        "change: source calls in-place [max-bitrate]"
+    );
+}
+
+#[test]
+fn the_terms_of_a_connection_open_it_again_and_no_other() {
+    let listens = |old, new| srt_between((old, ""), (new, ""));
+    let calls = |old, new| srt_between(("", old), ("", new));
+    let told = |part: &str, key: &str| format!("change: source {part} reopen [{key}]; output {part} reopen [{key}]");
+    let long = "passphrase-file = \"a\"\nkey-length = 32";
+    for (key, old, new) in [
+        ("latency", "", "latency = \"1s\""),
+        ("stream-id", "", "stream-id = \"x\""),
+        ("stream-id", "stream-id = \"x\"", "stream-id = \"y\""),
+        ("key-length", ONE, long),
+        ("interface", "", "interface = \"lo\""),
+    ] {
+        assert_eq!(listens(old, new), told("listens", key));
+        assert_eq!(calls(old, new), told("calls", key));
+    }
+    assert_eq!(listens(ONE, "passphrase-file = \"b\"\nkey-length = 32"), told("listens", "passphrase-file key-length"));
+}
+
+/// The flow with another mode of the part `calls`.
+fn calling(mode: SrtMode) -> FlowPlan {
+    let mut plan = srt_flow("", "", &keys(&[]));
+    let OutputRoute::Srt(srt) = &mut output(&mut plan, "calls").route else { panic!("it is SRT") };
+    srt.mode = mode.clone();
+    let SourceInput::Srt(srt) = &mut plan.sources.get_mut("calls").unwrap().input else { panic!("it is SRT") };
+    srt.mode = mode;
+    plan
+}
+
+#[test]
+fn whom_it_calls_and_from_where_is_called_as_it_is_written() {
+    let caller = |local: Option<u16>, remote: &str| SrtMode::Caller {
+        local: local.map(|port| Bind { ip: None, port }),
+        remote: remote.parse().unwrap(),
+        stream_id: None,
+    };
+    let meet =
+        |port, remote: &str| SrtMode::Rendezvous { bind: Bind { ip: None, port }, remote: remote.parse().unwrap() };
+    let between = |old, new| told(diff_flow(Some(&calling(old)), Some(&calling(new))));
+    assert_eq!(
+        between(caller(None, "a:1"), caller(None, "b:1")),
+        "change: source calls reopen [remote]; output calls reopen [destination]"
+    );
+    assert_eq!(
+        between(caller(None, "a:1"), caller(Some(1), "a:1")),
+        "change: source calls reopen [bind]; output calls reopen [source-port]"
+    );
+    assert_eq!(
+        between(meet(1, "a:1"), meet(2, "b:1")),
+        "change: source calls reopen [bind remote]; output calls reopen [bind remote]"
+    );
+    assert_eq!(
+        between(caller(None, "a:1"), meet(1, "a:1")),
+        "change: source calls reopen [protocol]; output calls reopen [protocol]"
+    );
+}
+
+#[test]
+fn from_srt_to_datagrams_only_the_protocol_is_named() {
+    let mut new = srt_flow("", "", &keys(&[]));
+    new.sources.insert("listens".into(), flow().sources.remove("in").unwrap());
+    new.outputs.insert("listens".into(), flow().outputs.remove("one").unwrap());
+    assert_eq!(
+        told(diff_flow(Some(&srt_flow("", "", &keys(&[]))), Some(&new))),
+        "change: source listens reopen [protocol]; output listens reopen [protocol]"
+    );
 }

@@ -1,9 +1,10 @@
 use std::fs;
-use std::os::unix::fs::symlink;
+use std::os::unix::fs::{PermissionsExt, symlink};
 
 use proptest::prelude::*;
 
 use super::*;
+use crate::config::testing::{as_nobody, write_key};
 
 const FLOW: &str = "[sources.in]\nprotocol = \"udp\"\nbind = \"127.0.0.1:PORT\"\n\n[outputs.out]\nprotocol = \"udp\"\ndestination = \"198.51.100.7:PORT\"\n";
 
@@ -18,14 +19,21 @@ struct Site {
     daemon: Option<DaemonPlan>,
     busy: BTreeSet<PathBuf>,
     overlays: BTreeMap<PathBuf, PathBuf>,
+    credentials: Option<PathBuf>,
 }
 
 impl Site {
     fn new(flows: &[(&str, u16)]) -> Self {
         let dir = tempfile::tempdir().unwrap();
         fs::create_dir(dir.path().join("flows.d")).unwrap();
-        let site =
-            Self { dir, running: BTreeMap::new(), daemon: None, busy: BTreeSet::new(), overlays: BTreeMap::new() };
+        let site = Self {
+            dir,
+            running: BTreeMap::new(),
+            daemon: None,
+            busy: BTreeSet::new(),
+            overlays: BTreeMap::new(),
+            credentials: None,
+        };
         flows.iter().for_each(|(name, port)| site.write(name, &flow(*port)));
         site
     }
@@ -44,6 +52,8 @@ impl Site {
             previous_daemon: self.daemon.as_ref(),
             busy: &self.busy,
             overlays: &self.overlays,
+            credentials: self.credentials.as_deref(),
+            by_daemon: true,
         };
         load_on(self.dir.path(), &context, &LocalPorts::default())
     }
@@ -252,7 +262,7 @@ fn writing_out_the_defaults_changes_nothing() {
         let text = format!(
             "{root}\n[sources.in]\nprotocol = \"{protocol}\"\nbind = \"239.1.1.1:5000\"\n{source}\n[outputs.out]\nprotocol = \"{protocol}\"\ndestination = \"198.51.100.7:5000\"\n{output}\n"
         );
-        let (plan, faults) = parse_flow(&name, "a.toml".as_ref(), text.as_bytes(), &daemon);
+        let (plan, faults) = parse_flow(&name, "a.toml".as_ref(), text.as_bytes(), &daemon, &Secrets::none());
         plan.unwrap_or_else(|| panic!("{faults:?}\n{text}"))
     };
     use crate::config::keys::{FAILOVER, FEC, FLOW, Key, OUTPUT, SOURCE, SWITCH_ON};
@@ -260,6 +270,26 @@ fn writing_out_the_defaults_changes_nothing() {
         let written = keys.iter().filter(|k| !k.default.is_empty() && (k.on.is_empty() || k.on.contains(&of)));
         written.map(|k| format!("{} = {}\n", k.name, k.default)).collect::<String>()
     };
+    // With what has no default, and what defaults need.
+    let keys = tempfile::tempdir().unwrap();
+    write_key(keys.path(), "k", "correct horse battery");
+    let srt = |mode: &str, source: &str, output: &str| {
+        let (place, to) = match mode {
+            "srt-listener" => ("bind = \"127.0.0.1:5000\"", "bind = \"127.0.0.1:7000\""),
+            "srt-caller" => ("remote = \"a:5000\"", "destination = \"b:5000\""),
+            _ => ("bind = \":5000\"\nremote = \"a:5000\"", "bind = \":7000\"\nremote = \"b:5000\""),
+        };
+        let part = |kind: &str, place: &str, more: &str| {
+            format!("[{kind}.x]\nprotocol = \"{mode}\"\npassphrase-file = \"k\"\n{place}\n{more}\n")
+        };
+        let text = part("sources", place, source) + &part("outputs", to, output);
+        let secrets = Secrets::new(keys.path(), &Context::default());
+        let (plan, faults) = parse_flow(&name, "a.toml".as_ref(), text.as_bytes(), &daemon, &secrets);
+        plan.unwrap_or_else(|| panic!("{faults:?}\n{text}"))
+    };
+    for mode in ["srt-listener", "srt-caller", "srt-rendezvous"] {
+        assert_eq!(srt(mode, &all(SOURCE, mode), &all(OUTPUT, mode)), srt(mode, "", ""));
+    }
     for protocol in ["udp", "rtp", "rtp-fec"] {
         let fec = if protocol == "rtp-fec" { format!("[outputs.out.fec]\n{}", all(FEC, "")) } else { String::new() };
         let output = all(OUTPUT, protocol) + &fec;
@@ -345,6 +375,8 @@ proptest! {
                 "\":5000\"\n", "\"239.1.1.1:5000\"", "\"[::1]:1\"", "destination = ", "allow = [", "\"0.0.0.0/0\"", "gather = ",
                 "\"1ms\"", "max-bitrate = ", "1.5", "-1", "0x7fffffffffffffffffff", "true", "1979-05-27", "tags = {", "network = ",
                 "[networks.a]\n", "[log]\nlevel = \"", "[http]\nlisten = [", "[limits]\n", "max-flows = ", "header = \"passthrough\"\n",
+                "protocol = \"srt-listener\"\n", "protocol = \"srt-caller\"\n", "protocol = \"srt-rendezvous\"\n", "remote = \"a:1\"\n",
+                "stream-id = \"a*\"\n", "passphrase-file = \"k\"\n", "passphrase-files = [", "key-length = 16\n", "latency = \"1s\"\n",
                 "protocol = \"rtp-fec\"\n", "[failover]\n", "mode = \"merge\"\n", "mode = \"failover\"\n", "switch-on = {", "silence = \"0s\"",
                 "primary = \"a\"\n", "fec = {", "columns = ", "fec-ports = [", "[[outputs.b.legs]]\n", "legs = [{ destination = \"a:1\" }", "65535",
             ]),
@@ -366,7 +398,7 @@ proptest! {
 /// As a flow and as `mediaconnect.toml`: a plan comes out exactly if no error does, and every place is in the text.
 fn judge_both(text: &[u8]) {
     let name: FlowName = "fuzz".parse().unwrap();
-    let (plan, faults) = parse_flow(&name, "fuzz.toml".as_ref(), text, &DaemonPlan::default());
+    let (plan, faults) = parse_flow(&name, "fuzz.toml".as_ref(), text, &DaemonPlan::default(), &Secrets::none());
     assert_eq!(plan.is_none(), faults.iter().any(|d| d.severity == Level::Error));
     let (_, more) = daemon::compile("mediaconnect.toml".as_ref(), text);
     let shown = String::from_utf8_lossy(text);
@@ -392,4 +424,164 @@ fn a_file_that_went_away_a_moment_ago_is_busy() {
     fs::remove_file(site.path("a")).unwrap();
     site.busy.insert(site.path("a"));
     assert_eq!(verdicts(&site.load()), "a busy, b valid");
+}
+
+/// A flow whose source listens for SRT, with these lines more.
+fn srt(port: u16, more: &str) -> String {
+    format!("[sources.in]\nprotocol = \"srt-listener\"\nbind = \"127.0.0.1:{port}\"\n{more}\n\n[outputs]\n")
+}
+
+const KEYED: &str = "passphrase-file = \"venue-a\"";
+
+impl Site {
+    fn key(&self, name: &str, text: &str) {
+        write_key(self.dir.path(), name, text);
+    }
+
+    fn key_path(&self, name: &str) -> PathBuf {
+        self.dir.path().join("secrets").join(name)
+    }
+
+    /// What its source is encrypted with, as the files say.
+    fn passphrase(&self, flow: &str) -> Option<Vec<u8>> {
+        let loaded = self.load();
+        let FlowFile::Valid { plan, .. } = &loaded.flows[&flow.parse().unwrap()] else { return None };
+        Some(plan.sources["in"].srt()?.passphrases().first()?.secret().bytes().to_vec())
+    }
+}
+
+#[test]
+fn another_key_in_its_file_is_another_plan() {
+    let mut site = Site::new(&[("other", 6000)]);
+    site.key("venue-a", "correct horse battery");
+    site.write("a", &srt(5000, KEYED));
+    site.run();
+    let is_news = |site: &Site| {
+        let loaded = site.load();
+        let changed = |name: &&FlowName| {
+            let FlowFile::Valid { plan, .. } = &loaded.flows[name] else { panic!("{loaded:?}") };
+            site.running.get(*name) != Some(plan)
+        };
+        loaded.flows.keys().filter(changed).map(|name| name.to_string()).collect::<Vec<_>>()
+    };
+    assert_eq!(is_news(&site), [""; 0]);
+    site.key("venue-a", "correct horse battery\n");
+    assert_eq!(is_news(&site), [""; 0], "only a line break came");
+    site.key("venue-a", "another passphrase");
+    assert_eq!(is_news(&site), ["a"]);
+    assert_eq!(site.passphrase("a").unwrap(), b"another passphrase");
+}
+
+#[test]
+fn a_flow_whose_key_is_gone_or_refused_is_rejected_where_the_key_is_named() {
+    let mut site = Site::new(&[]);
+    site.key("venue-a", "correct horse battery");
+    site.write("a", &srt(5000, KEYED));
+    site.run();
+    site.key("venue-a", "short");
+    let loaded = site.load();
+    assert_eq!(verdicts(&loaded), "a rejected");
+    assert_eq!((only(&loaded).line, only(&loaded).column, only(&loaded).severity), (4, 19, Level::Error));
+    assert_eq!(only(&loaded).file, site.path("a"));
+    fs::remove_file(site.key_path("venue-a")).unwrap();
+    assert_eq!(verdicts(&site.load()), "a rejected");
+    // What runs goes on, and with it the claim on its port.
+    site.write("b", &srt(5000, ""));
+    assert_eq!(verdicts(&site.load()), "a rejected, b rejected");
+    site.key("venue-a", "correct horse battery");
+    assert_eq!(verdicts(&site.load()), "a valid, b rejected");
+}
+
+#[test]
+fn a_flow_waits_for_a_key_that_is_being_written() {
+    let mut site = Site::new(&[("b", 6000)]);
+    site.key("venue-a", "half");
+    site.write("a", &srt(5000, KEYED));
+    site.busy.insert(site.key_path("venue-a"));
+    let loaded = site.load();
+    assert_eq!((verdicts(&loaded), loaded.diagnostics), ("a busy, b valid".into(), vec![]));
+    // What is wrong besides is no matter of waiting.
+    site.write("a", &srt(5000, &format!("{KEYED}\nlatency = \"1ms\"")));
+    assert_eq!(verdicts(&site.load()), "a rejected, b valid");
+}
+
+#[test]
+fn whoever_may_not_read_keys_can_check_the_rest() {
+    let site = Site::new(&[]);
+    site.key("venue-a", "short");
+    fs::set_permissions(site.key_path("venue-a"), fs::Permissions::from_mode(0o200)).unwrap();
+    fs::set_permissions(site.dir.path(), fs::Permissions::from_mode(0o755)).unwrap();
+    site.write("a", &srt(5000, KEYED));
+    let by = |by_daemon| as_nobody(|| load(site.dir.path(), &Context { by_daemon, ..Context::default() }));
+    assert_eq!(verdicts(&by(true)), "a rejected");
+    let loaded = by(false);
+    assert_eq!(verdicts(&loaded), "a valid");
+    assert_eq!(only(&loaded).severity, Level::Warning);
+    assert!(only(&loaded).message.ends_with("cannot be read: permission denied; it is not checked"));
+    fs::remove_file(site.key_path("venue-a")).unwrap();
+    assert_eq!(verdicts(&by(false)), "a rejected", "one that is not there is not there for the daemon either");
+}
+
+#[test]
+fn a_plan_says_which_keys_change_only_at_a_restart() {
+    let mut site = Site::new(&[]);
+    let credentials = site.dir.path().join("credentials");
+    write_key(&credentials, "venue-a", "a credential");
+    site.credentials = Some(credentials.join("secrets"));
+    site.key("venue-b", "correct horse battery");
+    let keys = "passphrase-files = [\"venue-a\", \"venue-b\"]";
+    site.write("a", &srt(5000, keys));
+    site.write("b", &srt(5001, "passphrase-file = \"venue-b\""));
+    let loaded = site.load();
+    assert_eq!((verdicts(&loaded), loaded.diagnostics), ("a valid, b valid".into(), vec![]));
+    let [note] = loaded.notes.as_slice() else { panic!("{:?}", loaded.notes) };
+    let file = site.path("a");
+    assert_eq!(
+        note.line(),
+        format!(
+            "{}:4:21: warning: `passphrase-files`: \"venue-a\" comes from $CREDENTIALS_DIRECTORY, which systemd fills when it \
+             starts the service; a change of this key counts from the next restart of the daemon",
+            file.display()
+        )
+    );
+}
+
+#[test]
+fn a_running_listener_keeps_its_stream_ids() {
+    let mut site = Site::new(&[]);
+    site.write("m", &srt(5000, "stream-id = \"live/*\""));
+    site.run();
+    site.write("a", &srt(5000, "stream-id = \"live/a\""));
+    site.write("b", &srt(5000, "stream-id = \"vod/b\""));
+    let loaded = site.load();
+    assert_eq!(verdicts(&loaded), "a rejected, b valid, m valid");
+    assert!(only(&loaded).message.starts_with("port 5000 is shared with source \"in\" of flow \"m\""));
+    // Given up for others, they are free; a file that broke gives up nothing.
+    site.write("m", &srt(5000, "stream-id = \"live/m\""));
+    assert_eq!(verdicts(&site.load()), "a valid, b valid, m valid");
+    site.write("m", "broken");
+    assert_eq!(verdicts(&site.load()), "a rejected, b valid, m rejected");
+}
+
+#[test]
+fn a_chain_of_running_flows_is_not_closed_to_a_circle() {
+    let chained = |from: u16, to: u16| {
+        let out = format!("[outputs.out]\nprotocol = \"srt-caller\"\ndestination = \"127.0.0.1:{to}\"\n");
+        srt(from, "").replace("[outputs]\n", &out)
+    };
+    let mut site = Site::new(&[]);
+    site.write("a", &chained(5000, 5001));
+    site.write("b", &chained(5001, 5002));
+    site.run();
+    assert_eq!(verdicts(&site.load()), "a valid, b valid");
+    site.write("c", &chained(5002, 5000));
+    let loaded = site.load();
+    assert_eq!(verdicts(&loaded), "a valid, b valid, c rejected");
+    assert!(only(&loaded).message.starts_with("loop: "));
+    site.write("c", &chained(5002, 5003));
+    assert_eq!(verdicts(&site.load()), "a valid, b valid, c valid");
+    // A change of what runs may close it as well, and then the change is refused.
+    site.run();
+    site.write("b", &chained(5001, 5000));
+    assert_eq!(verdicts(&site.load()), "a valid, b rejected, c valid");
 }

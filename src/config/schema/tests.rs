@@ -71,6 +71,7 @@ fn what_the_schema_refuses_the_parser_refuses() {
             "must be",
             "needs `bind`",
             "needs `destination`",
+            "needs `remote`",
         ] {
             if expected.contains(words) {
                 assert!(!fits, "{file} is refused ({words}), but fits the schema");

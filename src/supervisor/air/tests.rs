@@ -2,13 +2,15 @@ use super::*;
 use crate::config::diagnostic::Diagnostic;
 use crate::config::parse_flow;
 use crate::config::plan::DaemonPlan;
+use crate::config::secrets::Secrets;
 
 fn plan(failover: &str) -> FlowPlan {
     let source = |name: &str, port: u16, keys: &str| {
         format!("[sources.{name}]\nprotocol = 'rtp'\nbind = '127.0.0.1:{port}'\n{keys}\n")
     };
     let text = [&source("a", 5000, ""), &source("b", 6000, "enabled = false"), failover].concat();
-    let parsed = parse_flow(&"news".parse().unwrap(), "news.toml".as_ref(), text.as_bytes(), &DaemonPlan::default());
+    let (name, daemon) = ("news".parse().unwrap(), DaemonPlan::default());
+    let parsed = parse_flow(&name, "news.toml".as_ref(), text.as_bytes(), &daemon, &Secrets::none());
     let (Some(plan), diagnostics) = parsed else { panic!("{:?}", parsed.1) };
     assert!(diagnostics.iter().all(|d: &Diagnostic| d.flow.as_deref() == Some("news")));
     plan

@@ -8,6 +8,8 @@ use std::time::Duration;
 use notify::event::{AccessKind, AccessMode, CreateKind, EventKind, ModifyKind, RenameMode};
 use tokio::time::Instant;
 
+use crate::config::secrets::FOLDER;
+
 /// Quiet after the last change before it is taken.
 const QUIET: Duration = Duration::from_millis(50);
 /// The same where a file went away: some editors put its successor there only after it.
@@ -170,9 +172,10 @@ impl Pending {
     }
 }
 
-/// Whether the loader reads a file of this name; a write to any other is nobody's news.
+/// Whether the loader may read a file of this name; a write to any other is nobody's news. Of keys any name will do.
 pub(super) fn is_ours(path: &Path) -> bool {
-    path.extension() == Some(OsStr::new("toml"))
+    let is_key = || path.parent().and_then(Path::file_name) == Some(OsStr::new(FOLDER));
+    (path.extension() == Some(OsStr::new("toml")) || is_key())
         && path.file_name().is_some_and(|name| !name.as_encoded_bytes().starts_with(b"."))
 }
 

@@ -1,11 +1,12 @@
 use std::io::Write;
-use std::os::unix::fs::symlink;
+use std::os::unix::fs::{PermissionsExt, symlink};
 use std::process::Command;
 
 use tempfile::TempDir;
 use tokio::time::timeout;
 
 use super::*;
+use crate::config::testing::as_nobody;
 
 /// Far more than anything here takes; a test that waits so long has failed.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -303,6 +304,73 @@ async fn what_happens_beside_the_configuration_is_no_change() {
     fs::write(host.root.path().join("b.toml"), "x").unwrap();
     watch.begin();
     assert_eq!(watch.shared.pending().due(Instant::now()), Due::Never);
+}
+
+#[tokio::test]
+async fn a_key_is_watched_like_a_flow() {
+    let host = Host::new();
+    let mut watch = host.watch();
+    let secrets = host.config.join(FOLDER);
+    fs::create_dir(&secrets).unwrap();
+    changed(&mut watch).await;
+    let key = secrets.join("venue-a");
+    fs::write(&key, "one").unwrap();
+    assert_eq!(read_when_free(&mut watch, &key).await.as_deref(), Some("one"));
+    let ways = [
+        ("in place", "echo two > venue-a"),
+        ("by a rename", "echo two > .venue-a.tmp; mv .venue-a.tmp venue-a"),
+        ("by a link", "echo two > ../venue-a; ln -sf ../venue-a venue-a"),
+        ("by an editor with a backup", "mv venue-a venue-a~; echo two > venue-a; rm venue-a~"),
+    ];
+    for (way, script) in ways {
+        fs::remove_file(&key).unwrap();
+        fs::write(&key, "one").unwrap();
+        read_when_free(&mut watch, &key).await;
+        let status = Command::new("sh").args(["-ec", script]).current_dir(&secrets).status().unwrap();
+        assert!(status.success());
+        assert_eq!(read_when_free(&mut watch, &key).await.as_deref(), Some("two\n"), "{way}");
+    }
+}
+
+#[tokio::test]
+async fn half_of_a_key_is_not_taken() {
+    let host = Host::new();
+    let secrets = host.config.join(FOLDER);
+    fs::create_dir(&secrets).unwrap();
+    let key = secrets.join("venue-a");
+    let mut watch = host.watch();
+    let mut half = fs::File::create(&key).unwrap();
+    half.write_all(b"half").unwrap();
+    watch.begin();
+    assert_eq!(watch.busy(), BTreeSet::from([key.clone()]));
+    half.write_all(b" and half").unwrap();
+    drop(half);
+    assert_eq!(read_when_free(&mut watch, &key).await.as_deref(), Some("half and half"));
+}
+
+#[tokio::test]
+async fn a_change_of_the_mode_of_a_key_is_noticed() {
+    let host = Host::new();
+    let secrets = host.config.join(FOLDER);
+    fs::create_dir(&secrets).unwrap();
+    let key = secrets.join("venue-a");
+    fs::write(&key, "one").unwrap();
+    let mut watch = host.watch();
+    fs::set_permissions(&key, fs::Permissions::from_mode(0o640)).unwrap();
+    changed(&mut watch).await;
+}
+
+#[tokio::test]
+async fn keys_that_may_not_be_listed_spoil_no_notifications_of_flows() {
+    let host = Host::new();
+    let secrets = host.config.join(FOLDER);
+    fs::create_dir(&secrets).unwrap();
+    fs::set_permissions(&secrets, fs::Permissions::from_mode(0o311)).unwrap();
+    fs::set_permissions(host.root.path(), fs::Permissions::from_mode(0o755)).unwrap();
+    let mut watch = as_nobody(|| host.watch());
+    host.sh("echo two > a.toml");
+    assert_eq!(read_when_free(&mut watch, &host.a()).await.as_deref(), Some("two\n"));
+    fs::set_permissions(&secrets, fs::Permissions::from_mode(0o755)).unwrap();
 }
 
 #[test]

@@ -1,0 +1,225 @@
+//! SRT, as source and as output: who calls whom, and with what key.
+
+use std::net::{IpAddr, Ipv4Addr};
+use std::time::Duration;
+
+use super::super::plan::{SrtEncryption, SrtMode, SrtPlan};
+use super::super::secrets::{KeyName, Passphrase, SecretError};
+use super::super::section::{At, Section, Span};
+use super::super::source::shown;
+use super::super::value::{Bind, Destination, Host};
+use super::{End, Flow, narrow};
+use crate::proto::srt::access::StreamIdPattern;
+use crate::proto::srt::handshake::MAX_STREAM_ID;
+use crate::proto::srt::km::KeyLength;
+use crate::proto::srt::terms::is_stream_id;
+
+/// libsrt's own.
+const LATENCY: Duration = Duration::from_millis(120);
+const MAX_CALLERS: usize = 16;
+/// A caller's key is tried with each of them, and each try takes a millisecond.
+const MOST_PASSPHRASES: usize = 8;
+
+impl<'t> Flow<'_, 't> {
+    /// `None`: refused.
+    pub(super) fn srt(&mut self, s: &Section<'_, 't>, protocol: &str, end: End) -> Option<SrtPlan> {
+        let mode = match protocol {
+            "srt-listener" => self.listener(s, end),
+            "srt-caller" => self.caller(s, end),
+            _ => self.rendezvous(s),
+        };
+        let latency = s.duration("latency").map_or(LATENCY, in_millis);
+        let encryption = self.encryption(s);
+        Some(SrtPlan { mode: mode?, latency, encryption })
+    }
+
+    fn listener(&mut self, s: &Section<'_, 't>, end: End) -> Option<SrtMode> {
+        let bind = self.unicast_bind(s);
+        let allow = self.allow(s, bind.as_ref(), end);
+        let stream_id = s.text("stream-id").and_then(|At { value, span }| {
+            self.place(s, "stream-id", &span);
+            let pattern = StreamIdPattern::new(&value);
+            let refuse = |e| self.source.error(&span, format!("`stream-id`: {} {e}", shown(&value)), None);
+            pattern.map_err(refuse).ok()
+        });
+        let max_callers = match end {
+            End::Source => 1,
+            End::Output => s.whole("max-callers").and_then(narrow).unwrap_or(MAX_CALLERS),
+        };
+        Some(SrtMode::Listener { bind: bind?.value, allow, stream_id, max_callers })
+    }
+
+    fn caller(&mut self, s: &Section<'_, 't>, end: End) -> Option<SrtMode> {
+        let (local, remote_key) = match end {
+            End::Source => (if s.has("bind") { Some(self.unicast_bind(s)) } else { None }, "remote"),
+            End::Output => (s.whole("source-port").map(|port| self.source_port(s, port)), "destination"),
+        };
+        let remote = self.remote(s, remote_key);
+        self.refuse_mismatch(local.iter().flatten().next(), remote.as_ref());
+        let stream_id = s.text("stream-id").and_then(|At { value, span }| {
+            let problem = match value.len() {
+                0 => "is empty",
+                _ if is_stream_id(&value) => return Some(value),
+                _ if value.len() > MAX_STREAM_ID => "is longer than 512 bytes, which no listener takes",
+                _ => "contains a zero byte, which no listener takes",
+            };
+            let help = value.is_empty().then(|| "leave it out to send none".to_owned());
+            self.source.error(&span, format!("`stream-id`: {} {problem}", shown(&value)), help);
+            None
+        });
+        let local = match local {
+            Some(local) => Some(local?.value),
+            None => None,
+        };
+        Some(SrtMode::Caller { local, remote: remote?.value, stream_id })
+    }
+
+    fn rendezvous(&mut self, s: &Section<'_, 't>) -> Option<SrtMode> {
+        let bind = self.unicast_bind(s);
+        let remote = self.remote(s, "remote");
+        self.refuse_mismatch(bind.as_ref(), remote.as_ref());
+        Some(SrtMode::Rendezvous { bind: bind?.value, remote: remote?.value })
+    }
+
+    fn unicast_bind(&mut self, s: &Section<'_, 't>) -> Option<At<Bind>> {
+        let bind = self.bind(s, "write bind = \":5000\"")?;
+        if let Some(group) = bind.value.ip.filter(IpAddr::is_multicast) {
+            self.source.error(
+                &bind.span,
+                format!("`bind`: {group} is a multicast group; SRT is between two hosts"),
+                None,
+            );
+            return None;
+        }
+        Some(bind)
+    }
+
+    /// The port of all addresses that an output calls from.
+    fn source_port(&mut self, s: &Section<'_, 't>, port: u64) -> Option<At<Bind>> {
+        let span = s.key_span("source-port")?;
+        self.place(s, "source-port", &span);
+        Some(At { value: Bind { ip: None, port: narrow(port)? }, span })
+    }
+
+    fn remote(&mut self, s: &Section<'_, 't>, key: &str) -> Option<At<Destination>> {
+        let remote = self.peer(s, key, &format!("write {key} = \"203.0.113.20:5000\""))?;
+        if let Host::Address(ip) = remote.value.host {
+            if ip.is_multicast() || ip == IpAddr::from(Ipv4Addr::BROADCAST) {
+                let what = if ip.is_multicast() { "a multicast group" } else { "the broadcast address" };
+                let message = format!("`{key}`: {ip} is {what}; SRT is between two hosts");
+                self.source.error(&remote.span, message, None);
+                return None;
+            }
+            self.link_local(s, ip, &remote.span);
+        }
+        Some(remote)
+    }
+
+    /// A port that calls itself, or one of the other family.
+    fn refuse_mismatch(&self, local: Option<&At<Bind>>, remote: Option<&At<Destination>>) {
+        let (Some(At { value: bind, .. }), Some(At { value: remote, span })) = (local, remote) else { return };
+        let Host::Address(ip) = remote.host else { return };
+        if bind.ip.is_some_and(|bound| bound.is_ipv4() != ip.is_ipv4() && !is_dual(bound)) {
+            self.source.error(
+                span,
+                format!("{ip} cannot be called from {bind}: they are not of the same family"),
+                None,
+            );
+        } else if remote.port == bind.port && (bind.ip == Some(ip) || bind.ip.is_none_or(is_any) && ip.is_loopback()) {
+            self.source.error(span, format!("{remote} is its own port: it would call itself"), None);
+        }
+    }
+
+    /// `None`: in clear, or refused.
+    fn encryption(&mut self, s: &Section<'_, 't>) -> Option<SrtEncryption> {
+        let names = self.key_names(s);
+        let key_length = s.number("key-length").and_then(|bytes| KeyLength::from_bytes(usize::try_from(bytes).ok()?));
+        let Some((key, names)) = names else {
+            if let Some(at) =
+                s.key_span("key-length").filter(|_| !s.has("passphrase-file") && !s.has("passphrase-files"))
+            {
+                let help = "add passphrase-file = \"NAME\", or remove it".to_owned();
+                self.source.error(&at, "`key-length` without a passphrase: nothing would be encrypted", Some(help));
+            }
+            return None;
+        };
+        let passphrases = names.into_iter().filter_map(|name| self.passphrase(key, &name)).collect();
+        Some(SrtEncryption { passphrases, key_length: key_length.unwrap_or_default() })
+    }
+
+    /// The key files of `passphrase-file` or `passphrase-files`, and which of them it was.
+    fn key_names(&self, s: &Section<'_, 't>) -> Option<(&'static str, Vec<At<KeyName>>)> {
+        let one = s.parsed("passphrase-file");
+        let several = s.parsed_list::<KeyName>("passphrase-files");
+        let Some(at) = s.key_span("passphrase-files") else { return Some(("passphrase-file", vec![one?])) };
+        if s.has("passphrase-file") {
+            let help = "keep one of them".to_owned();
+            self.source.error(&at, "`passphrase-file` and `passphrase-files` exclude each other", Some(help));
+            return None;
+        }
+        let names = several?;
+        if s.is_empty_list("passphrase-files") {
+            let help = "list key files, the newest first; or remove it to send in clear".to_owned();
+            self.source.error(&at, "`passphrase-files` is empty", Some(help));
+            return None;
+        }
+        if names.len() > MOST_PASSPHRASES {
+            let message = format!("`passphrase-files` lists {}, of at most {MOST_PASSPHRASES}", names.len());
+            self.source.error(&at, message, Some("remove those that nobody uses any more".into()));
+        }
+        for (n, At { value, span }) in names.iter().enumerate() {
+            if names[..n].iter().any(|before| before.value == *value) {
+                self.source.error(span, format!("`passphrase-files`: {} is listed twice", shown(value.as_str())), None);
+            }
+        }
+        Some(("passphrase-files", names))
+    }
+
+    fn passphrase(&mut self, key: &str, At { value: name, span }: &At<KeyName>) -> Option<Passphrase> {
+        let secrets = self.site.secrets;
+        match secrets.passphrase(name) {
+            Ok(found) => {
+                if found.from_credentials {
+                    self.note_credential(key, name, span);
+                }
+                Some(Passphrase::new(name, found.secret))
+            }
+            Err(error) if secrets.may_be_readable(&error) => {
+                let help = "ask as root or as the daemon's user".to_owned();
+                self.source.warning(span, format!("`{key}`: {error}; it is not checked"), Some(help));
+                Some(Passphrase::unread(name))
+            }
+            Err(SecretError::Busy(_)) => {
+                *self.waits = true;
+                None
+            }
+            Err(error) => {
+                self.source.error(span, format!("`{key}`: {error}"), error.help());
+                None
+            }
+        }
+    }
+
+    fn note_credential(&self, key: &str, name: &KeyName, at: &Span) {
+        let name = shown(name.as_str());
+        let message = format!(
+            "`{key}`: {name} comes from $CREDENTIALS_DIRECTORY, which systemd fills when it starts the service"
+        );
+        self.source.note(at, message, Some("a change of this key counts from the next restart of the daemon".into()));
+    }
+}
+
+/// Up to the next one: the protocol counts in them.
+fn in_millis(time: Duration) -> Duration {
+    let millis = time.as_nanos().div_ceil(1_000_000);
+    Duration::from_millis(u64::try_from(millis).unwrap_or(u64::MAX))
+}
+
+fn is_any(ip: IpAddr) -> bool {
+    ip.is_unspecified()
+}
+
+/// `[::]`, which takes both families.
+fn is_dual(ip: IpAddr) -> bool {
+    ip.is_ipv6() && ip.is_unspecified()
+}

@@ -1,0 +1,78 @@
+//! A key in memory.
+
+use std::fmt;
+use std::hint::black_box;
+use std::sync::Arc;
+
+use zeroize::Zeroizing;
+
+use super::KeyName;
+
+/// A key: it is wiped when it is dropped, and its text shows nothing of it. Equal keys take as long to compare as others
+/// of the same length.
+pub struct Secret(Zeroizing<Box<[u8]>>);
+
+impl Secret {
+    pub(super) fn new(bytes: &[u8]) -> Self {
+        Self(Zeroizing::new(bytes.into()))
+    }
+
+    /// In place of one that only the daemon may read: it is no key.
+    fn unread() -> Self {
+        Self::new(&[])
+    }
+
+    /// The key itself.
+    pub fn bytes(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl PartialEq for Secret {
+    fn eq(&self, other: &Self) -> bool {
+        let (a, b) = (self.bytes(), other.bytes());
+        let differ = a.iter().zip(b).fold(0, |differ, (a, b)| black_box(differ | a ^ b));
+        a.len() == b.len() && differ == 0
+    }
+}
+
+impl Eq for Secret {}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Secret")
+    }
+}
+
+/// A passphrase, and the file that it was in. Two are equal if both are.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Passphrase {
+    name: Arc<str>,
+    secret: Arc<Secret>,
+}
+
+impl Passphrase {
+    pub(in crate::config) fn new(name: &KeyName, secret: Arc<Secret>) -> Self {
+        Self { name: name.as_str().into(), secret }
+    }
+
+    pub(in crate::config) fn unread(name: &KeyName) -> Self {
+        Self::new(name, Arc::new(Secret::unread()))
+    }
+
+    /// The file, as it is named in the configuration: for people.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The passphrase itself: by it a connection knows whether it still is a right one, whatever its file is called.
+    pub fn secret(&self) -> &Arc<Secret> {
+        &self.secret
+    }
+}
+
+impl fmt::Debug for Passphrase {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Passphrase({:?})", self.name)
+    }
+}
