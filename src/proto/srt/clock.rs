@@ -2,7 +2,9 @@
 //!
 //! Times of the peer may lie before that origin, and much of the arithmetic is on differences of either sign.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
+
+use crate::time::Instant;
 
 use super::seq::Timestamp;
 

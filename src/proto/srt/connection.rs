@@ -25,7 +25,7 @@ mod config;
 mod control;
 
 use std::collections::VecDeque;
-use std::time::Instant;
+use crate::time::Instant;
 
 use super::UDP_HEADERS;
 use super::clock::{Clock, MILLISECOND, SECOND, Tick, micros, span};

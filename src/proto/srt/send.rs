@@ -9,7 +9,9 @@ mod pace;
 mod repair;
 
 use std::collections::VecDeque;
-use std::time::{Duration, Instant};
+use std::time::Duration;
+
+use crate::time::Instant;
 
 use super::clock::{Clock, MILLISECOND, SECOND, Tick};
 use super::loss::LossList;

@@ -5,7 +5,9 @@
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};
-use std::time::{Duration, Instant};
+use std::time::Duration;
+
+use crate::time::Instant;
 
 use super::connection::{Connection, ConnectionConfig, ConnectionEvent, DataOut, History};
 use super::control::Control;

@@ -1,6 +1,6 @@
 //! What is sent again, and what the peer is told is not.
 
-use std::time::Instant;
+use crate::time::Instant;
 
 use super::{DataOut, History, Sender};
 use crate::proto::srt::clock::{Clock, MILLISECOND, Tick};
