@@ -111,8 +111,8 @@ pub enum FlowCommand {
     ProvideKeks(Keks),
     /// End a connection, by [`PeerStats::number`](srt::stats::PeerStats::number).
     CloseLink(u64),
-    /// Remove an output.
-    CloseOutput(String),
+    /// Remove an output, end its connections, and say so.
+    CloseOutput(String, oneshot::Sender<()>),
     /// The gather budget.
     Gather {
         /// How long.
@@ -292,9 +292,7 @@ impl Flow {
     /// How long packets may gather now.
     fn budget(&self) -> Duration {
         let fec = || self.sources.iter().any(Source::has_fec);
-        let hidden = || {
-            matches!(self.air, Air::Merge(_)) || self.egress.smooths() || !self.links.is_empty() || fec()
-        };
+        let hidden = || matches!(self.air, Air::Merge(_)) || self.egress.smooths() || !self.links.is_empty() || fec();
         match self.gather {
             Gather::For(time) => time,
             Gather::Auto if hidden() => HIDDEN,
@@ -488,10 +486,12 @@ impl Flow {
             }
             FlowCommand::OpenOutput { name, config, ssrc, stats } => self.egress.open(name, &config, ssrc, stats),
             FlowCommand::RetuneOutput(name, config) => self.egress.retune(&name, &config),
-            FlowCommand::CloseOutput(name) => {
+            FlowCommand::CloseOutput(name, done) => {
                 self.egress.close(&name);
                 let links = self.egress.srt.close(&name);
                 self.close_links(&links);
+                drop(links);
+                let _ = done.send(());
             }
             FlowCommand::OpenSrtOutput { name, config, stats } => self.egress.srt.open(name, config, stats),
             FlowCommand::RetuneSrtOutput(name, config) => self.egress.srt.retune(&name, config),

@@ -56,6 +56,8 @@ pub enum Event {
     SrtConnected { flow: FlowName, part: Part, peer: SocketAddr, terms: String },
     /// A connection by SRT ended.
     SrtEnded { flow: FlowName, part: Part, peer: SocketAddr, why: String },
+    /// A peer by SRT does not take a new key.
+    SrtKeyUnconfirmed { flow: FlowName, part: Part, peer: SocketAddr, why: String },
     /// A call by SRT was refused.
     SrtRefused { flow: FlowName, part: Part, peer: SocketAddr, why: String, stream_id: Option<String> },
     /// We called, and nothing came of it; it is tried again.
@@ -154,6 +156,7 @@ impl Event {
             Self::OutputBack { .. } => kind("output-back", "f170711d7f00492d99312dc1b9e6ea73", I, FLOW),
             Self::SrtConnected { .. } => kind("srt-connected", "7069fd95d6f046c5a3270902ade5f25d", I, SRT),
             Self::SrtEnded { .. } => kind("srt-ended", "7289a56cd70c405894e1f737da535435", W, SRT),
+            Self::SrtKeyUnconfirmed { .. } => kind("srt-key-unconfirmed", "016169c6e67b4bcc8d13f00b819517ce", W, SRT),
             Self::SrtRefused { .. } => kind("srt-refused", "652ef67e8b2d4e5a815b75fd78489c91", W, SRT),
             Self::SrtCallFailed { .. } => kind("srt-call-failed", "8e296eccdfcb4527974098c676c3dada", W, SRT),
             Self::ConfigApplied { .. } => kind("config-applied", "fdb9596a61b546f2b63748e72841c293", I, CONFIG),
@@ -201,6 +204,7 @@ impl Event {
             | Self::OutputBack { flow, .. }
             | Self::SrtConnected { flow, .. }
             | Self::SrtEnded { flow, .. }
+            | Self::SrtKeyUnconfirmed { flow, .. }
             | Self::SrtRefused { flow, .. }
             | Self::SrtCallFailed { flow, .. }
             | Self::ConfigStale { flow, .. }
@@ -249,6 +253,7 @@ impl Event {
         match self {
             Self::SrtConnected { part, .. }
             | Self::SrtEnded { part, .. }
+            | Self::SrtKeyUnconfirmed { part, .. }
             | Self::SrtRefused { part, .. }
             | Self::SrtCallFailed { part, .. } => Some(part),
             _ => None,
@@ -356,8 +361,11 @@ impl Event {
 
     fn srt_text(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::SrtConnected { flow, part, peer, terms } => write!(f, "{flow}/{part} is connected to {peer}: {terms}"),
+            Self::SrtConnected { flow, part, peer, terms } => {
+                write!(f, "{flow}/{part} is connected to {peer}: {terms}")
+            }
             Self::SrtEnded { flow, part, peer, why } => write!(f, "{flow}/{part} connection to {peer} ended: {why}"),
+            Self::SrtKeyUnconfirmed { flow, part, peer, why } => write!(f, "{flow}/{part} {peer}: {why}"),
             Self::SrtRefused { flow, part, peer, why, stream_id } => {
                 write!(f, "{flow}/{part} call from {peer} refused: {why}")?;
                 stream_id.as_ref().map_or(Ok(()), |id| write!(f, " (stream ID {id:?})"))

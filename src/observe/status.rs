@@ -373,7 +373,7 @@ pub struct SourceDoc {
 }
 
 /// Who is at the other end.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct PeerDoc {
     /// Address and port.

@@ -184,6 +184,7 @@ pub(super) async fn transition(
             entry.choose(choice);
             changes.extend(change);
         }
+        closing.extend(s.ports.borrow_mut().sweep());
     }
     closed(closing).await;
     let mut s = state.borrow_mut();
@@ -201,7 +202,9 @@ pub(super) async fn transition(
 pub(super) async fn reopen(state: &Rc<RefCell<State>>, change: &Change) {
     let closing = {
         let mut s = state.borrow_mut();
-        entry_of(&mut s.flows, change).map(|e| e.close(change)).unwrap_or_default()
+        let mut closing = entry_of(&mut s.flows, change).map(|e| e.close(change)).unwrap_or_default();
+        closing.extend(s.ports.borrow_mut().sweep());
+        closing
     };
     closed(closing).await;
     let mut s = state.borrow_mut();

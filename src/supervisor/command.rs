@@ -9,6 +9,7 @@ use super::control::{Actor, Command, Outcome, Refusal, Request};
 use super::store::{Freeze, Override, Switch};
 use crate::config::diff::{Action, Change, Effect, Kind, Touch};
 use crate::config::value::FlowName;
+use crate::flow::srt::Part;
 use crate::observe::event::{Event, emit};
 
 impl Supervisor {
@@ -54,6 +55,7 @@ impl Supervisor {
             }
             Command::RestartSource(flow, source) => self.restart_part(flow, Kind::Source, source).await,
             Command::RestartOutput(flow, output) => self.restart_part(flow, Kind::Output, output).await,
+            Command::Disconnect(flow, peer) => self.disconnect(&flow, &peer),
             Command::Switch(flow, source) => self.switch(&flow, Some(source), actor),
             Command::ClearSwitch(flow) => self.switch(&flow, None, actor),
             Command::Freeze(flow, until) => self.freeze(flow, until, actor),
@@ -139,6 +141,24 @@ impl Supervisor {
         let change = Change { flow: flow.to_string(), action: Action::Change, touches };
         apply::reopen(&self.state, &change).await;
         Outcome { changes: vec![change], diagnostics: Vec::new() }
+    }
+
+    /// End connections; what a flow has of them by itself it makes anew.
+    fn disconnect(&mut self, flow: &FlowName, peer: &str) -> Result<Outcome, Refusal> {
+        let mut s = self.state.borrow_mut();
+        let ended = s.flows.get_mut(flow).ok_or_else(|| no_flow(flow))?.disconnect(peer);
+        if ended.is_empty() {
+            let message = format!("flow {flow} has no connection to {peer}: see the peers in `status {flow}`");
+            return Err(Refusal::NotFound(message));
+        }
+        let touch = |(part, address): (Part, String)| {
+            let kind = if matches!(part, Part::Source(_)) { Kind::Source } else { Kind::Output };
+            let because = vec![format!("disconnect {address}")];
+            Touch { kind, name: part.to_string(), effect: Effect::InPlace, because }
+        };
+        let touches = ended.into_iter().map(touch).collect();
+        let change = Change { flow: flow.to_string(), action: Action::Change, touches };
+        Ok(Outcome { changes: vec![change], diagnostics: Vec::new() })
     }
 
     fn switch(&mut self, flow: &FlowName, source: Option<String>, actor: &Actor) -> Result<Outcome, Refusal> {
@@ -246,6 +266,7 @@ fn in_words(command: &Command) -> (String, Option<FlowName>) {
         Command::Restart(flow) => ("restart".to_owned(), Some(flow)),
         Command::RestartSource(flow, source) => (format!("restart source {source}"), Some(flow)),
         Command::RestartOutput(flow, output) => (format!("restart output {output}"), Some(flow)),
+        Command::Disconnect(flow, peer) => (format!("disconnect {peer}"), Some(flow)),
         Command::Switch(flow, source) => (format!("switch {source}"), Some(flow)),
         Command::ClearSwitch(flow) => ("switch --clear".to_owned(), Some(flow)),
         Command::Freeze(flow, _) => ("freeze".to_owned(), flow.as_ref()),

@@ -1,21 +1,28 @@
 //! One flow as the supervisor holds it: its plan, its task, and which of its parts are open.
 
 use crate::time::Instant;
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use tokio::sync::mpsc::UnboundedSender;
 use tokio::sync::oneshot;
 
 use super::air::{self, LastSwitch};
-use super::resolve::{self, Names, Unresolved};
+use super::resolve::{self, Names, RECEIVE_BUFFER, SEND_BUFFER, Unresolved};
 use super::sample::{DelaySample, OutputSample, Since, SourceSample};
 use super::shard::Shards;
+use super::srt::{Keys, Ports, SrtOpen};
 use crate::config::diff::{Change, Effect, Kind};
-use crate::config::plan::{DatagramInput, FlowPlan, OutputPlan, RtpHeader, SourcePlan, SourceProtocol};
+use crate::config::plan::{
+    DatagramInput, DatagramRoute, FlowPlan, OutputPlan, OutputRoute, RtpHeader, SourceInput, SourcePlan,
+    SourceProtocol, SrtPlan,
+};
 use crate::config::value::{FlowName, Host};
 use crate::flow::egress::{OutputConfig, SenderKey};
 use crate::flow::source::{Receivers, SourceConfig};
+use crate::flow::srt::{self, LinkNews, SrtSourceConfig};
 use crate::flow::stats::{FlowStats, OutputStats, SourceStats};
 use crate::flow::{AirConfig, FlowCommand, FlowSeed, Orders, orders};
 use crate::io::links::Links;
@@ -24,9 +31,6 @@ use crate::observe::event::{Event, emit};
 
 /// How long until a part that can't be opened is tried again: at first, and at most.
 const RETRY: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(10));
-/// What to ask of the kernel for an output socket.
-const SEND_BUFFER: usize = 4 << 20;
-
 /// What to ask of the kernel for a socket of FEC: there is at most one packet of it for four of media.
 const FEC_RECEIVE_BUFFER: usize = 1 << 20;
 
@@ -36,6 +40,8 @@ pub(super) struct Env<'a> {
     pub(super) links: &'a Links,
     pub(super) names: &'a Names,
     pub(super) news: &'a UnboundedSender<LinkNews>,
+    pub(super) keys: &'a Keys,
+    pub(super) ports: &'a RefCell<Ports>,
     pub(super) now: Instant,
 }
 
@@ -55,12 +61,14 @@ pub(super) struct Waiting {
     retry_at: Instant,
 }
 
-/// Where a source or output stands; `S` is what it was opened with.
-#[derive(Debug, Clone)]
+/// Where a source or output stands; `S` is what its sockets were opened with.
+#[derive(Debug)]
 pub(super) enum Part<S> {
     Closed,
     Waiting(Waiting),
     Open(S),
+    /// Open, by SRT.
+    Connecting(Box<SrtOpen>),
 }
 
 impl<S> Part<S> {
@@ -68,7 +76,22 @@ impl<S> Part<S> {
         if let Self::Waiting(waiting) = self { Some(waiting) } else { None }
     }
 
-    fn fail(&mut self, problem: Problem, now: Instant) -> &Waiting {
+    /// Whether it is open, by sockets or by SRT.
+    pub(super) const fn is_open(&self) -> bool {
+        matches!(self, Self::Open(_) | Self::Connecting(_))
+    }
+
+    /// What it is by SRT.
+    pub(super) fn srt(&self) -> Option<&SrtOpen> {
+        if let Self::Connecting(srt) = self { Some(srt) } else { None }
+    }
+
+    /// The same, to be changed.
+    pub(super) fn srt_mut(&mut self) -> Option<&mut SrtOpen> {
+        if let Self::Connecting(srt) = self { Some(srt) } else { None }
+    }
+
+    pub(super) fn fail(&mut self, problem: Problem, now: Instant) -> &Waiting {
         let (since, tries) = self.waiting().map_or((now, 0), |w| (w.since, w.tries));
         let backoff = RETRY.0.saturating_mul(1 << tries.min(8)).min(RETRY.1);
         *self = Self::Waiting(Waiting { problem, since, tries: tries + 1, retry_at: now + backoff });
@@ -91,7 +114,7 @@ pub(super) struct SourceEntry {
 impl SourceEntry {
     /// Whether the flow takes its packets from this source, as its task says.
     pub(super) fn on_air(&self) -> bool {
-        matches!(self.part, Part::Open(_)) && self.stats.on_air.value() == 1
+        self.part.is_open() && self.stats.on_air.value() == 1
     }
 }
 
@@ -107,9 +130,11 @@ pub(super) struct OutputEntry {
 
 /// A flow's task.
 #[derive(Debug)]
-struct Task {
-    commands: Orders,
+pub(super) struct Task {
+    pub(super) commands: Orders,
     run: u64,
+    /// The number of the data-plane thread it runs on.
+    pub(super) shard: usize,
     /// What it was told last of how its sources become one stream.
     air: AirConfig,
 }
@@ -144,7 +169,7 @@ pub(super) struct Entry {
     pub(super) panic_message: String,
     pub(super) conditions_since: Since,
     senders: BTreeMap<SenderKey, usize>,
-    task: Option<Task>,
+    pub(super) task: Option<Task>,
     runs: u64,
     /// After a panic: when it is started again.
     restart_at: Option<Instant>,
@@ -199,7 +224,7 @@ impl Entry {
             match (touch.kind, touch.effect) {
                 (Kind::Source, Effect::Open | Effect::Reopen) => self.open_source(&touch.name, env),
                 (Kind::Output, Effect::Open | Effect::Reopen) => self.open_output(&touch.name, env),
-                (Kind::Source, Effect::InPlace) => self.retune_source(&touch.name),
+                (Kind::Source, Effect::InPlace) => self.retune_source(&touch.name, env),
                 (Kind::Output, Effect::InPlace) => self.retune_output(&touch.name, env),
                 (Kind::Flow, Effect::InPlace) => self.retune_flow(env),
                 _ => {}
@@ -274,7 +299,7 @@ impl Entry {
     pub(super) fn retry_due(&self) -> Option<Instant> {
         let sources = self.sources.values().filter_map(|s| s.part.waiting());
         let outputs = self.outputs.values().filter_map(|o| o.part.waiting());
-        sources.chain(outputs).map(|w| w.retry_at).chain(self.restart_at).min()
+        sources.chain(outputs).map(|w| w.retry_at).chain(self.restart_at).chain(self.next_call()).min()
     }
 
     /// Try again what could not be opened: what is due, or (`all`, when an interface or a name changed) everything; and
@@ -293,6 +318,7 @@ impl Entry {
         for name in outputs.into_iter().map(|(n, _)| n.clone()).collect::<Vec<_>>() {
             self.open_output(&name, env);
         }
+        self.call(env);
     }
 
     /// The open parts whose interface or address is another now, as touches to be closed and opened.
@@ -305,14 +331,20 @@ impl Entry {
             because: vec![because.to_owned()],
         };
         let sources = self.sources.iter().filter_map(|(name, source)| {
-            let Part::Open(spec) = &source.part else { return None };
             let plan = self.plan.sources.get(name)?;
+            if self.srt_moved(&srt::Part::Source(name.clone()), plan.interface.as_ref(), env) {
+                return Some(touch(Kind::Source, name, "interface", Effect::Reopen));
+            }
+            let Part::Open(spec) = &source.part else { return None };
             let now = resolve::source(plan, plan.datagrams()?, &self.plan, env.links);
             (now.as_ref() != Ok(spec)).then(|| touch(Kind::Source, name, "interface", Effect::Reopen))
         });
         let outputs = self.outputs.iter().filter_map(|(name, output)| {
-            let Part::Open(config) = &output.part else { return None };
             let plan = self.plan.outputs.get(name)?;
+            if self.srt_moved(&srt::Part::Output(name.clone()), plan.interface.as_ref(), env) {
+                return Some(touch(Kind::Output, name, "interface", Effect::Reopen));
+            }
+            let Part::Open(config) = &output.part else { return None };
             match resolve::output(plan, plan.datagrams()?, env.links, env.names, env.now) {
                 // A name that can't be looked up for the moment keeps its address.
                 Err(Unresolved::Name { .. } | Unresolved::Pending(_)) => None,
@@ -324,32 +356,43 @@ impl Entry {
         sources.chain(outputs).collect()
     }
 
-    /// The host names its outputs need.
+    /// The host names that it needs.
     pub(super) fn host_names<'a>(&'a self) -> impl Iterator<Item = &'a str> {
-        let enabled = self.plan.outputs.values().filter(|o| self.plan.enabled && o.enabled);
-        let destinations = |o: &'a OutputPlan| o.paths().map(|(destination, _)| destination);
-        enabled.flat_map(destinations).filter_map(|destination| match &destination.host {
-            Host::Name(name) => Some(name.as_str()),
-            Host::Address(_) => None,
+        let outputs = self.plan.outputs.values().filter(|o| self.plan.enabled && o.enabled);
+        let sources = self.plan.sources.values().filter(|s| self.plan.enabled && s.enabled);
+        let remote = |srt: Option<&'a SrtPlan>| srt.and_then(|srt| srt.mode.remote());
+        let destinations =
+            move |o: &'a OutputPlan| o.paths().map(|(destination, _)| destination).chain(remote(o.srt()));
+        outputs.flat_map(destinations).chain(sources.filter_map(move |s| remote(s.srt()))).filter_map(|destination| {
+            match &destination.host {
+                Host::Name(name) => Some(name.as_str()),
+                Host::Address(_) => None,
+            }
         })
     }
 
-    fn send(&self, command: FlowCommand) {
+    pub(super) fn send(&self, command: FlowCommand) {
         if let Some(task) = &self.task {
             // A task that has just panicked is reported by its end.
             task.commands.send(command);
         }
     }
 
-    fn ensure_task(&mut self, env: &Env<'_>) {
+    pub(super) fn ensure_task(&mut self, env: &Env<'_>) {
         if self.task.is_some() {
             return;
         }
         self.runs += 1;
         let (commands, inbox) = orders();
-        self.task = Some(Task { commands, run: self.runs, air: AirConfig::Single });
-        let seed = FlowSeed { gather: self.plan.gather, stats: self.stats.clone(), commands: inbox, news: env.news.clone() };
-        env.shards.spawn(self.name.clone(), self.runs, seed);
+        let seed = FlowSeed {
+            name: self.name.clone(),
+            gather: self.plan.gather,
+            stats: self.stats.clone(),
+            commands: inbox,
+            news: env.news.clone(),
+        };
+        let shard = env.shards.spawn(self.name.clone(), self.runs, seed);
+        self.task = Some(Task { commands, run: self.runs, shard, air: AirConfig::Single });
         self.set_air();
     }
 
@@ -364,8 +407,7 @@ impl Entry {
     }
 
     fn end_if_idle(&mut self) {
-        let open = self.sources.values().any(|s| matches!(s.part, Part::Open(_)))
-            || self.outputs.values().any(|o| matches!(o.part, Part::Open(_)));
+        let open = self.sources.values().any(|s| s.part.is_open()) || self.outputs.values().any(|o| o.part.is_open());
         if !open {
             // Its orders end, and so does it.
             self.task = None;
@@ -376,11 +418,7 @@ impl Entry {
     fn open_source(&mut self, name: &str, env: &Env<'_>) {
         let Some(plan) = self.plan.sources.get(name) else { return };
         let wanted = self.plan.enabled && plan.enabled;
-        let input = plan.datagrams().ok_or_else(no_srt);
-        let opened = input.and_then(|input| {
-            let spec = resolve::source(plan, input, &self.plan, env.links).map_err(Problem::Unresolved)?;
-            Ok((spec, input.protocol, source_config(plan, input)))
-        });
+        let plan = plan.clone();
         let entry = self.sources.entry(name.to_owned()).or_insert_with(|| {
             Box::new(SourceEntry {
                 part: Part::Closed,
@@ -390,14 +428,16 @@ impl Entry {
                 sample: SourceSample::default(),
             })
         });
-        if !wanted || matches!(entry.part, Part::Open(_)) {
+        if !wanted || entry.part.is_open() {
             return;
         }
-        let opened = opened.and_then(|(spec, protocol, config)| match open_receivers(&spec, protocol) {
-            Ok(receivers) => Ok((spec, config, receivers)),
-            Err(error) => Err(Problem::Open(error.to_string())),
-        });
-        let (spec, config, receivers) = match opened {
+        let stats = entry.stats.clone();
+        let opened = match &plan.input {
+            SourceInput::Datagrams(input) => self.open_sockets(name, &plan, input, stats, env),
+            SourceInput::Srt(srt) => self.open_srt_source(name, &plan, srt, stats, env),
+        };
+        let Some(entry) = self.sources.get_mut(name) else { return };
+        let (part, granted) = match opened {
             Ok(opened) => opened,
             Err(problem) => {
                 let error = describe(&problem);
@@ -406,46 +446,68 @@ impl Entry {
                     let retry_in = waiting.retry_at.saturating_duration_since(env.now);
                     emit(Event::SourceFailed { flow: self.name.clone(), source: name.to_owned(), error, retry_in });
                 }
-                return;
+                return self.end_if_idle();
             }
         };
         if let Some(waiting) = entry.part.waiting() {
             let after = env.now.saturating_duration_since(waiting.since);
             emit(Event::SourceOpened { flow: self.name.clone(), source: name.to_owned(), after });
         }
-        entry.granted = receivers.media.granted();
+        entry.granted = granted;
         entry.opened = env.now;
-        // From here on the task says whether it is on air; until it does, it is not.
-        entry.stats.on_air.set(0);
-        if entry.granted < spec.receive_buffer {
-            let (asked, granted) = (spec.receive_buffer as u64, entry.granted as u64);
+        if granted < RECEIVE_BUFFER {
+            let (asked, granted) = (RECEIVE_BUFFER as u64, granted as u64);
             emit(Event::ReceiveBufferSmall { flow: self.name.clone(), source: name.to_owned(), asked, granted });
         }
-        entry.part = Part::Open(spec);
-        let stats = entry.stats.clone();
-        self.ensure_task(env);
-        self.send(FlowCommand::OpenSource { name: name.to_owned(), config, receivers, stats });
+        entry.part = part;
         if self.choice.as_deref() == Some(name) {
             // To the task it is a new source: it has forgotten that it was chosen.
             self.send(FlowCommand::Switch(self.choice.clone()));
         }
     }
 
+    /// The sockets of a source, and the bytes of receive buffer that the kernel granted.
+    fn open_sockets(
+        &mut self,
+        name: &str,
+        plan: &SourcePlan,
+        input: &DatagramInput,
+        stats: Arc<SourceStats>,
+        env: &Env<'_>,
+    ) -> Result<(Part<ReceiveSpec>, usize), Problem> {
+        let spec = resolve::source(plan, input, &self.plan, env.links).map_err(Problem::Unresolved)?;
+        let receivers = open_receivers(&spec, input.protocol).map_err(|error| Problem::Open(error.to_string()))?;
+        let granted = receivers.media.granted();
+        // From here on the task says whether it is on air; until it does, it is not.
+        stats.on_air.set(0);
+        self.ensure_task(env);
+        let config = source_config(plan, input);
+        self.send(FlowCommand::OpenSource { name: name.to_owned(), config, receivers, stats });
+        Ok((Part::Open(spec), granted))
+    }
+
     fn close_source(&mut self, name: &str, closing: &mut Closing) {
         let Some(entry) = self.sources.get_mut(name) else { return };
-        if let Part::Open(_) = std::mem::replace(&mut entry.part, Part::Closed) {
+        if std::mem::replace(&mut entry.part, Part::Closed).is_open() {
             let (done, closed) = oneshot::channel();
             self.send(FlowCommand::CloseSource(name.to_owned(), done));
             closing.push(closed);
         }
     }
 
-    fn retune_source(&mut self, name: &str) {
-        let open = self.sources.get(name).is_some_and(|s| matches!(s.part, Part::Open(_)));
-        if let Some(plan) = self.plan.sources.get(name).filter(|_| open)
-            && let Some(input) = plan.datagrams()
-        {
-            self.send(FlowCommand::RetuneSource(name.to_owned(), source_config(plan, input)));
+    fn retune_source(&mut self, name: &str, env: &Env<'_>) {
+        let open = self.sources.get(name).is_some_and(|s| s.part.is_open());
+        let Some(plan) = self.plan.sources.get(name).filter(|_| open) else { return };
+        match &plan.input {
+            SourceInput::Datagrams(input) => {
+                self.send(FlowCommand::RetuneSource(name.to_owned(), source_config(plan, input)));
+            }
+            SourceInput::Srt(srt) => {
+                let config = SrtSourceConfig { max_bitrate: plan.max_bitrate };
+                self.send(FlowCommand::RetuneSrtSource(name.to_owned(), config));
+                let (part, srt) = (srt::Part::Source(name.to_owned()), srt.clone());
+                self.retune_srt(&part, &srt, env);
+            }
         }
     }
 
@@ -461,43 +523,64 @@ impl Entry {
                 sample: OutputSample::default(),
             })
         });
-        if !wanted || matches!(entry.part, Part::Open(_)) {
+        if !wanted || entry.part.is_open() {
             return;
         }
         if let Some(RtpHeader::Regenerate { ssrc: Some(ssrc), .. }) = plan.header() {
             entry.ssrc = ssrc;
         }
-        let destination = plan.place();
-        let resolved = plan
-            .datagrams()
-            .ok_or_else(no_srt)
-            .and_then(|route| resolve::output(plan, route, env.links, env.names, env.now).map_err(Problem::Unresolved));
-        let opened = resolved.and_then(|config| open_senders(&config, &self.senders).map(|senders| (config, senders)));
-        let (config, senders) = match opened {
-            Ok(opened) => opened,
+        let (plan, ssrc, stats) = (plan.clone(), entry.ssrc, entry.stats.clone());
+        let opened = match &plan.route {
+            OutputRoute::Datagrams(route) => self.open_sending(name, &plan, route, (ssrc, stats), env),
+            OutputRoute::Srt(srt) => self.open_srt_output(name, &plan, srt, stats, env),
+        };
+        let Some(entry) = self.outputs.get_mut(name) else { return };
+        match opened {
+            Ok(part) => {
+                entry.part = part;
+                entry.opened = SystemTime::now();
+            }
             Err(problem) => {
                 let pending = matches!(problem, Problem::Unresolved(Unresolved::Pending(_)));
                 let error = describe(&problem);
                 let waiting = entry.part.fail(problem, env.now);
                 if waiting.tries == 1 && !pending {
-                    emit(Event::OutputFailed { flow: self.name.clone(), output: name.to_owned(), destination, error });
+                    let (flow, output, destination) = (self.name.clone(), name.to_owned(), plan.place());
+                    emit(Event::OutputFailed { flow, output, destination, error });
                 }
-                return;
+                self.end_if_idle();
             }
-        };
-        entry.part = Part::Open(config.clone());
-        entry.opened = SystemTime::now();
-        let (ssrc, stats) = (entry.ssrc, entry.stats.clone());
+        }
+    }
+
+    fn open_sending(
+        &mut self,
+        name: &str,
+        plan: &OutputPlan,
+        route: &DatagramRoute,
+        (ssrc, stats): (u32, Arc<OutputStats>),
+        env: &Env<'_>,
+    ) -> Result<Part<OutputConfig>, Problem> {
+        let config = resolve::output(plan, route, env.links, env.names, env.now).map_err(Problem::Unresolved)?;
+        let senders = open_senders(&config, &self.senders)?;
         self.ensure_task(env);
         self.hold_senders(&config, senders);
-        self.send(FlowCommand::OpenOutput { name: name.to_owned(), config, ssrc, stats });
+        self.send(FlowCommand::OpenOutput { name: name.to_owned(), config: config.clone(), ssrc, stats });
+        Ok(Part::Open(config))
     }
 
     fn close_output(&mut self, name: &str, closing: &mut Closing) {
         let Some(entry) = self.outputs.get_mut(name) else { return };
-        let Part::Open(config) = std::mem::replace(&mut entry.part, Part::Closed) else { return };
-        self.send(FlowCommand::CloseOutput(name.to_owned()));
-        closing.extend(self.release_senders(&config));
+        let part = std::mem::replace(&mut entry.part, Part::Closed);
+        if !part.is_open() {
+            return;
+        }
+        let (done, closed) = oneshot::channel();
+        self.send(FlowCommand::CloseOutput(name.to_owned(), done));
+        closing.push(closed);
+        if let Part::Open(config) = part {
+            closing.extend(self.release_senders(&config));
+        }
     }
 
     /// One more output uses its sockets, of which these are new.
@@ -527,7 +610,7 @@ impl Entry {
 
     fn retune_output(&mut self, name: &str, env: &Env<'_>) {
         let Some(plan) = self.plan.outputs.get(name) else { return };
-        let Some(route) = plan.datagrams() else { return };
+        let Some(route) = plan.datagrams() else { return self.retune_srt_output(name, env) };
         let Ok(config) = resolve::output(plan, route, env.links, env.names, env.now) else { return };
         let Some(Part::Open(open)) = self.outputs.get_mut(name).map(|o| &mut o.part) else { return };
         // Without a socket for a leg that has come everything stays as it is; this is tried again.
@@ -601,10 +684,6 @@ fn open_receivers(spec: &ReceiveSpec, protocol: SourceProtocol) -> Result<Receiv
 
 fn source_config(plan: &SourcePlan, input: &DatagramInput) -> SourceConfig {
     SourceConfig { protocol: input.protocol, allow: input.allow.clone(), max_bitrate: plan.max_bitrate }
-}
-
-fn no_srt() -> Problem {
-    Problem::Open("SRT is not built into this branch".to_owned())
 }
 
 /// For SSRCs: any 32 bits will do where the kernel has none to give.

@@ -13,6 +13,7 @@ mod resolve;
 mod sample;
 pub mod service;
 mod shard;
+mod srt;
 mod state;
 mod store;
 mod view;
@@ -48,6 +49,7 @@ use crate::config::diff::{Action, Change};
 use crate::config::plan::{DaemonPlan, FlowPlan};
 use crate::config::secrets::Secrets;
 use crate::config::value::FlowName;
+use crate::flow::srt::LinkNews;
 use crate::io::links::{Links, Watcher};
 use crate::observe::event::{Event, emit};
 use crate::observe::http::{View, serve_unix};
@@ -141,6 +143,8 @@ async fn run(dirs: Dirs, stop: impl AsyncFnOnce(Rc<dyn View>, StopSignals) -> &'
     let good = good_plans(&store, &daemon, &dirs.config, |_| true);
     let (ended_tx, ended) = mpsc::unbounded_channel();
     let (answers_tx, answers) = mpsc::unbounded_channel();
+    let (news_tx, news) = mpsc::unbounded_channel();
+    let (derived_tx, derived) = mpsc::unbounded_channel();
     let shards = Shards::start(&daemon.limits, &ended_tx)?;
     let state = Rc::new(RefCell::new(State {
         started: Instant::now(),
@@ -160,6 +164,9 @@ async fn run(dirs: Dirs, stop: impl AsyncFnOnce(Rc<dyn View>, StopSignals) -> &'
         links: Links::read().unwrap_or_default(),
         names: Names::new(answers_tx),
         shards,
+        news: news_tx,
+        keys: srt::Keys::new(derived_tx),
+        ports: RefCell::default(),
         listeners: http::Listeners::default(),
         http_failed: BTreeMap::new(),
         http_retry_at: Instant::now() + http::RETRY,
@@ -183,8 +190,17 @@ async fn run(dirs: Dirs, stop: impl AsyncFnOnce(Rc<dyn View>, StopSignals) -> &'
         listeners.apply(&daemon.http.listen, http_failed, &view);
     }
     apply::apply(&state, prepared, &view).await;
-    let mut supervisor =
-        Supervisor { state, view: view.clone(), watch, requests, ended, answers, links: Watcher::new().ok() };
+    let mut supervisor = Supervisor {
+        state,
+        view: view.clone(),
+        watch,
+        requests,
+        ended,
+        answers,
+        news,
+        derived,
+        links: Watcher::new().ok(),
+    };
     supervisor.started();
     let why = supervisor.reconcile(&mut hangup, stop(view, signals)).await;
     supervisor.drain(why).await;
@@ -268,6 +284,8 @@ struct Supervisor {
     requests: mpsc::Receiver<Request>,
     ended: mpsc::UnboundedReceiver<Ended>,
     answers: mpsc::UnboundedReceiver<Answer>,
+    news: mpsc::UnboundedReceiver<LinkNews>,
+    derived: mpsc::UnboundedReceiver<srt::Derived>,
     links: Option<Watcher>,
 }
 
@@ -301,6 +319,20 @@ impl Supervisor {
                     let mut s = self.state.borrow_mut();
                     if let (Some(entry), Some(message)) = (s.flows.get_mut(&flow), panic) {
                         entry.panicked(run, message, Instant::now());
+                    }
+                }
+                Some(news) = self.news.recv() => {
+                    let mut s = self.state.borrow_mut();
+                    let (flows, env) = s.split(Instant::now());
+                    if let Some(entry) = flows.get_mut(&news.flow) {
+                        entry.hear(news, &env);
+                    }
+                }
+                Some(derived) = self.derived.recv() => {
+                    let mut s = self.state.borrow_mut();
+                    let (flows, env) = s.split(Instant::now());
+                    if let Some(entry) = flows.get_mut(&derived.job.flow) {
+                        entry.derived(derived, &env);
                     }
                 }
                 Some(answer) = self.answers.recv() => {
@@ -419,7 +451,9 @@ impl Supervisor {
             let mut s = self.state.borrow_mut();
             service::stopping(&summary(&s));
             emit(Event::DaemonStopping { why: why.to_owned(), flows: s.flows.len() });
-            s.flows.values_mut().flat_map(entry::Entry::close_all).collect()
+            let mut closing: entry::Closing = s.flows.values_mut().flat_map(entry::Entry::close_all).collect();
+            closing.extend(s.ports.borrow_mut().sweep());
+            closing
         };
         apply::closed(closing).await;
         if let Some(logger) = &self.state.borrow().logger {

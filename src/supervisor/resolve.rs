@@ -9,13 +9,16 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 
 use crate::config::plan::{DatagramInput, DatagramRoute, FlowPlan, OutputPlan, SourcePlan, SourceProtocol};
-use crate::config::value::{Destination, Gather, Host, Interface};
+use crate::config::value::{Bind, Destination, Gather, Host, Interface};
 use crate::flow::egress::{LegConfig, OutputConfig};
+use crate::io::endpoint::EndpointSpec;
 use crate::io::links::Links;
 use crate::io::open::{InterfaceRef, ReceiveSpec};
 
 /// What to ask of the kernel for a source: with its overhead, half a second of 150 Mbit/s, or 80 ms of 1 Gbit/s.
 pub(super) const RECEIVE_BUFFER: usize = 16 << 20;
+/// The same for what is sent.
+pub(super) const SEND_BUFFER: usize = 4 << 20;
 /// How long an answer of the resolver is used.
 const REFRESH: Duration = Duration::from_secs(60);
 /// How long until a failed look-up is tried again.
@@ -152,6 +155,24 @@ fn interface(wanted: Option<&Interface>, links: &Links) -> Result<Option<Interfa
     wanted.map(|w| links.find(w).ok_or_else(|| Unresolved::Interface(w.to_string()))).transpose()
 }
 
+/// Where a bind leads: an address without an IP is all of them, of both families.
+fn all_addresses(bind: Bind) -> (SocketAddr, bool) {
+    let unspecified = IpAddr::V6(Ipv6Addr::UNSPECIFIED);
+    let dual_stack = bind.ip.is_none_or(|ip| ip == unspecified);
+    (SocketAddr::new(bind.ip.unwrap_or(unspecified), bind.port), dual_stack)
+}
+
+/// What to open for connections; without a `bind`, a port of the system's choice.
+pub(super) fn endpoint(
+    bind: Option<Bind>,
+    wanted: Option<&Interface>,
+    links: &Links,
+) -> Result<EndpointSpec, Unresolved> {
+    let (bind, dual_stack) = all_addresses(bind.unwrap_or(Bind { ip: None, port: 0 }));
+    let interface = interface(wanted, links)?;
+    Ok(EndpointSpec { bind, dual_stack, interface, receive_buffer: RECEIVE_BUFFER, send_buffer: SEND_BUFFER })
+}
+
 /// What to open for a source.
 pub(super) fn source(
     plan: &SourcePlan,
@@ -168,9 +189,10 @@ pub(super) fn source(
             Gather::For(time) => !time.is_zero(),
             Gather::Auto => !rtp,
         };
+    let (bind, dual_stack) = all_addresses(input.bind);
     Ok(ReceiveSpec {
-        bind: SocketAddr::new(input.bind.ip.unwrap_or(IpAddr::V6(Ipv6Addr::UNSPECIFIED)), input.bind.port),
-        dual_stack: input.bind.ip.is_none_or(|ip| ip == IpAddr::V6(Ipv6Addr::UNSPECIFIED)),
+        bind,
+        dual_stack,
         interface: interface(plan.interface.as_ref(), links)?,
         multicast_sources: input.multicast_sources.clone(),
         receive_buffer: RECEIVE_BUFFER,

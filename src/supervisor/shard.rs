@@ -75,14 +75,15 @@ impl Shards {
     }
 
     /// Run a flow's task on the thread with the least load, and of those with about the same the one with the fewest
-    /// flows.
-    pub(super) fn spawn(&self, flow: FlowName, run: u64, seed: FlowSeed) {
-        let weight = |s: &&Shard| (s.load.permille() / SAME_LOAD, s.flows.load(Ordering::Relaxed));
-        let Some(shard) = self.shards.iter().min_by_key(weight) else { return };
+    /// flows. The thread's number.
+    pub(super) fn spawn(&self, flow: FlowName, run: u64, seed: FlowSeed) -> usize {
+        let weight = |(_, s): &(usize, &Shard)| (s.load.permille() / SAME_LOAD, s.flows.load(Ordering::Relaxed));
+        let Some((number, shard)) = self.shards.iter().enumerate().min_by_key(weight) else { return 0 };
         shard.flows.fetch_add(1, Ordering::Relaxed);
         let order = Order::Spawn { flow, run, seed: Box::new(seed), flows: shard.flows.clone() };
         // A thread that is gone shows in its missing heartbeats.
         let _ = shard.orders.send(order);
+        number
     }
 
     /// Ask every thread for a sign of life.

@@ -1,11 +1,15 @@
 //! All that the supervisor knows. Borrowed for short moments only, never over an await.
 
 use crate::time::Instant;
+use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
+
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::SystemTime;
+
+use tokio::sync::mpsc::UnboundedSender;
 
 use super::Dirs;
 use super::air;
@@ -13,10 +17,12 @@ use super::entry::{Entry, Env};
 use super::http::Listeners;
 use super::resolve::Names;
 use super::shard::Shards;
+use super::srt::{Keys, Ports};
 use super::store::{Overrides, Store};
 use crate::config::diagnostic::Diagnostic;
 use crate::config::plan::{DaemonPlan, FlowPlan, Limits};
 use crate::config::value::FlowName;
+use crate::flow::srt::LinkNews;
 use crate::io::links::Links;
 use crate::observe::log::Logger;
 
@@ -50,6 +56,10 @@ pub(super) struct State {
     pub(super) links: Links,
     pub(super) names: Names,
     pub(super) shards: Shards,
+    /// Where flows tell of their connections.
+    pub(super) news: UnboundedSender<LinkNews>,
+    pub(super) keys: Keys,
+    pub(super) ports: RefCell<Ports>,
     pub(super) listeners: Listeners,
     pub(super) http_failed: BTreeMap<SocketAddr, String>,
     pub(super) http_retry_at: Instant,
@@ -63,8 +73,8 @@ pub(super) struct State {
 impl State {
     /// The flows, and what opening their parts needs.
     pub(super) fn split(&mut self, now: Instant) -> (&mut BTreeMap<FlowName, Entry>, Env<'_>) {
-        let Self { flows, shards, links, names, .. } = self;
-        (flows, Env { shards, links, names, now })
+        let Self { flows, shards, links, names, news, keys, ports, .. } = self;
+        (flows, Env { shards, links, names, news, keys, ports, now })
     }
 
     /// A file's plan with what operators set against it.

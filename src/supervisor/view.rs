@@ -3,7 +3,7 @@
 use crate::time::Instant;
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
 use std::rc::Rc;
 use std::sync::PoisonError;
@@ -13,11 +13,13 @@ use super::entry::{Entry, OutputEntry, Part, Problem, describe};
 use super::figures;
 use super::resolve::{RECEIVE_BUFFER, Unresolved};
 use super::sample::{FAULT, Turn};
+use super::srt::{self, SrtOpen};
 use super::state::State;
 use super::store::{Freeze, Override, Overrides, Switch};
 use crate::config::diagnostic::Level;
 use crate::config::plan::{ControlPlan, FailoverPlan, LegPlan, OutputPlan, OutputProtocol, RtpHeader, SourceProtocol};
 use crate::config::value::{FlowName, Gather};
+use crate::flow;
 use crate::flow::egress::OutputConfig;
 use crate::flow::stats::{Invalid, OutputStats};
 use crate::observe::condition::{Condition, Mismatch, Role};
@@ -25,7 +27,7 @@ use crate::observe::event::{Event, emit};
 use crate::observe::http::View;
 use crate::observe::status::{
     ConfigDoc, DelayDoc, FlowCounts, FlowDoc, FlowState, OutputDoc, OutputLegDoc, OutputState, OverrideDoc, PeerDoc,
-    Severity, SourceDoc, SourceState, StatusDoc,
+    RefusedDoc, Severity, SourceDoc, SourceState, StatusDoc,
 };
 use crate::observe::text::rfc3339;
 
@@ -187,7 +189,7 @@ impl Entry {
         let turns: Vec<_> = self
             .sources
             .values_mut()
-            .map(|source| source.sample.update(&source.stats, matches!(source.part, Part::Open(_)), now))
+            .map(|source| source.sample.update(&source.stats, source.part.is_open(), now))
             .collect();
         for ((name, source), (turn, restarted)) in self.sources.iter().zip(turns) {
             let covered = self.covered(name);
@@ -214,7 +216,7 @@ impl Entry {
             }
         }
         for (name, output) in &mut self.outputs {
-            let open = matches!(output.part, Part::Open(_));
+            let open = output.part.is_open();
             let turn = output.sample.update(&output.stats, open, now);
             let (flow, output_name) = (self.name.clone(), name.clone());
             match turn {
@@ -278,21 +280,25 @@ impl Entry {
             .map(|kind| (kind.name().to_owned(), stats.invalid[*kind as usize].value()))
             .filter(|(_, count)| *count > 0)
             .collect();
-        let open = entry.is_some_and(|e| matches!(e.part, Part::Open(_)));
+        let open = entry.is_some_and(|e| e.part.is_open());
+        let by_srt = entry.and_then(|e| e.part.srt());
         let waiting = entry.is_some_and(|e| e.part.waiting().is_some());
         let jitter_ms = rtp.then(|| millis(Duration::from_nanos(stats.jitter_ns.value())));
         let ssrc = stats.ssrc.value();
         Some(SourceDoc {
             protocol: plan.protocol_name().to_owned(),
-            state: if waiting { SourceState::Connecting } else { entry.map_or(SourceState::Idle, |e| e.sample.state) },
+            state: match by_srt.and_then(SrtOpen::call) {
+                _ if waiting => SourceState::Connecting,
+                Some(_) if by_srt.is_some_and(|srt| srt.connected().is_empty()) => SourceState::Connecting,
+                _ => entry.map_or(SourceState::Idle, |e| e.sample.state),
+            },
             on_air: if self.plan.failover.is_some() { entry.is_some_and(|e| e.on_air()) } else { open },
             description: plan.description.clone(),
             bind: plan.place(),
-            peers: seen
-                .peers
-                .iter()
-                .map(|(address, since)| PeerDoc { address: address.to_string(), since: rfc3339(*since) })
-                .collect(),
+            peers: match by_srt {
+                Some(srt) => srt.connected().iter().map(|peer| srt::peer_doc(peer, true)).collect(),
+                None => seen.peers.iter().map(|(address, since)| peer_doc(*address, *since)).collect(),
+            },
             bitrate_bps: entry.map_or(0, |e| e.sample.bps()),
             packets: stats.packets.value(),
             bytes: stats.bytes.value(),
@@ -315,6 +321,14 @@ impl Entry {
             fec: matches!(plan.datagrams(), Some(input) if matches!(input.protocol, SourceProtocol::RtpFec { .. }))
                 .then(|| figures::fec_doc(&stats.fec)),
             leg: matches!(self.plan.failover, Some(FailoverPlan::Merge { .. })).then(|| figures::leg_doc(stats)),
+            packets_undecrypted: plan.srt().map(|_| stats.undecrypted.value()),
+            arq_requests: plan.srt().map(|_| stats.arq_requests.value()),
+            arq_recovered: plan.srt().map(|_| stats.arq_recovered.value()),
+            round_trip_ms: Some(stats.round_trip_ns.value())
+                .filter(|ns| *ns > 0 && by_srt.is_some_and(|srt| !srt.connected().is_empty()))
+                .map(|ns| millis(Duration::from_nanos(ns))),
+            calls_refused: by_srt.filter(|srt| srt.call().is_none()).map(|srt| srt.roster.refusals().1),
+            refused: by_srt.map(refused_docs).unwrap_or_default(),
             receive_buffer_bytes: if open { entry.map_or(0, |e| e.granted as u64) } else { 0 },
         })
     }
@@ -331,14 +345,23 @@ impl Entry {
                     OutputState::Connecting
                 }
                 Part::Waiting(_) => OutputState::Error,
-                Part::Open(_) | Part::Closed => e.sample.state,
+                Part::Connecting(srt) if srt.connected().is_empty() => {
+                    if srt.call().is_some() {
+                        OutputState::Connecting
+                    } else {
+                        OutputState::Idle
+                    }
+                }
+                Part::Open(_) | Part::Connecting(_) | Part::Closed => e.sample.state,
             },
         };
         let peers = entry.into_iter().flat_map(|e| {
             let config = if let Part::Open(config) = &e.part { Some(config) } else { None };
             let legs = config.into_iter().flat_map(OutputConfig::legs);
-            legs.map(|(_, leg)| PeerDoc { address: leg.address.to_string(), since: rfc3339(e.opened) })
+            legs.map(|(_, leg)| peer_doc(leg.address, e.opened))
         });
+        let by_srt = entry.and_then(|e| e.part.srt());
+        let connected = by_srt.map(SrtOpen::connected).unwrap_or_default();
         let word = words.overrides.outputs.get(self.name.as_str()).and_then(|outputs| outputs.get(name));
         let own_header = matches!(plan.header(), Some(RtpHeader::Regenerate { .. }));
         Some(OutputDoc {
@@ -347,12 +370,14 @@ impl Entry {
             description: plan.description.clone(),
             destination: plan.place(),
             operator_override: word.map(|o| override_doc(o, ["enable", "disable"])),
-            peers: peers.collect(),
+            peers: peers.chain(connected.iter().map(|peer| srt::peer_doc(peer, false))).collect(),
             bitrate_bps: entry.map_or(0, |e| e.sample.bps()),
             packets: stats.packets.value(),
             bytes: stats.bytes.value(),
             packets_dropped: stats.dropped.value(),
-            packets_retransmitted: 0,
+            packets_retransmitted: stats.retransmitted.value(),
+            calls_refused: by_srt.filter(|srt| srt.call().is_none()).map(|srt| srt.roster.refusals().1),
+            refused: by_srt.map(refused_docs).unwrap_or_default(),
             fec_packets:
                 matches!(plan.datagrams(), Some(route) if matches!(route.protocol, OutputProtocol::RtpFec { .. }))
                     .then(|| stats.fec_packets.value()),
@@ -452,6 +477,12 @@ impl Entry {
                 let (asked, granted) = (RECEIVE_BUFFER as u64, entry.granted as u64);
                 add(Condition::ReceiveBufferSmall { source: source(), asked, granted });
             }
+            Part::Connecting(srt) => {
+                if let Some(plan) = plan.srt() {
+                    let (part, waited) = (flow::srt::Part::Source(source()), now - entry.opened);
+                    srt::conditions(&part, srt, plan, waited, now, add);
+                }
+            }
             Part::Open(_) => {}
         }
         let (sample, stats) = (&entry.sample, &*entry.stats);
@@ -461,7 +492,7 @@ impl Entry {
             SourceState::Lost => {
                 add(Condition::SourceLost { source: source(), silent_for, bitrate_bps: sample.last_bps() });
             }
-            SourceState::Idle if last.is_none_or(|at| at < entry.opened) => {
+            SourceState::Idle if last.is_none_or(|at| at < entry.opened) && plan.srt().is_none() => {
                 add(Condition::SourceSilent { source: source(), bind: bind(), silent_for });
             }
             _ => {}
@@ -536,9 +567,23 @@ impl Entry {
                 error: entry.stats.last_fault_name().to_owned(),
                 packets: entry.stats.faults().map(|(_, count)| count).sum(),
             }),
+            Part::Connecting(srt) => {
+                if let Some(plan) = plan.srt() {
+                    let opened = entry.opened.elapsed().unwrap_or_default();
+                    srt::conditions(&flow::srt::Part::Output(output()), srt, plan, opened, now, add);
+                }
+            }
             Part::Open(_) => {}
         }
     }
+}
+
+fn peer_doc(address: SocketAddr, since: SystemTime) -> PeerDoc {
+    PeerDoc { address: address.to_string(), since: rfc3339(since), number: None, srt: None }
+}
+
+fn refused_docs(srt: &SrtOpen) -> Vec<RefusedDoc> {
+    srt.roster.refusals().0.iter().map(srt::refused_doc).collect()
 }
 
 fn output_leg_doc(n: usize, leg: &LegPlan, entry: Option<&OutputEntry>, stats: &OutputStats) -> OutputLegDoc {

@@ -122,7 +122,7 @@ impl SrtMode {
     }
 
     /// Whom it calls, or where it is called; for people.
-    pub(super) fn place(&self) -> String {
+    pub fn place(&self) -> String {
         match self {
             Self::Listener { bind, .. } => bind.to_string(),
             Self::Caller { remote, .. } | Self::Rendezvous { remote, .. } => remote.to_string(),

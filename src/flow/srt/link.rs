@@ -14,8 +14,8 @@ use crate::io::batch::{Session, Target};
 use crate::proto::srt::caller::Caller;
 use crate::proto::srt::connection::{CloseReason, Connection, ConnectionConfig, ConnectionEvent};
 use crate::proto::srt::crypto::{Kek, MAX_KEY};
-use crate::proto::srt::packet::HEADER_LEN;
 use crate::proto::srt::negotiated::Negotiated;
+use crate::proto::srt::packet::HEADER_LEN;
 use crate::proto::srt::rendezvous::Rendezvous;
 use crate::proto::srt::seq::SocketId;
 use crate::proto::srt::terms::HandshakeEvent;
@@ -310,7 +310,9 @@ impl Link {
                     connection.provide_secret(&secret);
                 }
                 ConnectionEvent::NeedKek { salt, key_length } => self.note(LinkEvent::NeedKek(salt, key_length)),
-                ConnectionEvent::KeyUnconfirmed | ConnectionEvent::KeyRefused(_) => self.note(LinkEvent::KeyUnconfirmed),
+                ConnectionEvent::KeyUnconfirmed | ConnectionEvent::KeyRefused(_) => {
+                    self.note(LinkEvent::KeyUnconfirmed)
+                }
                 ConnectionEvent::Ending(_)
                 | ConnectionEvent::SendKeyRefreshed
                 | ConnectionEvent::ReceiveKeyRefreshed => {}

@@ -30,7 +30,15 @@ pub(in crate::flow) struct FlowLinks {
 
 impl FlowLinks {
     pub(in crate::flow) fn new(flow: FlowName, news: UnboundedSender<LinkNews>) -> Self {
-        Self { flow, links: Vec::new(), multiplexers: Vec::new(), bell: Rc::default(), news, served: None, control: Vec::new() }
+        Self {
+            flow,
+            links: Vec::new(),
+            multiplexers: Vec::new(),
+            bell: Rc::default(),
+            news,
+            served: None,
+            control: Vec::new(),
+        }
     }
 
     /// Whether there is none.

@@ -68,7 +68,11 @@ impl Multiplexers {
     ///
     /// # Errors
     /// Where descriptors have run out.
-    pub(in crate::flow) fn of(&self, endpoint: &Arc<Endpoint>, shard: &Rc<ShardContext>) -> io::Result<Rc<Multiplexer>> {
+    pub(in crate::flow) fn of(
+        &self,
+        endpoint: &Arc<Endpoint>,
+        shard: &Rc<ShardContext>,
+    ) -> io::Result<Rc<Multiplexer>> {
         let mut all = self.0.borrow_mut();
         if let Some(known) = all.get(&Arc::as_ptr(endpoint)).and_then(Weak::upgrade) {
             return Ok(known);

@@ -146,8 +146,7 @@ impl SrtOutputs {
     /// The kernel did not take packets of a connection.
     pub(in crate::flow) fn fault(&self, link: &Link, dropped: u32, error: SendError, now: Instant) {
         let number = link.stats.number;
-        let output =
-            self.outputs.iter().find(|output| output.members.iter().any(|m| m.link.stats.number == number));
+        let output = self.outputs.iter().find(|output| output.members.iter().any(|m| m.link.stats.number == number));
         if let Some(output) = output {
             output.stats.count_fault(error, dropped.into());
             output.stats.last_fault.set(now);

@@ -12,9 +12,9 @@ use crate::flow::police::Police;
 use crate::flow::reuse;
 use crate::flow::stats::{Invalid, SourceStats};
 use crate::proto::mpegts::packet::{Wire, check_datagram, classify};
+use crate::proto::seq::RtpTime;
 use crate::proto::srt::connection::ReleasedPacket;
 use crate::proto::srt::stats::ReceiveCounters;
-use crate::proto::seq::RtpTime;
 use crate::time::Instant;
 
 /// The connections of a source: the one that sends, and those before it that still have something.
@@ -37,8 +37,7 @@ struct Member {
 
 impl SrtInput {
     pub(in crate::flow) fn new(config: &SrtSourceConfig, stats: Arc<SourceStats>, now: Instant) -> Self {
-        let mut input =
-            Self { members: Vec::new(), police: None, max_bitrate: None, start: now, last: None, stats };
+        let mut input = Self { members: Vec::new(), police: None, max_bitrate: None, start: now, last: None, stats };
         input.retune(config, now);
         input
     }

@@ -6,9 +6,9 @@ use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use crate::flow::stats::{Figure, Moment};
+use crate::proto::srt::crypto::StreamKeys;
 use crate::proto::srt::km::KeyLength;
 use crate::proto::srt::negotiated::Negotiated;
-use crate::proto::srt::crypto::StreamKeys;
 pub use crate::proto::srt::stats::ConnectionStats;
 use crate::time::Instant;
 

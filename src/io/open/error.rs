@@ -62,7 +62,8 @@ pub enum OpenError {
 }
 
 impl OpenError {
-    pub(in crate::io) fn at_bind(bind: SocketAddr, source: io::Error) -> Self {
+    /// While binding to `bind`.
+    pub fn at_bind(bind: SocketAddr, source: io::Error) -> Self {
         match source.raw_os_error() {
             Some(libc::EADDRINUSE) => Self::AddressInUse { bind, source },
             Some(libc::EADDRNOTAVAIL) => Self::AddressNotAvailable { bind, source },

@@ -103,7 +103,13 @@ impl Condition {
             Self::SrtNobody { output: false, .. } | Self::SrtNoData { .. } | Self::SrtUndecrypted { .. } => {
                 Severity::Critical
             }
-            Self::SrtNotConnected { output, .. } => if *output { Severity::Major } else { Severity::Critical },
+            Self::SrtNotConnected { output, .. } => {
+                if *output {
+                    Severity::Major
+                } else {
+                    Severity::Critical
+                }
+            }
             Self::SrtRefused { .. } | Self::SrtLatencyLow { .. } => Severity::Major,
             Self::SrtNobody { output: true, .. } => Severity::Info,
             _ => return None,

@@ -24,8 +24,9 @@
 mod config;
 mod control;
 
-use std::collections::VecDeque;
 use crate::time::Instant;
+use std::collections::VecDeque;
+use std::time::Duration;
 
 use super::UDP_HEADERS;
 use super::clock::{Clock, MILLISECOND, SECOND, Tick, micros, span};
@@ -38,7 +39,7 @@ use super::rekey::{ReceiveKeys, SendKeys};
 use super::rtt::Rtt;
 use super::send::{SendRules, Sender};
 use super::seq::{MsgNo, SeqNo, SocketId};
-use super::stats::{ConnectionStats, KeyState};
+use super::stats::{ConnectionStats, KeyState, ReceiveCounters, SendCounters};
 use super::tsbpd::Tsbpd;
 use super::window::ExtSeq;
 
@@ -175,9 +176,7 @@ impl Connection {
         let rules = SendRules {
             remote: negotiated.remote,
             window: negotiated.flow_window.max(2),
-            drop_after: peer
-                .contains(HsFlags::TOO_LATE_DROP)
-                .then(|| SendRules::drop_after(negotiated.send_latency)),
+            drop_after: peer.contains(HsFlags::TOO_LATE_DROP).then(|| SendRules::drop_after(negotiated.send_latency)),
             mark_again: peer.contains(HsFlags::REXMIT_FLAG),
             order: config.order,
             budget: config.retransmit_percent,
@@ -187,9 +186,7 @@ impl Connection {
         };
         let keys = negotiated.keys.zip(negotiated.kek);
         let message = keys.as_ref().and_then(|(keys, kek)| kek.wrap(keys));
-        let receive_keys = keys
-            .clone()
-            .map(|(keys, kek)| Box::new(ReceiveKeys::new(keys, kek, message.as_deref())));
+        let receive_keys = keys.clone().map(|(keys, kek)| Box::new(ReceiveKeys::new(keys, kek, message.as_deref())));
         let periods = (config.km_refresh, config.km_preannounce);
         let send_isn = ExtSeq::start(negotiated.send_isn);
         let send_keys = keys.map(|(keys, kek)| Box::new(SendKeys::new(keys, kek, send_isn, periods)));
@@ -462,6 +459,21 @@ impl Connection {
             self.state = State::Closed;
             self.push_event(ConnectionEvent::Closed(reason));
         }
+    }
+
+    /// Totals of what was sent.
+    pub const fn sent(&self) -> &SendCounters {
+        &self.sender.counters
+    }
+
+    /// Totals of what was received.
+    pub const fn received(&self) -> &ReceiveCounters {
+        &self.receiver.counters
+    }
+
+    /// The round trip; `None`: it is not measured yet.
+    pub fn round_trip(&self) -> Option<Duration> {
+        self.rtt.is_measured().then(|| self.rtt.spans().0)
     }
 
     /// Totals, and figures of the moment.

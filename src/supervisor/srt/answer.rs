@@ -307,7 +307,9 @@ impl Port {
             }
             let Some(kek) = conclusion.derive(passphrase.secret().bytes()) else { break };
             if conclusion.unlocks(&kek) {
-                let negotiated = conclusion.accept_encrypted(&terms, Some(&kek)).map_err(|reject| Refusal::Protocol(reject.to_string()))?;
+                let negotiated = conclusion
+                    .accept_encrypted(&terms, Some(&kek))
+                    .map_err(|reject| Refusal::Protocol(reject.to_string()))?;
                 return Ok(Some((negotiated, Some(passphrase.name().to_owned()), in_place_of)));
             }
         }
@@ -398,7 +400,8 @@ mod tests {
     fn one_address_derives_no_more_keys_than_it_may_and_all_together_not_either() {
         let (mut budget, now) = (Budget::default(), Instant::now());
         let address = |n: u32| IpAddr::from(n.to_be_bytes());
-        let taken = |budget: &mut Budget, n: u32, now: Instant| (0..1000).filter(|_| budget.take(address(n), now)).count();
+        let taken =
+            |budget: &mut Budget, n: u32, now: Instant| (0..1000).filter(|_| budget.take(address(n), now)).count();
         assert_eq!(taken(&mut budget, 1, now), 32);
         assert_eq!(taken(&mut budget, 2, now), 32, "another one is none the worse");
         assert_eq!(taken(&mut budget, 1, now + Duration::from_millis(500)), 16);

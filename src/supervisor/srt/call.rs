@@ -1,6 +1,7 @@
 //! Connections that we begin: calls and rendezvous, again and again until they are made, and again when they end.
 
-use std::net::{IpAddr, SocketAddr};
+use std::fmt;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -67,6 +68,13 @@ pub(in crate::supervisor) struct Call {
     asked: u64,
 }
 
+/// Without what is secret.
+impl fmt::Debug for Call {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Call").field("remote", &self.plan.remote).field("stage", &self.stage).finish_non_exhaustive()
+    }
+}
+
 /// Why there is no connection.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(in crate::supervisor) enum Ended {
@@ -95,7 +103,12 @@ pub(in crate::supervisor) struct Home<'a> {
 
 impl Call {
     /// One that begins at once.
-    pub(in crate::supervisor) fn new(plan: CallPlan, endpoint: Arc<Endpoint>, roster: Arc<Roster>, now: Instant) -> Self {
+    pub(in crate::supervisor) fn new(
+        plan: CallPlan,
+        endpoint: Arc<Endpoint>,
+        roster: Arc<Roster>,
+        now: Instant,
+    ) -> Self {
         Self {
             plan,
             endpoint,
@@ -269,21 +282,4 @@ impl Call {
         self.plan = plan;
         ending
     }
-
-    /// The passphrases that a peer's keys may have been wrapped with.
-    pub(in crate::supervisor) fn passphrases(&self) -> &[Passphrase] {
-        &self.plan.passphrases
-    }
-
-    /// Call at once.
-    pub(in crate::supervisor) fn hurry(&mut self, now: Instant) {
-        if let Stage::Resting(until) = &mut self.stage {
-            *until = now;
-        }
-    }
-}
-
-/// `[::]:0`, which reaches IPv4 too, where nothing is said of the local address.
-pub(in crate::supervisor) fn any_local(port: u16) -> (SocketAddr, bool) {
-    (SocketAddr::new(IpAddr::from([0_u16; 8]), port), true)
 }

@@ -13,9 +13,9 @@ use crate::flow::Courier;
 use crate::flow::srt::Part;
 use crate::flow::srt::stats::{PeerStats, Phase};
 use crate::io::endpoint::Endpoint;
-use crate::proto::srt::access::StreamIdPattern;
 use crate::observe::condition::Refusal;
 use crate::observe::event::{Event, emit};
+use crate::proto::srt::access::StreamIdPattern;
 use crate::proto::srt::handshake::Reject;
 use crate::time::Instant;
 

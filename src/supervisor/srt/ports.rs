@@ -51,9 +51,20 @@ pub(in crate::supervisor) struct OpenDoor {
     pub(in crate::supervisor) granted: usize,
 }
 
+impl std::fmt::Debug for OpenDoor {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("OpenDoor").field("flow", &self.door.flow).field("part", &self.door.part).finish_non_exhaustive()
+    }
+}
+
 impl OpenDoor {
+    /// Who is let in.
+    pub(super) fn rules(&self) -> Arc<Rules> {
+        self.door.rules()
+    }
+
     /// Who is let in from now on.
-    pub(in crate::supervisor) fn set_rules(&self, rules: Rules) {
+    pub(super) fn set_rules(&self, rules: Rules) {
         self.door.set_rules(rules);
     }
 }
@@ -69,7 +80,7 @@ fn lock(doors: &Doors) -> MutexGuard<'_, Vec<Arc<Door>>> {
 }
 
 impl Ports {
-    /// Let callers reach somebody.
+    /// Let callers reach somebody; `ready` is called just before.
     ///
     /// # Errors
     /// See [`OpenError`].
@@ -78,6 +89,7 @@ impl Ports {
         spec: &EndpointSpec,
         behind: Behind,
         rules: Rules,
+        ready: impl FnOnce(),
     ) -> Result<OpenDoor, OpenError> {
         let port = match self.ports.get_mut(spec) {
             Some(port) => port,
@@ -98,6 +110,7 @@ impl Ports {
         let granted = endpoint.granted();
         let rules = Mutex::new(Arc::new(rules));
         let door = Arc::new(Door { flow, part, rules, courier, endpoint, place, roster });
+        ready();
         lock(&port.doors).push(door.clone());
         Ok(OpenDoor { door, doors: port.doors.clone(), granted })
     }

@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
+use crate::io::endpoint::Steering;
 use crate::proto::srt::DEFAULT_MSS;
 use crate::proto::srt::connection::ConnectionConfig;
 use crate::proto::srt::packet::HEADER_LEN;
 use crate::proto::srt::seq::SocketId;
 use crate::proto::srt::terms::Terms;
-use crate::io::endpoint::Steering;
 use crate::time::Instant;
 
 /// A socket's number without this many bits is its place at the port; 0 are calls.
