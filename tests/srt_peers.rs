@@ -1,27 +1,24 @@
-//! The peers of the SRT tests among themselves: that what is tried with the daemon works without it.
+//! The peers of the SRT tests among themselves: what is tried with the daemon works without it.
 
 mod support;
 
-use support::srt::link::Link;
-use support::srt::media::{BITS_PER_SECOND, stream};
-use support::srt::{Options, Program};
+use support::srt::Program;
+use support::srt::matrix::{Case, for_all};
 
+/// Of the matrix, each program in each role once, and each key length with each role.
 #[test]
-fn first() {
-    for (s, r) in [
-        (Program::LiveTransmit, Program::LiveTransmit),
-        (Program::Ffmpeg, Program::NewFfmpeg),
-        (Program::Gstreamer, Program::Gstreamer),
-        (Program::NewFfmpeg, Program::LiveTransmit),
-    ] {
-        for link in [Link::pushed(s, r), Link::pulled(s, r)] {
-            let t = std::time::Instant::now();
-            let options = Options::new().encrypted("0123456789ab", 24);
-            let (mut sender, receiver) = link.start(&options, &options);
-            let feeding = sender.feed(stream(), BITS_PER_SECOND * 8);
-            feeding.wait_until_sent();
-            receiver.assert_received(stream());
-            eprintln!("{link:?} {:?} log: {}", t.elapsed(), sender.log().len());
-        }
-    }
+fn every_peer_sends_and_receives_calling_and_called() {
+    let cases = Program::PEERS.into_iter().enumerate().flat_map(|(n, peer)| {
+        let all = Case::all(Program::LiveTransmit, peer);
+        (0..4).map(move |role| all[(role + n) % 4 * 4 + role])
+    });
+    for_all(cases.collect(), Case::run);
+}
+
+/// The whole matrix.
+#[test]
+#[ignore = "the matrix is for the daemon; this takes a minute to show that the peers can do it"]
+fn the_peers_can_do_all_that_is_tried_with_the_daemon() {
+    let cases = Program::PEERS.into_iter().flat_map(|peer| Case::all(Program::LiveTransmit, peer));
+    for_all(cases.collect(), Case::run);
 }

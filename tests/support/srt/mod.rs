@@ -4,6 +4,7 @@
 pub mod ends;
 pub mod feed;
 pub mod link;
+pub mod matrix;
 pub mod media;
 pub mod nat;
 pub mod packet;
