@@ -134,9 +134,9 @@ fn uri(program: Program, place: Place, options: &Options) -> String {
         add("kmpreannounce", &announce.to_string());
     }
     if let Some(stream_id) = options.stream_id.as_deref().filter(|_| program != Program::Gstreamer) {
-        // ffmpeg cuts an address at a #, srt-live-transmit takes every byte as it is.
+        // Only the new ffmpeg undoes escapes; the others take every byte as it is, so they can't have a &.
         let escaped = stream_id.replace('%', "%25").replace('#', "%23").replace('&', "%26");
-        add("streamid", if is_ffmpeg { &escaped } else { stream_id });
+        add("streamid", if program == Program::NewFfmpeg { &escaped } else { stream_id });
     }
     uri
 }

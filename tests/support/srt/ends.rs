@@ -1,8 +1,8 @@
 //! The two ends of an SRT connection, each a program of its own.
 
 use std::fs::{self, File};
-use std::io::Write;
-use std::path::PathBuf;
+use std::io::{Read, Seek, SeekFrom, Write};
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
@@ -82,11 +82,10 @@ impl Running {
         }
     }
 
-    #[track_caller]
-    fn daemon(&self) -> &Daemon {
+    fn daemon(&self) -> Option<&Daemon> {
         match self {
-            Self::Daemon(daemon) => daemon,
-            Self::Peer(_) => panic!("it is another program"),
+            Self::Daemon(daemon) => Some(daemon),
+            Self::Peer(_) => None,
         }
     }
 }
@@ -142,6 +141,15 @@ impl Sender {
         self.feed_with(stream.len() as u64 / SEVEN as u64, datagrams, bits_per_second)
     }
 
+    /// The same without stuffing.
+    #[track_caller]
+    pub fn feed_alone(&mut self, stream: &'static [u8], bits_per_second: u64) -> Feeding {
+        self.wait_until_connected();
+        let datagrams = stream.chunks_exact(SEVEN).map(<[u8]>::to_vec);
+        let inlet = self.inlet.take().expect("it is not being fed");
+        Feeding::alone(inlet, stream.len() as u64 / SEVEN as u64, datagrams, bits_per_second)
+    }
+
     /// The same with any datagrams.
     #[track_caller]
     pub fn feed_with(
@@ -179,8 +187,7 @@ impl Sender {
     }
 
     /// The daemon, if it is that.
-    #[track_caller]
-    pub fn daemon(&self) -> &Daemon {
+    pub fn daemon(&self) -> Option<&Daemon> {
         self.running.daemon()
     }
 }
@@ -270,6 +277,18 @@ impl Receiver {
         assert_same(&self.wait_for_length(sent.len() as u64), sent);
     }
 
+    /// Wait until the newest of numbered datagrams, or one that has come a few before it, has this number.
+    #[track_caller]
+    pub fn wait_for_number(&self, number: u64) {
+        wait_for(&format!("{:?} receives number {number}", self.program), || {
+            let newest = match &self.got {
+                Got::File(dir) => read_end(&recording(dir)).chunks_exact(SEVEN).map(<[u8]>::to_vec).collect(),
+                Got::Udp(recorder) => recorder.newest(),
+            };
+            newest.iter().any(|datagram: &Vec<u8>| numbers(datagram).contains(&number)).then_some(())
+        });
+    }
+
     /// The numbers of numbered datagrams that have come so far.
     #[track_caller]
     pub fn numbers(&self) -> Vec<u64> {
@@ -294,10 +313,21 @@ impl Receiver {
     }
 
     /// The daemon, if it is that.
-    #[track_caller]
-    pub fn daemon(&self) -> &Daemon {
+    pub fn daemon(&self) -> Option<&Daemon> {
         self.running.daemon()
     }
+}
+
+/// The last whole datagrams of a file.
+fn read_end(path: &Path) -> Vec<u8> {
+    let (mut bytes, size) = (Vec::new(), SEVEN as u64);
+    let read = File::open(path).and_then(|mut file| {
+        let whole = file.metadata()?.len() / size;
+        file.seek(SeekFrom::Start(whole.saturating_sub(4) * size))?;
+        file.read_to_end(&mut bytes)
+    });
+    read.expect("what has been received");
+    bytes
 }
 
 fn recording(dir: &TempDir) -> PathBuf {

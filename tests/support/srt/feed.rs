@@ -9,7 +9,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use super::media::stuffing;
-use crate::support::media::{SEVEN, sending_socket, v4};
+use crate::support::media::{sending_socket, v4};
 use crate::support::wait_for;
 
 /// Where datagrams go.
@@ -52,10 +52,19 @@ impl Feeding {
         stream: impl Iterator<Item = Vec<u8>> + Send + 'static,
         bits_per_second: u64,
     ) -> Self {
+        Self::alone(inlet, length, stream.chain(std::iter::repeat_with(stuffing)), bits_per_second)
+    }
+
+    /// The same without stuffing.
+    pub(super) fn alone(
+        inlet: Inlet,
+        length: u64,
+        stream: impl Iterator<Item = Vec<u8>> + Send + 'static,
+        bits_per_second: u64,
+    ) -> Self {
         let (stop, sent) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
         let (flag, count) = (Arc::clone(&stop), Arc::clone(&sent));
-        let stream = stream.chain(std::iter::repeat_with(stuffing));
-        let interval = Duration::from_nanos(SEVEN as u64 * 8 * 1_000_000_000 / bits_per_second);
+        let interval = Duration::from_nanos(super::PACKET_BITS * 1_000_000_000 / bits_per_second);
         let thread = std::thread::spawn(move || feed(inlet, stream, interval, &flag, &count));
         Self { stop, sent, length, thread: Some(thread) }
     }

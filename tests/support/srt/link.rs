@@ -31,6 +31,11 @@ impl Link {
         Self { sender, receiver, listens: Listens::Sender }
     }
 
+    /// Who calls.
+    pub fn calls(self) -> Program {
+        if self.listens == Listens::Receiver { self.sender } else { self.receiver }
+    }
+
     /// Start both ends; who listens is there first.
     #[track_caller]
     pub fn start(self, sender: &Options, receiver: &Options) -> (Sender, Receiver) {

@@ -54,18 +54,19 @@ impl Case {
     }
 }
 
-/// Do it for all of them, some side by side. If any fail, these are named at the end.
+/// Do it for all of them, some side by side, and give what came of each. If any fail, these are named at the end.
 #[track_caller]
-pub fn for_all<T: Debug + Copy + Send>(cases: Vec<T>, run: impl Fn(T) + Sync) {
+pub fn for_all<T: Debug + Copy + Send, R: Send>(cases: Vec<T>, run: impl Fn(T) -> R + Sync) -> Vec<(T, R)> {
     let (waiting, failed) = (Mutex::new(VecDeque::from(cases)), Mutex::new(Vec::new()));
+    let done = Mutex::new(Vec::new());
     let next = || waiting.lock().expect("nobody panics with this lock").pop_front();
     std::thread::scope(|scope| {
         for _ in 0..AT_ONCE {
             scope.spawn(|| {
                 while let Some(case) = next() {
-                    let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| run(case)));
-                    if outcome.is_err() {
-                        failed.lock().expect("nobody panics with this lock").push(case);
+                    match std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| run(case))) {
+                        Ok(outcome) => done.lock().expect("nobody panics with this lock").push((case, outcome)),
+                        Err(_) => failed.lock().expect("nobody panics with this lock").push(case),
                     }
                 }
             });
@@ -73,4 +74,5 @@ pub fn for_all<T: Debug + Copy + Send>(cases: Vec<T>, run: impl Fn(T) + Sync) {
     });
     let failed = failed.into_inner().expect("nobody panics with this lock");
     assert!(failed.is_empty(), "these failed: {failed:#?}");
+    done.into_inner().expect("nobody panics with this lock")
 }

@@ -1,6 +1,7 @@
 //! SRT between other people's programs and the daemon. Whoever has SRT is a [`Program`]: each of them can be at either
 //! end of a connection, so what is tried between two peers is tried with the daemon in the place of one.
 
+pub mod cases;
 pub mod ends;
 pub mod feed;
 pub mod link;
@@ -8,11 +9,17 @@ pub mod matrix;
 pub mod media;
 pub mod nat;
 pub mod packet;
+pub mod trial;
 pub mod wheel;
 
 mod command;
 
 use std::net::Ipv4Addr;
+
+use crate::support::media::SEVEN;
+
+/// Bits of a whole datagram of transport stream.
+const PACKET_BITS: u64 = SEVEN as u64 * 8;
 
 /// Who is at an end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
