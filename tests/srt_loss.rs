@@ -1,20 +1,87 @@
-//! SRT over networks that lose, and what is missing in the end: libsrt to libsrt, and the daemon at either end.
+//! SRT over networks that lose, and what is missing in the end: the daemon at either end, and libsrt for comparison.
+//!
+//! `cargo test --test srt_loss -- --ignored --nocapture` prints the tables.
 
 mod support;
 
 use support::srt::Program;
 use support::srt::link::Link;
 use support::srt::matrix::for_all;
-use support::srt::trial::{Trial, table};
+use support::srt::trial::{Outcome, Trial, table};
 
+const US: Program = Program::Mediaconnect;
 const LIBSRT: Program = Program::LiveTransmit;
+/// Latencies in round trips; what is lost is always brought back from the second one on.
+const LATENCIES: [u32; 4] = [2, 4, 6, 8];
+
+/// The pairs that are compared: the title, who sends, who receives.
+const PAIRS: [(&str, Program, Program); 4] = [
+    ("libsrt to libsrt", LIBSRT, LIBSRT),
+    ("libsrt to us", LIBSRT, US),
+    ("us to libsrt", US, LIBSRT),
+    ("us to us", US, US),
+];
+
+fn link(pair: usize) -> Link {
+    let (_, sender, receiver) = PAIRS[pair];
+    Link::pushed(sender, receiver)
+}
+
+/// Every network with these latencies.
+fn outcomes(pair: usize, latencies: &[u32], packets: u64) -> Vec<(Trial, Outcome)> {
+    for_all(Trial::grid(link(pair), latencies, packets), Trial::run)
+}
+
+/// Nothing is missing, and nothing came twice or out of order.
+#[track_caller]
+fn assert_whole(outcomes: &[(Trial, Outcome)]) {
+    let faults: Vec<_> =
+        outcomes.iter().filter(|(_, outcome)| (outcome.missing, outcome.out_of_order) != (0, 0)).collect();
+    assert!(faults.is_empty(), "{faults:#?}");
+}
 
 #[test]
-#[ignore = "several minutes: a table to compare with"]
-fn libsrt_to_libsrt() {
-    let packets = std::env::var("PACKETS").ok().and_then(|p| p.parse().ok()).unwrap_or(30_000);
-    let trials = Trial::grid(Link::pushed(LIBSRT, LIBSRT), &[2, 4, 6, 8], packets);
-    let o = for_all(trials, Trial::run);
-    for x in &o { println!("{} {} {:?}", x.0.name(), x.0.round_trips, x.1); }
-    println!("{}", table("libsrt to libsrt", &o));
+fn libsrt_brings_everything_back_in_eight_round_trips() {
+    assert_whole(&outcomes(0, &[8], 3000));
+}
+
+#[test]
+fn libsrt_and_we_bring_everything_back_in_four_round_trips() {
+    assert_whole(&outcomes(1, &[4], 3000));
+    assert_whole(&outcomes(2, &[4], 3000));
+}
+
+#[test]
+fn we_bring_everything_back_in_four_round_trips() {
+    assert_whole(&outcomes(3, &[4], 3000));
+}
+
+fn print(pair: usize, packets: u64) -> Vec<(Trial, Outcome)> {
+    let outcomes = outcomes(pair, &LATENCIES, packets);
+    println!("{}", table(PAIRS[pair].0, &outcomes));
+    outcomes
+}
+
+#[test]
+#[ignore = "three minutes: what the others are compared with"]
+fn table_of_libsrt() {
+    print(0, 50_000);
+}
+
+#[test]
+#[ignore = "fifteen minutes: 100,000 packets over each network, with each latency, both ways, and libsrt beside them"]
+fn tables_of_us_and_libsrt() {
+    let libsrt = print(0, 100_000);
+    for pair in 1..PAIRS.len() {
+        let ours = print(pair, 100_000);
+        let enough: Vec<_> = ours.iter().copied().filter(|(trial, _)| trial.round_trips >= 4).collect();
+        assert_whole(&enough);
+        for (trial, outcome) in ours {
+            let same = |(other, _): &&(Trial, Outcome)| {
+                (other.network, other.round_trips) == (trial.network, trial.round_trips)
+            };
+            let (_, theirs) = libsrt.iter().find(same).expect("it was tried too");
+            assert!(outcome.missing <= theirs.missing, "{trial:?}: {outcome:?}, libsrt: {theirs:?}");
+        }
+    }
 }

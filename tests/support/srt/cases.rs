@@ -1,7 +1,10 @@
 //! What is tried beside the matrix, each between a program and any peer. Most of it needs no daemon, so that it can be
 //! tried among peers.
 
+use std::fs;
 use std::time::Duration;
+
+use tempfile::TempDir;
 
 use super::ends::{Receiver, Sender};
 use super::link::Link;
@@ -10,6 +13,7 @@ use super::media::stream;
 use super::nat::{Nat, Way, Weather};
 use super::packet::{Key, Kind};
 use super::{Options, Place, Program};
+use crate::support::daemon::Daemon;
 use crate::support::media::SEVEN;
 use crate::support::ports::free_port;
 use crate::support::wait_for;
@@ -51,9 +55,8 @@ pub fn is_refused(link: Link, caller: Option<&str>, listener: Option<&str>, code
     let options = |passphrase: Option<&str>| passphrase.map_or_else(Options::new, |p| Options::new().encrypted(p, 16));
     let [sender, receiver] = if link.calls() == link.sender { [caller, listener] } else { [listener, caller] };
     let (sending, nat, receiving) = link.through(Weather::default(), &options(sender), &options(receiver));
-    let rejects = wait_for("it is refused", || {
-        Some(nat.report(Way::Back).rejects()).filter(|rejects| !rejects.is_empty())
-    });
+    let rejects =
+        wait_for("it is refused", || Some(nat.report(Way::Back).rejects()).filter(|rejects| !rejects.is_empty()));
     assert!(rejects.iter().all(|reject| *reject == code), "{rejects:?}");
     let why = if code == 1010 { "Incorrect passphrase" } else { "Password required or unexpected" };
     if link.sender != Program::Mediaconnect {
@@ -64,13 +67,8 @@ pub fn is_refused(link: Link, caller: Option<&str>, listener: Option<&str>, code
     }
     assert_eq!(receiving.length(), 0);
     assert_eq!(nat.report(Way::Forth).count(Kind::Data), 0);
-    for daemon in [sending.daemon(), receiving.daemon()].into_iter().flatten() {
-        wait_for("the daemon explains", || {
-            let output = daemon.ctl(&["explain", "flow"]);
-            let said = String::from_utf8_lossy(&output.stdout).to_lowercase();
-            said.contains("passphrase").then_some(())
-        });
-    }
+    explains(sending.daemon(), "passphrase");
+    explains(receiving.daemon(), "passphrase");
 }
 
 /// The key changes at least three times, and nothing is lost by it.
@@ -149,15 +147,131 @@ pub fn takes_the_next_sender(us: Program, peer: Program, silence: Duration) {
 
 /// The receiver that was called is killed and started anew: it is called again.
 #[track_caller]
-pub fn calls_again(us: Program, peer: Program) {
+pub fn calls_again_to_send(us: Program, peer: Program) {
     let port = free_port();
-    let mut receiving = Receiver::start(peer, Place::Listener(port), &Options::new().again());
+    let receiving = Receiver::start(peer, Place::Listener(port), &Options::new());
     let mut sending = Sender::start(us, Place::Caller(port), &Options::new().again());
     let _feeding = sending.feed(excerpt(), RATE);
     receiving.assert_received(excerpt());
     drop(receiving);
-    receiving = Receiver::start(peer, Place::Listener(port), &Options::new().again());
+    let receiving = Receiver::start(peer, Place::Listener(port), &Options::new());
     // Stuffing is still being sent.
     wait_for("it is called again", || (receiving.length() > 8192).then_some(()));
 }
 
+/// The sender that was called is killed and started anew: it is called again.
+#[track_caller]
+pub fn calls_again_to_receive(us: Program, peer: Program) {
+    let port = free_port();
+    let mut sending = Sender::start(peer, Place::Listener(port), &Options::new());
+    let receiving = Receiver::start(us, Place::Caller(port), &Options::new().again());
+    let mut before = 0;
+    for _ in 0..2 {
+        let feeding = sending.feed(excerpt(), RATE);
+        wait_for("all of it comes", || contains(&receiving.received()[before..], excerpt()).then_some(()));
+        drop((feeding, sending));
+        before = receiving.received().len() / SEVEN * SEVEN;
+        sending = Sender::start(peer, Place::Listener(port), &Options::new());
+    }
+}
+
+/// A handshake is lost, in one direction and one of its halves, once or twice: it is made all the same. The listener has
+/// to answer again when it has accepted: of the peers only GStreamer still listens then.
+#[track_caller]
+pub fn connects_without(link: Link, way: Way, kind: Kind, times: u64) {
+    let weather = Weather::default().without(way, kind, 0..times);
+    let (mut sending, nat, receiving) = link.through(weather, &Options::new(), &Options::new());
+    let _feeding = sending.feed(excerpt(), RATE);
+    receiving.assert_received(excerpt());
+    let report = nat.report(way);
+    assert!(report.lost(kind) == times && report.count(kind) > times, "{:?}", report.came);
+}
+
+/// All handshakes that can be lost.
+pub fn handshakes() -> impl Iterator<Item = (Way, Kind, u64)> {
+    let ways = [Way::Forth, Way::Back].into_iter();
+    let halves = ways.flat_map(|way| [Kind::Induction, Kind::Conclusion].map(|kind| (way, kind)));
+    halves.flat_map(|(way, kind)| [1, 2].map(|times| (way, kind, times)))
+}
+
+/// The latency in force, in milliseconds, for what `srt-live-transmit` receives or would receive, as it says. It is
+/// `peer`, the other end is `options`.
+#[track_caller]
+pub fn latency_in_force(link: Link, us: &Options, peer: &Options) -> u64 {
+    let dir = TempDir::with_prefix("mediaconnect-figures-").expect("a temporary directory");
+    let file = dir.path().join("figures");
+    let peer = peer.clone().statistics(&file);
+    let peer_sends = link.sender == Program::LiveTransmit;
+    let [sender, receiver] = if peer_sends { [&peer, us] } else { [us, &peer] };
+    let (mut sending, receiving) = link.start(sender, receiver);
+    let _feeding = sending.feed(excerpt(), RATE);
+    receiving.assert_received(excerpt());
+    wait_for("there are figures", || {
+        let text = fs::read_to_string(&file).ok()?;
+        let figures: serde_json::Value = serde_json::from_str(text.lines().next()?).ok()?;
+        figures["recv"]["msTsbPdDelay"].as_u64()
+    })
+}
+
+/// A caller with the wrong stream ID is refused, and both ends say so.
+#[track_caller]
+pub fn is_refused_by_stream_id(us: Program, peer: Program) {
+    let [called, port] = [free_port(), free_port()];
+    let nat = Nat::start(called, port, Weather::default());
+    let receiving = Receiver::start(us, Place::Listener(port), &Options::new().stream_id("live/venue-a"));
+    let sending = Sender::start(peer, Place::Caller(called), &Options::new().stream_id("live/venue-b"));
+    wait_for("it is refused", || (!nat.report(Way::Back).rejects().is_empty()).then_some(()));
+    sending.wait_for_log("REJECT reported from HS");
+    assert_eq!(receiving.length(), 0);
+    explains(receiving.daemon(), "stream id");
+}
+
+/// While one sends, a second one is refused, and the first one does not notice.
+#[track_caller]
+pub fn second_sender_is_refused(us: Program, peer: Program) {
+    let [called, port] = [free_port(), free_port()];
+    let receiving = Receiver::start(us, Place::Listener(port), &Options::new());
+    let mut first = Sender::start(Program::LiveTransmit, Place::Caller(port), &Options::new());
+    let _feeding = first.feed(&stream()[..2000 * SEVEN], RATE);
+    wait_for("it receives", || (receiving.length() > 0).then_some(()));
+    let nat = Nat::start(called, port, Weather::default());
+    let second = Sender::start(peer, Place::Caller(called), &Options::new());
+    second.wait_for_log("REJECT reported from HS");
+    receiving.assert_received(&stream()[..2000 * SEVEN]);
+    assert_eq!(nat.report(Way::Forth).count(Kind::Data), 0);
+}
+
+/// As many receivers as may call are served, and one more is refused until there is room.
+#[track_caller]
+pub fn only_so_many_receivers_are_served(us: Program, peer: Program) {
+    let port = free_port();
+    let mut sending = Sender::start(us, Place::Listener(port), &Options::new().keys("max-callers = 2"));
+    let mut receiving = [(); 2].map(|()| Receiver::start(Program::LiveTransmit, Place::Caller(port), &Options::new()));
+    for receiver in &receiving {
+        receiver.wait_until_connected();
+    }
+    let third = Receiver::start(peer, Place::Caller(port), &Options::new());
+    third.wait_for_log("REJECT reported from HS");
+    let _feeding = sending.feed(excerpt(), RATE);
+    for receiver in &receiving {
+        receiver.assert_received(excerpt());
+    }
+    receiving[0].interrupt();
+    drop(third);
+    let room = sending.daemon().expect("it is the daemon");
+    room.wait_for_flow("flow", "there is room", |flow| {
+        flow["outputs"]["out"]["peers"].as_array().is_some_and(|all| all.len() == 1)
+    });
+    let next = Receiver::start(peer, Place::Caller(port), &Options::new());
+    wait_for("the next one is served", || (next.length() > 8192).then_some(()));
+}
+
+/// `mediaconnectctl explain` has these words in it, if it is the daemon.
+#[track_caller]
+pub fn explains(daemon: Option<&Daemon>, words: &str) {
+    let Some(daemon) = daemon else { return };
+    wait_for(&format!("the daemon explains: {words}"), || {
+        let said = daemon.ctl(&["explain", "flow"]).stdout;
+        String::from_utf8_lossy(&said).to_lowercase().contains(words).then_some(())
+    });
+}

@@ -67,12 +67,14 @@ fn live_transmit(options: &Options) -> Command {
     let again = if options.again { "-a:yes" } else { "-a:no" };
     // The log has more than connections come and go, but notes are few.
     command.args(["-v", "-ll:note", again, &format!("-chunk:{SEVEN}")]);
+    if let Some(file) = &options.statistics {
+        command.args(["-s:50", "-pf:json", &format!("-statsout:{}", file.display())]);
+    }
     command
 }
 
 fn ffmpeg(program: Program) -> Command {
-    let mut command =
-        if program == Program::NewFfmpeg { Command::new(wheel::ffmpeg()) } else { command("ffmpeg") };
+    let mut command = if program == Program::NewFfmpeg { Command::new(wheel::ffmpeg()) } else { command("ffmpeg") };
     command.args(["-hide_banner", "-nostats", "-loglevel", "info", "-y"]);
     command
 }

@@ -15,6 +15,7 @@ pub mod wheel;
 mod command;
 
 use std::net::Ipv4Addr;
+use std::path::{Path, PathBuf};
 
 use crate::support::media::SEVEN;
 
@@ -85,6 +86,8 @@ pub struct Options {
     pub refresh: Option<[u32; 2]>,
     /// Whether `srt-live-transmit` waits or calls again when a connection ends. The others: GStreamer does, ffmpeg not.
     pub again: bool,
+    /// Where `srt-live-transmit` writes its figures, a line of JSON each time.
+    pub statistics: Option<PathBuf>,
     /// More keys of the daemon's source or output, as lines of TOML.
     pub keys: String,
 }
@@ -129,6 +132,12 @@ impl Options {
     #[must_use]
     pub fn again(self) -> Self {
         Self { again: true, ..self }
+    }
+
+    /// With figures in this file.
+    #[must_use]
+    pub fn statistics(self, file: &Path) -> Self {
+        Self { statistics: Some(file.to_owned()), ..self }
     }
 
     /// With these lines in the daemon's source or output.

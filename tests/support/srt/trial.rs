@@ -59,9 +59,10 @@ impl Trial {
     /// All networks with these latencies.
     pub fn grid(link: Link, round_trips: &[u32], packets: u64) -> Vec<Self> {
         let networks = 0..networks().len();
-        networks.flat_map(|n| round_trips.iter().map(move |r| (n, *r))).map(|(network, round_trips)| {
-            Self { link, network, round_trips, packets }
-        }).collect()
+        networks
+            .flat_map(|n| round_trips.iter().map(move |r| (n, *r)))
+            .map(|(network, round_trips)| Self { link, network, round_trips, packets })
+            .collect()
     }
 
     /// What this network is called.
@@ -106,7 +107,8 @@ pub fn table(title: &str, outcomes: &[(Trial, Outcome)]) -> String {
     latencies.sort_unstable();
     latencies.dedup();
     let packets = outcomes.first().map_or(0, |(_, outcome)| outcome.packets);
-    let mut text = format!("{title}: missing of {packets} packets, by latency (and sent again, in % of the packets)\n| |");
+    let mut text =
+        format!("{title}: missing of {packets} packets, by latency (and sent again, in % of the packets)\n| |");
     text.extend(latencies.iter().map(|latency| format!(" {latency} RTT |")));
     text += "\n|---|";
     text.extend(latencies.iter().map(|_| "--:|"));
