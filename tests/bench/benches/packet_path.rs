@@ -3,7 +3,6 @@
 //! Those whose name begins with `kernel` make system calls; all others are the product's own work. Divide by the number
 //! of datagrams that the name gives.
 
-use mediaconnect::time::Instant;
 use std::hint::black_box;
 use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
 use std::sync::Arc;
@@ -21,6 +20,7 @@ use mediaconnect::proto::mpegts::packet::check_datagram;
 use mediaconnect::proto::rtp::header::{Header, MP2T};
 use mediaconnect::proto::rtp::receive::RtpReceiver;
 use mediaconnect::proto::seq::{RtpTime, Seq};
+use mediaconnect::time::Instant;
 use mediaconnect_bench::mark::{self, Mark};
 
 /// Datagrams of one train: 5 ms of 20 Mbit/s are 9.5.
