@@ -215,7 +215,8 @@ impl Direction {
         }
         let damage = &self.damage;
         let happens = |what: u64, percent: u64| dice(damage.seed + what, stream, number) % 100 < percent;
-        if kind == Kind::Data && damage.burst_every > 0 && dice(damage.seed, 0, number) % damage.burst_every == 0 {
+        let begins = kind == Kind::Data && damage.burst_every > 0;
+        if begins && dice(damage.seed, 0, number).is_multiple_of(damage.burst_every) {
             self.burst = damage.burst_length;
         }
         let named = self.drop.iter().any(|(dropped, numbers)| *dropped == kind && numbers.contains(&number_of_kind));
