@@ -58,10 +58,7 @@ fn streams_go_from_one_daemon_to_another() {
 fn stream_ids_go_over_the_wire_as_they_were_written() {
     with_each_peer(|peer| {
         for id in ["#!::u=venue-a,r=live/1,m=publish", &longest_stream_id(peer)] {
-            // We call, and are called.
-            calls_by(Link::pushed(US, peer), id);
-            calls_by(Link::pushed(peer, US), id);
-            calls_by(Link::pulled(US, peer), id);
+            roles(peer).into_iter().for_each(|link| calls_by(link, id));
         }
     });
 }

@@ -81,7 +81,10 @@ fn tables_of_us_and_libsrt() {
                 (other.network, other.round_trips) == (trial.network, trial.round_trips)
             };
             let (_, theirs) = libsrt.iter().find(same).expect("it was tried too");
-            assert!(outcome.missing <= theirs.missing, "{trial:?}: {outcome:?}, libsrt: {theirs:?}");
+            // Which packets the network drops is the same, but not when who asks for them: libsrt's own figures
+            // differ by some percent from run to run.
+            let most = theirs.missing + theirs.missing / 10 + 3;
+            assert!(outcome.missing <= most, "{trial:?}: {outcome:?}, libsrt: {theirs:?}");
         }
     }
 }

@@ -12,6 +12,7 @@ use support::srt::cases::{
 use support::srt::link::Link;
 use support::srt::matrix::{Case, PASSPHRASE, for_all};
 use support::srt::nat::Way;
+use support::srt::trial::Trial;
 use support::srt::{Options, Program};
 
 const LIBSRT: Program = Program::LiveTransmit;
@@ -40,6 +41,21 @@ fn a_rendezvous_a_new_key_and_lost_handshakes_are_seen() {
     for_all(handshakes().collect(), |(way, kind, times)| {
         connects_without(Link::pushed(LIBSRT, Program::Gstreamer), way, kind, times);
     });
+}
+
+#[test]
+fn the_same_packets_are_lost_whoever_sends_them() {
+    let trials = [Link::pushed(LIBSRT, LIBSRT), Link::pulled(Program::Gstreamer, Program::Ffmpeg)].map(|link| Trial {
+        link,
+        network: 1,
+        round_trips: 8,
+        packets: 2000,
+    });
+    let outcomes = for_all(trials.to_vec(), Trial::run);
+    let [one, other] = [0, 1].map(|n| outcomes[n].1);
+    assert!(one.dropped == other.dropped && (60..140).contains(&one.dropped), "{outcomes:#?}");
+    assert!(one.retransmitted > 60 && other.retransmitted > 60, "{outcomes:#?}");
+    assert_eq!((one.missing, other.missing), (0, 0), "{outcomes:#?}");
 }
 
 #[test]

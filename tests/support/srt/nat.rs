@@ -74,6 +74,17 @@ pub enum Way {
     Back,
 }
 
+/// What a network did with a data packet.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Passage {
+    /// How often it came.
+    pub came: u32,
+    /// How often it was sent on, duplicates apart.
+    pub passed: u32,
+    /// Whether it was sent on the first time.
+    pub first_passed: bool,
+}
+
 /// What went one way.
 #[derive(Debug, Clone, Default)]
 pub struct Report {
@@ -83,8 +94,8 @@ pub struct Report {
     pub dropped: BTreeMap<Kind, u64>,
     pub duplicated: u64,
     pub reordered: u64,
-    /// Every data packet by its number: how often it came, and how often it was sent on.
-    pub data: BTreeMap<u32, (u32, u32)>,
+    /// Every data packet by its number.
+    pub data: BTreeMap<u32, Passage>,
     /// Of the data packets, each key that was not that of the one before.
     pub keys: Vec<Key>,
     /// Handshakes, as they came.
@@ -100,11 +111,6 @@ impl Report {
     /// How many of a kind were dropped.
     pub fn lost(&self, kind: Kind) -> u64 {
         self.dropped.get(&kind).copied().unwrap_or(0)
-    }
-
-    /// Data packets that were never sent on, however often they came.
-    pub fn never_passed(&self) -> u64 {
-        self.data.values().filter(|(_, passed)| *passed == 0).count() as u64
     }
 
     /// Stream IDs that were asked for.
@@ -203,9 +209,9 @@ impl Direction {
             Some(sequence) => {
                 let first = *self.first_sequence.get_or_insert(sequence);
                 let number = sequence.wrapping_sub(first) & 0x7FFF_FFFF;
-                let (came, _) = report.data.entry(number).or_default();
-                *came += 1;
-                (u64::from(*came), u64::from(number))
+                let passage = report.data.entry(number).or_default();
+                passage.came += 1;
+                (u64::from(passage.came), u64::from(number))
             }
             None => (1_000_000 + kind as u64, number_of_kind),
         };
@@ -227,9 +233,10 @@ impl Direction {
             return Fate { delays: [None, None] };
         }
         if packet::sequence(datagram).is_some()
-            && let Some((_, passed)) = report.data.get_mut(&(number as u32))
+            && let Some(passage) = report.data.get_mut(&(number as u32))
         {
-            *passed += 1;
+            passage.passed += 1;
+            passage.first_passed |= passage.came == 1;
         }
         let late = happens(2, damage.reorder);
         let twice = happens(3, damage.duplicate);

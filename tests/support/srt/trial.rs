@@ -7,7 +7,6 @@ use super::Options;
 use super::link::Link;
 use super::media::{STUFFING, numbered};
 use super::nat::{Damage, Way, Weather};
-use super::packet::Kind;
 
 /// There and back.
 pub const ROUND_TRIP: Duration = Duration::from_millis(100);
@@ -49,9 +48,11 @@ pub struct Outcome {
     pub missing: u64,
     /// Came again, or after a later one.
     pub out_of_order: u64,
-    /// Packets that the network dropped when they were sent first.
+    /// The network dropped it when it was sent first.
     pub dropped: u64,
-    /// Packets that were sent again, as often as that was.
+    /// The network dropped it however often it was sent.
+    pub never_passed: u64,
+    /// How often one was sent again.
     pub retransmitted: u64,
 }
 
@@ -91,12 +92,15 @@ impl Trial {
             out_of_order += u64::from(newest.is_some_and(|newest| number <= newest));
             newest = newest.max(Some(number));
         }
+        // By their numbers, so that stuffing is not among them.
+        let data = || report.data.range(..self.packets as u32).map(|(_, passage)| passage);
         Outcome {
             packets: self.packets,
             missing: came.iter().filter(|came| !**came).count() as u64,
             out_of_order,
-            dropped: report.lost(Kind::Data),
-            retransmitted: report.count(Kind::Retransmission),
+            dropped: data().filter(|passage| !passage.first_passed).count() as u64,
+            never_passed: data().filter(|passage| passage.passed == 0).count() as u64,
+            retransmitted: data().map(|passage| u64::from(passage.came.saturating_sub(1))).sum(),
         }
     }
 }
