@@ -13,7 +13,6 @@ use support::srt::cases::{
 };
 use support::srt::link::Link;
 use support::srt::matrix::{Case, PASSPHRASE, for_all};
-use support::srt::nat::Way;
 use support::srt::{Options, Program};
 
 const US: Program = Program::Mediaconnect;
@@ -96,8 +95,8 @@ fn the_keys_of_peers_change_and_nothing_is_lost() {
     let key = Options::new().encrypted(PASSPHRASE, 16);
     with_each_peer(|peer| {
         let refreshed = key.clone().refresh(300, 50);
-        changes_its_key(Link::pushed(peer, US), &refreshed, &key, Way::Forth);
-        changes_its_key(Link::pulled(peer, US), &refreshed, &key, Way::Back);
+        changes_its_key(Link::pushed(peer, US), &refreshed, &key);
+        changes_its_key(Link::pulled(peer, US), &refreshed, &key);
     });
 }
 
@@ -110,8 +109,8 @@ fn our_keys_change_and_peers_lose_nothing() {
     let key = Options::new().encrypted(PASSPHRASE, 16);
     with_each_peer(|peer| {
         let refreshed = key.clone().keys(OUR_REFRESH);
-        changes_its_key(Link::pushed(US, peer), &refreshed, &key, Way::Forth);
-        changes_its_key(Link::pulled(US, peer), &refreshed, &key, Way::Back);
+        changes_its_key(Link::pushed(US, peer), &refreshed, &key);
+        changes_its_key(Link::pulled(US, peer), &refreshed, &key);
     });
 }
 

@@ -11,7 +11,7 @@ use support::srt::trial::{Outcome, Trial, table};
 
 const US: Program = Program::Mediaconnect;
 const LIBSRT: Program = Program::LiveTransmit;
-/// Latencies in round trips; what is lost is always brought back from the second one on.
+/// In round trips.
 const LATENCIES: [u32; 4] = [2, 4, 6, 8];
 
 /// The pairs that are compared: the title, who sends, who receives.
@@ -46,9 +46,10 @@ fn libsrt_brings_everything_back_in_eight_round_trips() {
 }
 
 #[test]
-fn libsrt_and_we_bring_everything_back_in_four_round_trips() {
-    assert_whole(&outcomes(1, &[4], 3000));
-    assert_whole(&outcomes(2, &[4], 3000));
+fn libsrt_and_we_bring_everything_back_in_six_round_trips() {
+    // In four, libsrt to libsrt misses two of 10,000 packets where one in ten is lost.
+    assert_whole(&outcomes(1, &[6], 3000));
+    assert_whole(&outcomes(2, &[6], 3000));
 }
 
 #[test]

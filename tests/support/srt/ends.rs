@@ -178,12 +178,18 @@ impl Sender {
         self.running.wait_for_log(self.program, text)
     }
 
-    /// Ask it to end, and wait until it has.
+    /// Let it end when it has sent what it was fed, and wait until it has. It must not be fed any more.
     #[track_caller]
-    pub fn interrupt(&mut self) {
-        // It may wait for its input.
-        self.inlet = None;
-        self.running.interrupt();
+    pub fn finish(&mut self) {
+        let inlet = self.inlet.take();
+        match &mut self.running {
+            // Its input ends.
+            Running::Peer(peer) if matches!(inlet, Some(Inlet::Pipe(_))) => {
+                drop(inlet);
+                peer.wait(PATIENCE);
+            }
+            running => running.interrupt(),
+        }
     }
 
     /// The daemon, if it is that.

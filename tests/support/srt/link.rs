@@ -1,7 +1,7 @@
 //! Two ends, and if need be a network between them.
 
 use super::ends::{Receiver, Sender};
-use super::nat::{Nat, Weather};
+use super::nat::{Nat, Way, Weather};
 use super::{Options, Place, Program};
 use crate::support::ports::free_port;
 
@@ -31,9 +31,9 @@ impl Link {
         Self { sender, receiver, listens: Listens::Sender }
     }
 
-    /// Who calls.
-    pub fn calls(self) -> Program {
-        if self.listens == Listens::Receiver { self.sender } else { self.receiver }
+    /// The way that media goes: the same as a caller's, or the other one.
+    pub fn way(self) -> Way {
+        if self.listens == Listens::Receiver { Way::Forth } else { Way::Back }
     }
 
     /// Start both ends; who listens is there first.

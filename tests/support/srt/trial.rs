@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::Options;
 use super::link::Link;
 use super::media::{STUFFING, numbered};
-use super::nat::{Damage, Way, Weather};
+use super::nat::{Damage, Weather};
 
 /// There and back.
 pub const ROUND_TRIP: Duration = Duration::from_millis(100);
@@ -83,8 +83,7 @@ impl Trial {
         feeding.wait_until_sent();
         // What follows is stuffing: when that comes, nothing before it will.
         receiver.wait_for_number(STUFFING);
-        let way = if self.link.calls() == self.link.sender { Way::Forth } else { Way::Back };
-        let report = nat.report(way);
+        let report = nat.report(self.link.way());
         let numbers = receiver.numbers();
         let (mut came, mut out_of_order, mut newest) = (vec![false; self.packets as usize], 0, None);
         for number in numbers {
