@@ -2,6 +2,7 @@
 
 use std::fs::{self, File};
 use std::io::{Read, Write};
+use std::os::unix::fs::OpenOptionsExt;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
@@ -40,6 +41,12 @@ impl<'a> Setup<'a> {
     /// With one flow more.
     pub fn flow(self, name: &str, text: &str) -> Self {
         write_atomically(&self.root.path().join("etc/flows.d").join(format!("{name}.toml")), text);
+        self
+    }
+
+    /// With a file of this text in `secrets`, which others can't read.
+    pub fn secret(self, name: &str, text: &str) -> Self {
+        write_secret(self.root.path(), name, text);
         self
     }
 
@@ -87,6 +94,14 @@ fn spawn(root: &Path, namespace: Option<&Namespace>) -> Child {
     command.spawn().expect("mediaconnectd starts")
 }
 
+fn write_secret(root: &Path, name: &str, text: &str) {
+    let (dir, path) = (root.join("etc/secrets"), root.join("etc/secrets").join(name));
+    fs::create_dir_all(&dir).expect("secrets");
+    let new = path.with_extension("new");
+    let mut file = File::options().write(true).create(true).truncate(true).mode(0o640).open(&new).expect("a secret");
+    file.write_all(text.as_bytes()).and_then(|()| fs::rename(&new, &path)).expect("a secret is written");
+}
+
 /// The options that move all places under one root.
 fn places(root: &Path) -> [PathBuf; 6] {
     ["--config".into(), root.join("etc"), "--runtime".into(), root.join("run"), "--state".into(), root.join("state")]
@@ -122,6 +137,11 @@ impl Daemon {
     /// Delete a flow's file.
     pub fn remove_flow(&self, name: &str) {
         fs::remove_file(self.flow_path(name)).expect("the flow has a file");
+    }
+
+    /// Create or replace a file in `secrets`.
+    pub fn write_secret(&self, name: &str, text: &str) {
+        write_secret(self.root(), name, text);
     }
 
     /// What it has written on standard error.

@@ -10,6 +10,7 @@ pub mod paths;
 pub mod peers;
 pub mod ports;
 pub mod proxy;
+pub mod srt;
 
 use std::time::{Duration, Instant};
 

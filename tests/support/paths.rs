@@ -257,6 +257,18 @@ impl Recorder {
         self.recorded.lock().expect("the receiver does not panic").clone()
     }
 
+    /// The newest datagram, if any has come.
+    pub fn newest(&self) -> Vec<Vec<u8>> {
+        let recorded = self.recorded.lock().expect("the receiver does not panic");
+        recorded.last().map(|newest| newest.datagram.clone()).into_iter().collect()
+    }
+
+    /// How many bytes those are.
+    pub fn length(&self) -> u64 {
+        let recorded = self.recorded.lock().expect("the receiver does not panic");
+        recorded.iter().map(|one| one.datagram.len() as u64).sum()
+    }
+
     /// Wait until `end` is the newest datagram, or ends with it; all that came.
     #[track_caller]
     pub fn wait_for(&self, end: &[u8]) -> Vec<Recorded> {

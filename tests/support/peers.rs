@@ -1,4 +1,4 @@
-//! Other people's programs: ffmpeg, multicat, socat, GStreamer.
+//! Other people's programs: ffmpeg, multicat, socat, GStreamer, srt-live-transmit.
 
 use std::fs::File;
 use std::path::Path;
@@ -10,12 +10,13 @@ use tempfile::TempDir;
 use super::wait_for;
 
 /// Programs and the Debian packages that hold them.
-const PACKAGES: [(&str, &str); 6] = [
+const PACKAGES: [(&str, &str); 7] = [
     ("ffmpeg", "ffmpeg"),
     ("ffprobe", "ffmpeg"),
     ("multicat", "multicat"),
     ("ingests", "multicat"),
     ("socat", "socat"),
+    ("srt-live-transmit", "srt-tools"),
     ("gst-launch-1.0", "gstreamer1.0-tools gstreamer1.0-plugins-good gstreamer1.0-plugins-bad"),
 ];
 
@@ -65,9 +66,21 @@ impl Peer {
     /// Start it. Its standard output and error go to files.
     #[track_caller]
     pub fn start(command: &mut Command) -> Self {
+        Self::launch(command, None)
+    }
+
+    /// Start it. Its standard output, which is what it is run for, goes to this file.
+    #[track_caller]
+    pub fn start_into(command: &mut Command, stdout: File) -> Self {
+        Self::launch(command, Some(stdout))
+    }
+
+    #[track_caller]
+    fn launch(command: &mut Command, stdout: Option<File>) -> Self {
         let output = TempDir::with_prefix("mediaconnect-peer-").expect("a temporary directory");
         let file = |name: &str| File::create(output.path().join(name)).expect("a file for output");
-        let child = command.stdout(file("stdout")).stderr(file("stderr")).spawn();
+        let stdout = stdout.unwrap_or_else(|| file("stdout"));
+        let child = command.stdout(stdout).stderr(file("stderr")).spawn();
         let name = command.get_program().to_string_lossy().into_owned();
         Self { child: child.unwrap_or_else(|error| panic!("{name}: {error}")), name, output }
     }

@@ -7,7 +7,6 @@ use std::hint::black_box;
 use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
 use std::sync::Arc;
 use std::time::Duration;
-use mediaconnect::time::Instant;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use mediaconnect::config::plan::{OutputProtocol, RtpHeader};
@@ -21,6 +20,7 @@ use mediaconnect::proto::mpegts::packet::check_datagram;
 use mediaconnect::proto::rtp::header::{Header, MP2T};
 use mediaconnect::proto::rtp::receive::RtpReceiver;
 use mediaconnect::proto::seq::{RtpTime, Seq};
+use mediaconnect::time::Instant;
 use mediaconnect_bench::mark::{self, Mark};
 
 /// Datagrams of one train: 5 ms of 20 Mbit/s are 9.5.

@@ -2,6 +2,7 @@
 
 machine      processes, CPUs, CPU time, memory, ports; everything that is started ends with the benchmark
 contestants  the programs that are compared: how each is told its work
+srt          the same for SRT
 measure      one measurement: contestant, sender and sink, and what comes of them
 scenarios    what is measured
 promises     limits, and whether they are kept

@@ -31,6 +31,10 @@ class Work:
     """RTP in and out; else transport stream straight in UDP."""
     workers: int | None = None
     """Threads for packets, where a contestant can be told; None: as it likes."""
+    passphrase: str | None = None
+    """Of SRT, with AES-128; None: in the clear."""
+    receivers: int = 0
+    """Of SRT, that call each output."""
 
     @property
     def source_ports(self):
@@ -60,6 +64,8 @@ class Contestant:
     """How long it may gather packets: only the like are compared."""
     program: str = ""
     package: str = ""
+    one_each: bool = False
+    """Of receivers that call, it serves one: there is one of it for each."""
 
     @property
     def installed(self):

@@ -186,13 +186,19 @@ class Machine:
 
     def wait_bound(self, ports, processes, seconds=20):
         """Waits until all of these UDP ports are open; how long it took."""
-        start, wanted = time.monotonic(), set(ports)
-        while not wanted <= udp_sockets().keys():
+        wanted = set(ports)
+        fault = f"{processes[0].args[0]} does not open its ports"
+        return self.wait_until(lambda: wanted <= udp_sockets().keys(), fault, processes, seconds)
+
+    def wait_until(self, done, fault, processes, seconds=20):
+        """Waits until it is done, while these run; how long it took."""
+        start = time.monotonic()
+        while not done():
             dead = [p for p in processes if p.poll() is not None]
             if dead:
                 raise BenchError(f"{dead[0].args[0]} ended with {dead[0].returncode}: {self.last_error()}")
             if time.monotonic() - start > seconds:
-                raise BenchError(f"{processes[0].args[0]} does not open its ports: {self.last_error()}")
+                raise BenchError(f"{fault}: {self.last_error()}")
             time.sleep(0.005)
         return time.monotonic() - start
 

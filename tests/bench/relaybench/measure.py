@@ -66,18 +66,23 @@ def ports_argument(ports):
 
 
 class Sink:
-    """Receives on some ports; a context, with the figures in `result` after it."""
+    """Receives on some ports; a context, with the figures in `result` after it. With `called` it receives by SRT: from
+    each port it calls one of these, and all calls are answered when the context begins."""
 
-    def __init__(self, machine, ports, skip=0, coalesce=False):
+    def __init__(self, machine, ports, skip=0, coalesce=False, called=()):
         self._machine, self._ports = machine, ports
+        self._ready = machine.folder() / "ready" if called else None
         options = ["--ports", ports_argument(ports), "--skip", skip, "--since-ns", time.time_ns()]
         options += ["--coalesce"] if coalesce else []
+        options += ["--srt", ports_argument(called), "--ready", self._ready] if called else []
         self._options, self.result = options, None
 
     def __enter__(self):
         pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
         self._process = self._machine.start([HARNESS / "sink", *self._options], **pipes)
         self._machine.wait_bound(self._ports, [self._process])
+        if self._ready:
+            self._machine.wait_until(self._ready.exists, "not all SRT receivers are connected", [self._process])
         return self
 
     def __exit__(self, kind, *_):
@@ -100,13 +105,13 @@ def sender(machine, ports, rate, seconds, rtp=False, tick_us=None, train=1, real
     return machine.start([HARNESS / "sender", *options], realtime=realtime, stdout=subprocess.PIPE)
 
 
-def relay(now, rate, window, warm_up=WARM_UP, tick_us=None, train=1, coalesce=False, realtime=True, meanwhile=None):
+def relay(now, rate, window, warm_up=WARM_UP, tick_us=None, train=1, coalesce=False, realtime=True, meanwhile=None, called=()):
     """Lets a running contestant relay `rate` bit/s a flow for `window` seconds, and returns all figures.
-    `meanwhile` is called in the window, after which CPU time is taken."""
+    `meanwhile` is called in the window, after which CPU time is taken. `called`: ports of SRT that the sink calls."""
     machine, work = now.machine, now.work
     skip = int(rate / BITS * warm_up)
     ports = work.output_ports
-    with Sink(machine, ports, skip, coalesce) as sink:
+    with Sink(machine, ports, skip, coalesce, called) as sink:
         sending = sender(machine, now.to_ports, rate, warm_up + window + 0.1, work.rtp, tick_us, train, realtime)
         time.sleep(warm_up)
         cpu, start = machine.cpu_ns(now.processes), time.monotonic()

@@ -5,6 +5,7 @@ import statistics
 
 from . import contestants, scenarios
 
+SRT = "mediaconnectd-srt"
 AT_ONCE, ONE, FIVE, AUTO = (f"mediaconnectd-{gather}" for gather in ("0s", "1ms", "5ms", "auto"))
 
 
@@ -39,6 +40,7 @@ class Promise:
 def table(all_results):
     """Markdown lines; of promises whose scenario was measured only."""
     found = [p for name, results in all_results.items() for p in of_scenario(name, results) if p.values]
+    found += [p for p in across(all_results) if p.values]
     if not found:
         return []
     return ["| scenario | promise | limit | measured | |", "|---|---|--:|--:|---|", *(p.row() for p in found)]
@@ -55,9 +57,21 @@ def of_scenario(name, results):
         (scenarios.Outputs, outputs),
         (scenarios.Reload, reload),
         (scenarios.Redundant, redundant),
+        (scenarios.SrtIn, srt_in),
+        (scenarios.SrtOut, srt_out),
     ):
         if isinstance(scenario, kind):
             yield from promises(name, scenario, results)
+
+
+def across(all_results):
+    """Of one scenario against another."""
+    ten, hundred = (all_results.get(f"srt-out-{n}-20M") for n in (10, 100))
+    if ten and hundred:
+        few = {row["round"]: row["cpu_ms_per_gbit_out"] for row in ten.by_name.get(SRT, ())}
+        rows = [row for row in hundred.by_name.get(SRT, ()) if row["round"] in few]
+        grown = [row["cpu_ms_per_gbit_out"] / few[row["round"]] for row in rows]
+        yield Promise("srt-out-100-20M", f"{SRT}: CPU of a receiver, 100 to 10", grown, 1.0)
 
 
 def by_round(results, contestant, reference, key, combine):
@@ -134,6 +148,20 @@ def redundant(name, scenario, results):
     cost = by_round(results, scenario.protected, scenario.plain, "cpu_ms_per_gbit_in", lambda a, b: a / b)
     limit = 1.3 if scenario.sources == 2 else 1.5
     yield Promise(name, f"{scenario.protected}: CPU to {scenario.plain}'s", cost, limit)
+    yield from nothing_lost(name, scenario, results)
+
+
+def srt_in(name, scenario, results):
+    peer = "srt-live-transmit-srt"
+    cost = by_round(results, SRT, peer, "cpu_ms_per_gbit_in", lambda a, b: a / b)
+    yield Promise(name, f"{SRT}: CPU to {peer}'s", cost, 0.4)
+    yield from nothing_lost(name, scenario, results)
+
+
+def srt_out(name, scenario, results):
+    if scenario.receivers > 1 and SRT in results.by_name and (peer := results.best_peer(SRT)):
+        cost = by_round(results, SRT, peer, "cpu_ms_per_gbit_out", lambda a, b: a / b)
+        yield Promise(name, f"{SRT}: CPU to {peer}'s", cost, 0.25)
     yield from nothing_lost(name, scenario, results)
 
 

@@ -121,6 +121,7 @@ P99 = Column("p99", "p99_us", microseconds)
 P999 = Column("p99.9", "p999_us", microseconds)
 RSS = Column("RSS MB", "rss_kib", number(1, 1 / 1024))
 PROCESSES = Column("processes", "processes", number())
+THREADS = Column("threads", "threads", number())
 RATE = Column("Mbit/s in", "real_rate", number(0, 1e-6))
 LOSSLESS = Column("lossless, Mbit/s in", "lossless_rate", number(0, 1e-6))
 
@@ -145,6 +146,8 @@ LAYOUTS = {
         Column("500 outputs: Mbit/s in", "real_rate", number(2, 1e-6)), "floor", LOST, P50, P99, RSS,
     ],
     scenarios.Redundant: [CPU, CPU_IN, CPU_OUT, LOST, P50, P99, P999, RSS],
+    scenarios.SrtIn: [CPU, CPU_IN, "peer", LOST, P50, P99, RSS, PROCESSES, THREADS],
+    scenarios.SrtOut: [CPU, CPU_OUT, "peer", LOST, P50, P99, RSS, PROCESSES, THREADS],
     scenarios.Reload: [
         Column("write to applied", "applied_ms", number(0, 1, " ms")),
         Column("longest", "applied_longest_ms", number(0, 1, " ms")), Column("lost elsewhere", "lost", number()),

@@ -7,8 +7,8 @@ import socket
 import statistics
 import time
 
-from . import contestants, measure
-from .machine import BenchError, memory_kib
+from . import contestants, measure, srt
+from .machine import BenchError, memory_kib, udp_sockets
 
 M = 1e6
 FLOORS = ["floor-copy", "floor-mmsg", "floor-gso", "floor-gso+1ms", "floor-gso+5ms"]
@@ -323,6 +323,82 @@ class Redundant(Scenario):
                 machine.stop([feeder])
 
 
+@dataclasses.dataclass
+class SrtIn(Scenario):
+    """SRT to UDP. `srt-live-transmit`, on the sender's CPU, makes SRT of what the sender sends."""
+
+    rate: float
+    passphrase: str | None = None
+    contestants: tuple = srt.NAMES
+
+    @property
+    def title(self):
+        return f"SRT{' with AES-128' if self.passphrase else ''} of {self.rate / M:.0f} Mbit/s in, UDP out"
+
+    def run(self, machine, contestant, options):
+        if contestant.name not in self.contestants:
+            return None
+        work = measure.work(machine, 1, 1)
+        work.passphrase = self.passphrase
+        with measure.running(machine, contestant, work) as now:
+            if now is None:
+                return None
+            [entry] = measure.free_ports(1)
+            said = work.folder / "feeder"
+            command = srt.feeder(entry, work.flows[0].source, self.passphrase)
+            with said.open("w") as file:
+                feeder = machine.start(command, stdout=file, stderr=file)
+            try:
+                machine.wait_until(lambda: srt.FEEDER_CONNECTED in said.read_text(), "no SRT connection", [feeder])
+                through = contestants.Work([contestants.Flow(entry, work.flows[0].outputs)], work.folder)
+                relayed = measure.Running(machine, contestant, through, now.processes, 0)
+                figures = measure.relay(relayed, self.rate, options.window or 2.0)
+            finally:
+                machine.stop([feeder])
+            return figures
+
+
+@dataclasses.dataclass
+class SrtOut(Scenario):
+    """UDP to SRT receivers that call: the sink itself, which holds nothing back, so that latency is the contestant's."""
+
+    receivers: int
+    rate: float
+    contestants: tuple = srt.NAMES
+
+    @property
+    def title(self):
+        receivers = "one SRT receiver" if self.receivers == 1 else f"{self.receivers} SRT receivers"
+        return f"UDP of {self.rate / M:.0f} Mbit/s in, to {receivers}"
+
+    def run(self, machine, contestant, options):
+        if contestant.name not in self.contestants:
+            return None
+        flows = self.receivers if contestant.one_each else 1
+        work = measure.work(machine, flows, 1)
+        work.receivers = self.receivers // flows
+        with measure.running(machine, contestant, work) as now:
+            if now is None:
+                return None
+            called = work.output_ports
+            machine.wait_until(lambda: opened(work.source_ports, called), "no SRT listener", now.processes)
+            ports = measure.free_ports(self.receivers)
+            each = [
+                contestants.Flow(flow.source, ports[n * work.receivers : (n + 1) * work.receivers])
+                for n, flow in enumerate(work.flows)
+            ]
+            relayed = measure.Running(machine, contestant, contestants.Work(each, work.folder), now.processes, 0)
+            return measure.relay(relayed, self.rate, options.window or 2.0, coalesce=True, called=called)
+
+
+def opened(sources, wanted):
+    """Whether these ports are open. ffmpeg opens them when something, which nobody counts, has come to its source."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as primer:
+        for port in sources:
+            primer.sendto(b"\x47\x1f\xff\x10".ljust(188, b"\xff") * 7, ("127.0.0.1", port))
+    return set(wanted) <= udp_sockets().keys()
+
+
 ALL = {
     "udp-1-to-1-20M": Relay(1, 1, 20 * M),
     "udp-1-to-1-200M": Relay(1, 1, 200 * M),
@@ -358,4 +434,11 @@ ALL = {
         "RTP of 100 Mbit/s with FEC 10 x 10: passed on plainly, and with its FEC received", 1, 100 * M,
         "mediaconnectd-rtp", "mediaconnectd-rtp-fec",
     ),
+    "srt-in-50M": SrtIn(50 * M),
+    "srt-in-aes-50M": SrtIn(50 * M, "correct horse battery"),
+    "srt-out-1-20M": SrtOut(1, 20 * M),
+    "srt-out-10-20M": SrtOut(10, 20 * M),
+    "srt-out-100-2M": SrtOut(100, 2 * M),
+    # 2 Gbit/s: no peer can do that on one CPU.
+    "srt-out-100-20M": SrtOut(100, 20 * M, ("mediaconnectd-srt",)),
 }  # fmt: skip

@@ -1,8 +1,10 @@
 """What tables say of rows: `python3 -m unittest relaybench.tests`, from the folder above."""
 
+import pathlib
+import tempfile
 import unittest
 
-from . import machine, promises, report, scenarios
+from . import contestants, machine, promises, report, scenarios
 
 
 def row(contestant, cpu, number=0, lost=0, p50=50.0, **more):
@@ -48,6 +50,43 @@ class Promises(unittest.TestCase):
     def test_a_lost_packet_is_a_promise_missed(self):
         found = promises.table({"rtp-1-to-1-20M": results(row("mediaconnectd-5ms", 100, lost=1))})
         self.assertIn("| rtp-1-to-1-20M | mediaconnectd-5ms: lost packets | at most 0 | 1 | **missed** |", found)
+
+
+    def test_a_receiver_costs_no_more_among_a_hundred(self):
+        ten, hundred = results(row("mediaconnectd-srt", 50)), results(row("mediaconnectd-srt", 60))
+        found = promises.table({"srt-out-10-20M": ten, "srt-out-100-20M": hundred})
+        self.assertIn(
+            "| srt-out-100-20M | mediaconnectd-srt: CPU of a receiver, 100 to 10 | at most 1.00 | 1.20 | **missed** |", found
+        )
+
+
+class Srt(unittest.TestCase):
+    def commands(self, name, **work):
+        with tempfile.TemporaryDirectory() as folder:
+            flows = [contestants.Flow(6000, [7000])]
+            work = contestants.Work(flows, pathlib.Path(folder), **work)
+            commands = contestants.ALL[name].commands(work)
+            if name != "mediaconnectd-srt":
+                return commands
+            key = work.folder / "etc/secrets/key"
+            return contestants.flow_path(work, 0).read_text(), key.exists() and key.read_text()
+
+    def test_a_daemon_has_its_passphrase_in_a_file(self):
+        flow, key = self.commands("mediaconnectd-srt", passphrase="0123456789ab")
+        self.assertIn('protocol = "srt-listener"\nbind = "127.0.0.1:6000"\n', flow)
+        self.assertIn('passphrase-file = "key"', flow)
+        self.assertNotIn("0123456789ab", flow)
+        self.assertEqual(key, "0123456789ab")
+
+    def test_an_output_lets_all_receivers_call(self):
+        flow, key = self.commands("mediaconnectd-srt", receivers=100)
+        self.assertIn("[outputs.o0]", flow)
+        self.assertIn("max-callers = 100", flow)
+        self.assertFalse(key)
+
+    def test_ffmpeg_serves_one_receiver(self):
+        self.assertIsNone(self.commands("ffmpeg-srt", receivers=10))
+        self.assertEqual(len(self.commands("ffmpeg-srt", receivers=1)), 1)
 
 
 class Cells(unittest.TestCase):

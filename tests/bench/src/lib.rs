@@ -5,9 +5,11 @@
 //! - [`socket`]: UDP sockets on loopback, and lists of ports.
 //! - [`clock`]: clocks, and sleep to the microsecond.
 //! - [`histogram`]: percentiles of latencies.
+//! - [`srt`]: just enough of it to be sent a stream.
 
 pub mod batch;
 pub mod clock;
 pub mod histogram;
 pub mod mark;
 pub mod socket;
+pub mod srt;

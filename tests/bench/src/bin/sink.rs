@@ -12,7 +12,8 @@ use mediaconnect_bench::batch::ReceiveBatch;
 use mediaconnect_bench::clock::{exact_sleep, monotonic_ns, sleep_until};
 use mediaconnect_bench::histogram::Histogram;
 use mediaconnect_bench::mark::{self, Mark};
-use mediaconnect_bench::socket::{Ports, bind, coalesce, stamp};
+use mediaconnect_bench::socket::{Ports, bind, coalesce, loopback, stamp};
+use mediaconnect_bench::srt::Caller;
 use serde_json::{Value, json};
 
 /// Sequence numbers beyond this are not ours.
@@ -33,11 +34,19 @@ struct Arguments {
     /// Receive coalesced (UDP_GRO), as behind a network card that does it
     #[arg(long)]
     coalesce: bool,
+    /// Receive by SRT: from each port call one of these of loopback, by turns
+    #[arg(long)]
+    srt: Option<Ports>,
+    /// Make this file when all calls are answered
+    #[arg(long, requires = "srt")]
+    ready: Option<std::path::PathBuf>,
 }
 
 /// What came on one port.
 struct Port {
     socket: UdpSocket,
+    /// With the port that it calls.
+    srt: Option<(Caller, u16)>,
     datagrams: u64,
     counted: u64,
     duplicates: u64,
@@ -50,9 +59,10 @@ struct Port {
 }
 
 impl Port {
-    fn new(socket: UdpSocket) -> Self {
+    fn new(socket: UdpSocket, srt: Option<(Caller, u16)>) -> Self {
         Self {
             socket,
+            srt,
             datagrams: 0,
             counted: 0,
             duplicates: 0,
@@ -65,6 +75,13 @@ impl Port {
     }
 
     fn datagram(&mut self, bytes: &[u8], arrival_ns: u64, arguments: &Arguments, latencies: &mut Histogram) {
+        let bytes = match &mut self.srt {
+            None => bytes,
+            Some((caller, _)) => match caller.receive(bytes) {
+                None => return,
+                Some(payload) => payload,
+            },
+        };
         let mut marked = false;
         for mark in mark::read(bytes) {
             marked = true;
@@ -101,6 +118,18 @@ impl Port {
         true
     }
 
+    /// Sends what SRT has to say to the port that was called.
+    fn answer(&mut self, now_ns: u64) {
+        let Some((caller, called)) = &mut self.srt else { return };
+        if let Some(code) = caller.refused() {
+            eprintln!("a call to port {called} is refused: {code}");
+        }
+        while let Some(packet) = caller.poll(now_ns) {
+            // What is refused is sent again, or comes too late to matter.
+            let _ = self.socket.send_to(&packet, loopback(*called));
+        }
+    }
+
     /// Reads until nothing waits.
     fn drain(&mut self, batch: &mut ReceiveBatch, arguments: &Arguments, latencies: &mut Histogram) {
         loop {
@@ -122,7 +151,13 @@ fn main() {
     exact_sleep();
     let count = arguments.ports.0.len();
     let receive_buffer = if count > 20 { 8 << 20 } else { 64 << 20 };
-    let mut ports: Vec<_> = arguments.ports.0.iter().map(|&port| Port::new(bind(port, receive_buffer))).collect();
+    let caller = |number: u16| {
+        let called = &arguments.srt.as_ref()?.0;
+        Some((Caller::new(number, monotonic_ns()), called[usize::from(number) % called.len()]))
+    };
+    let numbered = arguments.ports.0.iter().zip(0..);
+    let mut ports: Vec<_> =
+        numbered.map(|(&port, number)| Port::new(bind(port, receive_buffer), caller(number))).collect();
     for port in &ports {
         stamp(&port.socket);
         if arguments.coalesce {
@@ -140,15 +175,26 @@ fn main() {
         let _ = std::io::stdin().read_to_end(&mut Vec::new());
         end.store(true, Ordering::Relaxed);
     });
+    let mut ready = arguments.ready.clone();
     loop {
         let last = ended.load(Ordering::Relaxed);
         for port in &mut ports {
             port.drain(&mut batch, &arguments, &mut latencies);
         }
+        ports.iter_mut().for_each(|port| port.answer(monotonic_ns()));
+        let connected = |port: &Port| port.srt.as_ref().is_some_and(|(caller, _)| caller.is_connected());
+        if let Some(file) = ready.take_if(|_| ports.iter().all(connected)) {
+            std::fs::write(&file, "").unwrap_or_else(|error| panic!("{}: {error}", file.display()));
+        }
         if last {
             break;
         }
         sleep_until(monotonic_ns() + pause);
+    }
+    for port in &ports {
+        let Some((caller, called)) = &port.srt else { continue };
+        let goodbye = caller.shutdown(monotonic_ns());
+        let _ = goodbye.map(|packet| port.socket.send_to(&packet, loopback(*called)));
     }
     println!("{}", summary(&ports, &latencies));
 }

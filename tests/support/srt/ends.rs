@@ -1,0 +1,375 @@
+//! The two ends of an SRT connection, each a program of its own.
+
+use std::fs::{self, File};
+use std::io::{Read, Seek, SeekFrom, Write};
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+use super::feed::{Feeding, Inlet};
+use super::media::{STUFFING, assert_same, numbers, stuffing};
+use super::{Options, Place, Program, command};
+use crate::support::daemon::{Daemon, Setup};
+use crate::support::media::{SEVEN, v4};
+use crate::support::paths::Recorder;
+use crate::support::peers::Peer;
+use crate::support::ports::free_port;
+use crate::support::{PATIENCE, wait_for};
+
+/// What runs at an end.
+enum Running {
+    Peer(Peer),
+    Daemon(Box<Daemon>),
+}
+
+impl Running {
+    fn log(&self) -> String {
+        match self {
+            Self::Peer(peer) => peer.stdout() + &peer.stderr(),
+            Self::Daemon(daemon) => daemon.log(),
+        }
+    }
+
+    #[track_caller]
+    fn wait_until_open(&mut self, place: Place) {
+        match (self, place) {
+            (Self::Peer(peer), Place::Listener(port) | Place::Rendezvous { port, .. }) => {
+                peer.wait_until_bound(port);
+            }
+            (Self::Peer(_), Place::Caller(_)) | (Self::Daemon(_), _) => {}
+        }
+    }
+
+    #[track_caller]
+    fn wait_for_log(&self, program: Program, text: &str) -> String {
+        wait_for(&format!("{program:?} says: {text}"), || Some(self.log()).filter(|log| log.contains(text)))
+    }
+
+    /// Whatever says so, as the end of a connection.
+    #[track_caller]
+    fn wait_until_connected(&self, program: Program, kind: &str) {
+        match self {
+            Self::Daemon(daemon) => {
+                let end = if kind == "target" { "/outputs/out/peers" } else { "/sources/main/peers" };
+                daemon.wait_for_flow("flow", "it is connected", |flow| peers(flow, end) > 0);
+            }
+            Self::Peer(_) if program == Program::LiveTransmit => {
+                let said = [format!("SRT {kind} connected"), format!("Accepted SRT {kind} connection")];
+                wait_for("srt-live-transmit is connected", || {
+                    let log = self.log();
+                    said.iter().any(|said| log.contains(said)).then_some(())
+                });
+            }
+            // They say nothing. What they send waits in their input until then.
+            Self::Peer(_) => {}
+        }
+    }
+
+    /// Ask it to end, and wait until it has.
+    #[track_caller]
+    fn interrupt(&mut self) {
+        match self {
+            Self::Peer(peer) => {
+                peer.interrupt();
+            }
+            Self::Daemon(daemon) => {
+                daemon.signal(nix::sys::signal::Signal::SIGTERM);
+                assert!(daemon.wait_for_end(), "the daemon ends well");
+            }
+        }
+    }
+
+    fn daemon(&self) -> Option<&Daemon> {
+        match self {
+            Self::Daemon(daemon) => Some(daemon),
+            Self::Peer(_) => None,
+        }
+    }
+}
+
+fn peers(flow: &Value, path: &str) -> usize {
+    flow.pointer(path).and_then(Value::as_array).map_or(0, Vec::len)
+}
+
+/// The end that sends.
+pub struct Sender {
+    program: Program,
+    running: Running,
+    inlet: Option<Inlet>,
+}
+
+impl Sender {
+    /// Start it. One that listens does so when this returns.
+    #[track_caller]
+    pub fn start(program: Program, place: Place, options: &Options) -> Self {
+        let udp = free_port();
+        let (mut running, inlet) = if program == Program::Mediaconnect {
+            let source = format!("[sources.in]\nprotocol = 'udp'\nbind = '127.0.0.1:{udp}'\n");
+            let output = srt_section("outputs.out", place, options);
+            (Running::Daemon(Box::new(daemon(&(source + &output), options))), Inlet::udp(udp))
+        } else {
+            let mut command = command::sending(program, place, options, udp);
+            let mut peer = Peer::start(command.stdin(Stdio::piped()));
+            let mut pipe = peer.stdin();
+            let inlet = if program == Program::LiveTransmit {
+                peer.wait_until_bound(udp);
+                Inlet::udp(udp)
+            } else {
+                // ffmpeg opens its output, and listens, only when it has seen some input.
+                pipe.write_all(&stuffing()).expect("it reads its input");
+                Inlet::Pipe(pipe)
+            };
+            (Running::Peer(peer), inlet)
+        };
+        running.wait_until_open(place);
+        Self { program, running, inlet: Some(inlet) }
+    }
+
+    /// Wait until it says that it is connected, if it says such things.
+    #[track_caller]
+    pub fn wait_until_connected(&self) {
+        self.running.wait_until_connected(self.program, "target");
+    }
+
+    /// Once it is connected, send these datagrams at so many bit/s, and then stuffing until that is stopped.
+    #[track_caller]
+    pub fn feed(&mut self, stream: &'static [u8], bits_per_second: u64) -> Feeding {
+        let datagrams = stream.chunks_exact(SEVEN).map(<[u8]>::to_vec);
+        self.feed_with(stream.len() as u64 / SEVEN as u64, datagrams, bits_per_second)
+    }
+
+    /// The same without stuffing.
+    #[track_caller]
+    pub fn feed_alone(&mut self, stream: &'static [u8], bits_per_second: u64) -> Feeding {
+        self.wait_until_connected();
+        let datagrams = stream.chunks_exact(SEVEN).map(<[u8]>::to_vec);
+        let inlet = self.inlet.take().expect("it is not being fed");
+        Feeding::alone(inlet, stream.len() as u64 / SEVEN as u64, datagrams, bits_per_second)
+    }
+
+    /// The same with any datagrams.
+    #[track_caller]
+    pub fn feed_with(
+        &mut self,
+        length: u64,
+        datagrams: impl Iterator<Item = Vec<u8>> + Send + 'static,
+        bits_per_second: u64,
+    ) -> Feeding {
+        self.wait_until_connected();
+        Feeding::start(self.inlet.take().expect("it is not being fed"), length, datagrams, bits_per_second)
+    }
+
+    /// It can be fed again.
+    pub fn stopped(&mut self, feeding: Feeding) {
+        self.inlet = Some(feeding.stop());
+    }
+
+    /// All it has said.
+    pub fn log(&self) -> String {
+        self.running.log()
+    }
+
+    /// Wait until it has said this; all it has said.
+    #[track_caller]
+    pub fn wait_for_log(&self, text: &str) -> String {
+        self.running.wait_for_log(self.program, text)
+    }
+
+    /// Let it end when it has sent what it was fed, and wait until it has. It must not be fed any more.
+    #[track_caller]
+    pub fn finish(&mut self) {
+        let inlet = self.inlet.take();
+        match &mut self.running {
+            // Its input ends.
+            Running::Peer(peer) if matches!(inlet, Some(Inlet::Pipe(_))) => {
+                drop(inlet);
+                peer.wait(PATIENCE);
+            }
+            running => running.interrupt(),
+        }
+    }
+
+    /// The daemon, if it is that.
+    pub fn daemon(&self) -> Option<&Daemon> {
+        self.running.daemon()
+    }
+}
+
+/// What has been received.
+enum Got {
+    File(TempDir),
+    Udp(Recorder),
+}
+
+/// The end that receives.
+pub struct Receiver {
+    program: Program,
+    running: Running,
+    got: Got,
+}
+
+impl Receiver {
+    /// Start it. One that listens does so when this returns.
+    #[track_caller]
+    pub fn start(program: Program, place: Place, options: &Options) -> Self {
+        let (mut running, got) = if program == Program::Mediaconnect {
+            let udp = free_port();
+            let recorder = Recorder::bind(v4(udp));
+            let source = srt_section("sources.main", place, options);
+            let output = format!("[outputs.out]\nprotocol = 'udp'\ndestination = '127.0.0.1:{udp}'\n");
+            (Running::Daemon(Box::new(daemon(&(source + &output), options))), Got::Udp(recorder))
+        } else {
+            let dir = TempDir::with_prefix("mediaconnect-media-").expect("a temporary directory");
+            let recording = recording(&dir);
+            let mut command = command::receiving(program, place, options, &recording);
+            command.stdin(Stdio::null());
+            let file = File::create(&recording).expect("a file for what is received");
+            let to_stdout = program == Program::LiveTransmit;
+            let peer = if to_stdout { Peer::start_into(&mut command, file) } else { Peer::start(&mut command) };
+            (Running::Peer(peer), Got::File(dir))
+        };
+        running.wait_until_open(place);
+        Self { program, running, got }
+    }
+
+    /// Wait until it says that it is connected, if it says such things.
+    #[track_caller]
+    pub fn wait_until_connected(&self) {
+        self.running.wait_until_connected(self.program, "source");
+    }
+
+    /// All that it has received and passed on so far, without stuffing at its beginning.
+    pub fn received(&self) -> Vec<u8> {
+        let bytes = match &self.got {
+            Got::File(dir) => fs::read(recording(dir)).unwrap_or_default(),
+            Got::Udp(recorder) => recorder.recorded().into_iter().flat_map(|datagram| datagram.datagram).collect(),
+        };
+        let stuffing = stuffing();
+        bytes[bytes.chunks(SEVEN).take_while(|datagram| *datagram == stuffing).count() * SEVEN..].to_vec()
+    }
+
+    /// How many bytes that is.
+    pub fn length(&self) -> u64 {
+        match &self.got {
+            Got::File(dir) => fs::metadata(recording(dir)).map_or(0, |file| file.len()),
+            Got::Udp(recorder) => recorder.length(),
+        }
+    }
+
+    /// Wait until at least so many bytes have come, and give all that came.
+    #[track_caller]
+    pub fn wait_for_length(&self, bytes: u64) -> Vec<u8> {
+        let (start, mut length) = (Instant::now(), 0);
+        loop {
+            // Not all is looked at each time it has grown by some datagrams.
+            if self.length() >= bytes.max(length + 1) {
+                let received = self.received();
+                length = self.length();
+                if received.len() as u64 >= bytes {
+                    return received;
+                }
+            }
+            assert!(start.elapsed() < PATIENCE, "{:?} received {} of {bytes} bytes", self.program, self.length());
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    /// Wait until as many bytes have come as were sent, and compare them.
+    #[track_caller]
+    pub fn assert_received(&self, sent: &[u8]) {
+        assert_same(&self.wait_for_length(sent.len() as u64), sent);
+    }
+
+    /// Wait until the newest of numbered datagrams, or one that has come a few before it, has this number.
+    #[track_caller]
+    pub fn wait_for_number(&self, number: u64) {
+        wait_for(&format!("{:?} receives number {number}", self.program), || {
+            let newest = match &self.got {
+                Got::File(dir) => read_end(&recording(dir)).chunks_exact(SEVEN).map(<[u8]>::to_vec).collect(),
+                Got::Udp(recorder) => recorder.newest(),
+            };
+            newest.iter().any(|datagram: &Vec<u8>| numbers(datagram).contains(&number)).then_some(())
+        });
+    }
+
+    /// The numbers of numbered datagrams that have come so far.
+    #[track_caller]
+    pub fn numbers(&self) -> Vec<u64> {
+        numbers(&self.received()).into_iter().filter(|number| *number != STUFFING).collect()
+    }
+
+    /// All it has said.
+    pub fn log(&self) -> String {
+        self.running.log()
+    }
+
+    /// Wait until it has said this; all it has said.
+    #[track_caller]
+    pub fn wait_for_log(&self, text: &str) -> String {
+        self.running.wait_for_log(self.program, text)
+    }
+
+    /// Ask it to end, and wait until it has.
+    #[track_caller]
+    pub fn interrupt(&mut self) {
+        self.running.interrupt();
+    }
+
+    /// The daemon, if it is that.
+    pub fn daemon(&self) -> Option<&Daemon> {
+        self.running.daemon()
+    }
+}
+
+/// The last whole datagrams of a file.
+fn read_end(path: &Path) -> Vec<u8> {
+    let (mut bytes, size) = (Vec::new(), SEVEN as u64);
+    let read = File::open(path).and_then(|mut file| {
+        let whole = file.metadata()?.len() / size;
+        file.seek(SeekFrom::Start(whole.saturating_sub(4) * size))?;
+        file.read_to_end(&mut bytes)
+    });
+    read.expect("what has been received");
+    bytes
+}
+
+fn recording(dir: &TempDir) -> PathBuf {
+    dir.path().join("recorded.ts")
+}
+
+/// A daemon with this one flow.
+#[track_caller]
+fn daemon(flow: &str, options: &Options) -> Daemon {
+    let setup = Setup::new().flow("flow", flow);
+    let setup = options.passphrase.iter().fold(setup, |setup, passphrase| setup.secret("key", passphrase));
+    setup.start()
+}
+
+/// A source or an output of the daemon.
+pub fn srt_section(name: &str, place: Place, options: &Options) -> String {
+    let mut lines = vec![format!("[{name}]")];
+    lines.extend(match place {
+        Place::Listener(port) => vec!["protocol = 'srt-listener'".to_owned(), format!("bind = '127.0.0.1:{port}'")],
+        Place::Caller(port) => vec!["protocol = 'srt-caller'".to_owned(), called(name, format!("127.0.0.1:{port}"))],
+        Place::Rendezvous { local, remote, port } => vec![
+            "protocol = 'srt-rendezvous'".to_owned(),
+            format!("bind = '{local}:{port}'"),
+            format!("remote = '{remote}:{port}'"),
+        ],
+    });
+    lines.extend(options.latency.map(|ms| format!("latency = '{ms}ms'")));
+    lines.extend(options.passphrase.iter().map(|_| "passphrase-file = 'key'".to_owned()));
+    lines.extend(options.key_length.map(|length| format!("key-length = {length}")));
+    lines.extend(options.stream_id.iter().map(|id| format!("stream-id = '{id}'")));
+    lines.push(options.keys.clone());
+    lines.join("\n") + "\n"
+}
+
+/// Who is called: a source's `remote`, an output's `destination`.
+fn called(section: &str, address: String) -> String {
+    let key = if section.starts_with("outputs") { "destination" } else { "remote" };
+    format!("{key} = '{address}'")
+}
