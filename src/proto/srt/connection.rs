@@ -11,7 +11,7 @@
 //!    [`recycle`](Connection::recycle).
 //! 3. [`poll_control`](Connection::poll_control) until `false`, [`poll_data`](Connection::poll_data) until `None`. What
 //!    they return counts as sent. `None` also ends a train: where [`poll_timeout`](Connection::poll_timeout) is due at
-//!    once, there is more; other connections should have their turn before.
+//!    once, there is more, from 1. on; other connections should have their turn before.
 //! 4. [`poll_event`](Connection::poll_event) until `None`.
 //!
 //! Then [`poll_timeout`](Connection::poll_timeout) and [`next_release`](Connection::next_release) say when to come back.

@@ -218,7 +218,7 @@ impl Sender {
         }
         if self.looked != now {
             self.looked = now;
-            self.drop_late(now, clock, history);
+            self.drop_late(now, clock, history, rtt);
         }
         if !self.pace.allows(now) {
             self.blocked = Blocked::Pace;
@@ -248,7 +248,11 @@ impl Sender {
         history: &H,
         keys: Option<&mut SendKeys>,
     ) -> Option<DataOut> {
+        let was_stuck = self.is_stuck();
         self.unsent = history.end().saturating_sub(self.next_index);
+        if self.is_stuck() && !was_stuck {
+            self.quiet(now);
+        }
         if self.unsent == 0 || self.next >= self.limit {
             return None;
         }
@@ -289,8 +293,10 @@ impl Sender {
     }
 
     /// Give up what is too old for the peer, and what the history does not have any more.
-    fn drop_late<H: History>(&mut self, now: Tick, clock: &Clock, history: &H) {
-        let cutoff = self.rules.drop_after.map_or(Tick(i64::MIN), |after| now.add(-after));
+    fn drop_late<H: History>(&mut self, now: Tick, clock: &Clock, history: &H, rtt: &Rtt) {
+        let unsent_cutoff = self.rules.drop_after.map_or(Tick(i64::MIN), |after| now.add(-after));
+        // What was old when it was sent is not given up before it can be acknowledged.
+        let cutoff = unsent_cutoff.add(-rtt.answered_after().min(SECOND));
         let before = self.base;
         while self.base < self.next {
             let index = self.index_of(self.base);
@@ -305,9 +311,7 @@ impl Sender {
         if self.base > before {
             self.gave_up(before, now);
         }
-        if self.base == self.next {
-            self.leave_out(cutoff, clock, history);
-        }
+        self.leave_out(unsent_cutoff, clock, history);
     }
 
     /// Leave out what was never sent and is too old.

@@ -152,7 +152,7 @@ pub(super) struct Stream {
     first: u64,
     packets: VecDeque<(Vec<u8>, Instant)>,
     /// So many are kept.
-    kept: usize,
+    pub(super) kept: usize,
     /// Bytes of each.
     pub(super) bytes: usize,
 }
@@ -170,7 +170,7 @@ impl Stream {
         Self { first: FIRST_INDEX, packets: VecDeque::new(), kept: 20_000, bytes: 24 }
     }
 
-    fn push(&mut self, origin: Instant) {
+    pub(super) fn push(&mut self, origin: Instant) {
         let payload = payload(self.end(), self.bytes);
         self.packets.push_back((payload, origin));
         if self.packets.len() > self.kept {
@@ -267,7 +267,7 @@ impl End {
         (at + self.gather - phase).next_multiple_of(self.gather.max(1)) - self.gather + phase
     }
 
-    fn feed(&mut self, now: u64) {
+    pub(super) fn feed(&mut self, now: u64) {
         while self.next_packet <= now && self.stream.end() < self.last_packet {
             let origin = self.instant(self.next_packet);
             self.stream.push(origin);

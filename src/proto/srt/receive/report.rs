@@ -16,7 +16,7 @@ use crate::proto::srt::control::LossRange;
 use crate::proto::srt::rtt::Rtt;
 use crate::proto::srt::window::ExtSeq;
 
-/// Before the round trip is known.
+/// Before the round trip is known; or a quarter of the latency, if that is less.
 const FIRST_REPEAT: i64 = 300 * MILLISECOND;
 /// Not sooner than this.
 const LEAST_REPEAT: i64 = 20 * MILLISECOND;
@@ -41,7 +41,8 @@ struct Schedule {
     round: i64,
     /// A report whose answer is waited for is made twice.
     twice: bool,
-    measured: bool,
+    /// Without a round trip, after this time in any case.
+    blind: Option<i64>,
 }
 
 impl Reports {
@@ -56,16 +57,17 @@ impl Reports {
 }
 
 impl Schedule {
-    fn new(rtt: &Rtt, now: Tick) -> Self {
+    fn new(rtt: &Rtt, latency: i64, now: Tick) -> Self {
         let margin = (4 * rtt.var()).max(LEAST_MARGIN);
         let twice = rtt.is_measured() && rtt.suppression() > TWICE + LEAST_MARGIN;
-        Self { now, rtt: rtt.rtt(), round: rtt.rtt() + margin, twice, measured: rtt.is_measured() }
+        let blind = (!rtt.is_measured()).then(|| (latency / 4).clamp(LEAST_REPEAT, FIRST_REPEAT));
+        Self { now, rtt: rtt.rtt(), round: rtt.rtt() + margin, twice, blind }
     }
 
     /// After which time a packet is to be reported again; an answer is of use until `deadline`.
     fn pause(&self, slot: &Slot, deadline: Tick) -> i64 {
-        if !self.measured {
-            return FIRST_REPEAT;
+        if let Some(blind) = self.blind {
+            return blind;
         }
         // Time for more, with a little doubt about the round trip.
         let left = deadline.since(slot.at.add(self.rtt));
@@ -109,7 +111,7 @@ impl Receiver {
         if self.report_due() > now {
             return None;
         }
-        let schedule = Schedule::new(rtt, now);
+        let schedule = Schedule::new(rtt, self.tsbpd.latency(), now);
         let mut losses = Losses { ranges: Vec::new(), room: limit };
         self.reports.due = Tick::NEVER;
         let mut at = self.ack;

@@ -45,10 +45,13 @@ pub(super) struct Copy {
 /// How often a packet is sent besides, when it is sent again and the peer delivers it in so long. With every round the
 /// packets are fewer, and a copy of one costs less; in the last one nothing is left to be saved.
 fn copies(left: i64, before: bool, rtt: &Rtt) -> u8 {
+    if left < 0 {
+        return 0;
+    }
     let round = rtt.rtt() * 5 / 4 + PROBE_MARGIN / 2;
     match (left / round, before) {
-        (..=0, true) => 2,
-        (..=0, false) | (1, true) => 1,
+        (0, true) => 2,
+        (0, false) | (1, true) => 1,
         _ => 0,
     }
 }
@@ -209,8 +212,8 @@ impl Sender {
         self.quiet_since.add(wait << self.probes.min(MOST_BACKOFF))
     }
 
-    /// Nothing is in flight, and still the peer has no room.
-    fn is_stuck(&self) -> bool {
+    /// There is something to send, and the peer has no room.
+    pub(super) fn is_stuck(&self) -> bool {
         self.unsent > 0 && self.next >= self.limit
     }
 
