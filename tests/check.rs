@@ -88,6 +88,7 @@ fn every_bad_file_gets_exactly_its_diagnostics() {
         lay_out(&case, temp.path());
         let loaded = load(temp.path(), &Context::default());
         let root = format!("{}/", temp.path().display());
+        assert!(!format!("{loaded:?}").contains("horse"), "{}: a key is shown", case.display());
         let said: String = loaded.diagnostics.iter().map(|d| d.line().replace(&root, "") + "\n").collect();
         let expected = case.with_extension("expect");
         if update {
@@ -190,4 +191,19 @@ fn every_shipped_example_is_valid() {
     }
     let loaded = load(temp.path(), &Context::default());
     assert_eq!(loaded.diagnostics, []);
+    // With encryption too, which needs keys.
+    let secrets = temp.path().join("secrets");
+    lay_out_secrets(&secrets);
+    for flow in fs::read_dir(temp.path().join("flows.d")).unwrap().map(|e| e.unwrap().path()) {
+        let text = fs::read_to_string(&flow).unwrap().replace("\n# passphrase-file = ", "\npassphrase-file = ");
+        for name in text.lines().filter_map(|line| line.strip_prefix("passphrase-file = \"")?.split('"').next()) {
+            fs::write(secrets.join(name), PASSPHRASE).unwrap();
+            fs::set_permissions(secrets.join(name), fs::Permissions::from_mode(0o640)).unwrap();
+        }
+        fs::write(flow, text).unwrap();
+    }
+    let loaded = load(temp.path(), &Context::default());
+    assert_eq!(loaded.diagnostics, []);
+    let encrypted = format!("{loaded:?}").matches("Passphrase(").count();
+    assert_eq!(encrypted, 3);
 }

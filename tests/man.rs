@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by its panic")]
 
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::Command;
 
@@ -26,8 +27,11 @@ fn examples(name: &str, wanted: impl Fn(&str) -> bool) -> Vec<String> {
 fn diagnostics(files: &[(&str, &str)]) -> Vec<Diagnostic> {
     let dir = tempfile::tempdir().unwrap();
     std::fs::create_dir(dir.path().join("flows.d")).unwrap();
+    std::fs::create_dir(dir.path().join("secrets")).unwrap();
     for (name, text) in files {
-        std::fs::write(dir.path().join(name), text).unwrap();
+        let path = dir.path().join(name);
+        std::fs::write(&path, text).unwrap();
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o640)).unwrap();
     }
     load(dir.path(), &Context::default()).diagnostics
 }
@@ -80,6 +84,17 @@ fn the_example_flows_are_valid() {
         let faults: Vec<_> = diagnostics(&files).into_iter().map(|d| d.line()).collect();
         assert!(faults.iter().all(|line| line.contains(": warning: ")), "{faults:?}");
     }
+}
+
+#[test]
+fn the_example_of_srt_is_valid() {
+    let page = page("mediaconnect-flow.5");
+    let (_, rest) = page.split_once(".Bd -literal -offset indent\n").unwrap();
+    let (flow, _) = rest.split_once(".Ed\n").unwrap();
+    let mut files = vec![("flows.d/example.toml", flow)];
+    let keys = ["secrets/venue-a-new", "secrets/venue-a", "secrets/affiliates"];
+    files.extend(keys.map(|key| (key, "correct horse battery\n")));
+    assert_eq!(diagnostics(&files), []);
 }
 
 #[test]

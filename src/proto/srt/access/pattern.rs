@@ -97,6 +97,11 @@ impl StreamIdPattern {
     pub fn overlaps(&self, other: &Self) -> bool {
         const NEVER: usize = usize::MAX;
         let (a, b) = (&self.parts, &other.parts);
+        // Most that share a port differ before the first star.
+        let mut before_stars = a.iter().zip(b).take_while(|(a, b)| **a != Part::Text && **b != Part::Text);
+        if before_stars.any(|(a, b)| a.shared(*b).is_none()) {
+            return false;
+        }
         // The bytes of the shortest text that brings both patterns so far; one row for each place in `a`.
         let mut row = vec![NEVER; b.len() + 1];
         row[0] = 0;
