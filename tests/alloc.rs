@@ -15,6 +15,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
+use tokio::sync::mpsc::unbounded_channel;
 
 use mediaconnect::config::plan::{OutputProtocol, RtpHeader, SourceProtocol};
 use mediaconnect::config::value::{Bitrate, Dscp, Gather};
@@ -176,7 +177,13 @@ fn flow(rtp: bool, gather: Gather, outputs: &[(&'static str, OutputConfig)]) -> 
         commands.send(FlowCommand::OpenOutput { name: (*name).to_owned(), config, ssrc: ssrc as u32, stats });
     }
     (
-        FlowSeed { gather, stats: Arc::default(), commands: inbox },
+        FlowSeed {
+            name: "main".parse().unwrap(),
+            gather,
+            stats: Arc::default(),
+            commands: inbox,
+            news: unbounded_channel().0,
+        },
         Outside { commands, input, source, outputs: of_outputs },
     )
 }
