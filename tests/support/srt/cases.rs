@@ -249,8 +249,10 @@ pub fn only_so_many_receivers_are_served(us: Program, peer: Program) {
     let port = free_port();
     let mut sending = Sender::start(us, Place::Listener(port), &Options::new().keys("max-callers = 2"));
     let mut receiving = [(); 2].map(|()| Receiver::start(Program::LiveTransmit, Place::Caller(port), &Options::new()));
-    for receiver in &receiving {
-        receiver.wait_until_connected();
+    // They say nothing before there is data.
+    let served = |flow: &Value| flow["outputs"]["out"]["peers"].as_array().map_or(0, Vec::len);
+    if let Some(daemon) = sending.daemon() {
+        daemon.wait_for_flow("flow", "both are served", |flow| served(flow) == 2);
     }
     let third = Receiver::start(peer, Place::Caller(port), &Options::new());
     third.wait_for_log("REJECT reported from HS");
@@ -261,7 +263,6 @@ pub fn only_so_many_receivers_are_served(us: Program, peer: Program) {
     receiving[0].interrupt();
     drop(third);
     if let Some(daemon) = sending.daemon() {
-        let served = |flow: &Value| flow["outputs"]["out"]["peers"].as_array().map_or(0, Vec::len);
         daemon.wait_for_flow("flow", "there is room", |flow| served(flow) == 1);
     }
     let next = Receiver::start(peer, Place::Caller(port), &Options::new());
