@@ -268,6 +268,12 @@ impl Daemon {
 
 impl Drop for Daemon {
     fn drop(&mut self) {
+        let socket = self.root().join("run/control.sock");
+        if std::thread::panicking()
+            && let Ok((_, flows)) = ask(&socket, "GET", "/v1/flows")
+        {
+            eprintln!("--- what the daemon says of its flows\n{flows}");
+        }
         let killed = self.child.kill().and_then(|()| self.child.wait());
         if std::thread::panicking() {
             eprintln!("--- the daemon's log (ended: {killed:?})\n{}---", self.log());

@@ -3,9 +3,10 @@
 use std::fs::{self, File};
 use std::io::{Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
+use std::process::{ChildStdin, Stdio};
 use std::time::{Duration, Instant};
 
+use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -94,6 +95,12 @@ fn peers(flow: &Value, path: &str) -> usize {
     flow.pointer(path).and_then(Value::as_array).map_or(0, Vec::len)
 }
 
+/// What is written at a time is also read at a time: else a busy reader would send packets that begin amid another.
+fn keep_apart(pipe: &ChildStdin) {
+    fcntl(pipe, FcntlArg::F_SETFL(OFlag::O_DIRECT)).expect("pipe(7): packets, since Linux 3.4");
+    fcntl(pipe, FcntlArg::F_SETPIPE_SZ(1 << 20)).expect("room for 256 packets");
+}
+
 /// The end that sends.
 pub struct Sender {
     program: Program,
@@ -118,6 +125,7 @@ impl Sender {
                 peer.wait_until_bound(udp);
                 Inlet::udp(udp)
             } else {
+                keep_apart(&pipe);
                 // ffmpeg opens its output, and listens, only when it has seen some input.
                 pipe.write_all(&stuffing()).expect("it reads its input");
                 Inlet::Pipe(pipe)
