@@ -19,3 +19,4 @@ pub mod io;
 pub mod observe;
 pub mod proto;
 pub mod supervisor;
+pub mod time;

@@ -6,6 +6,7 @@
 
 mod support;
 
+use mediaconnect::time::Instant;
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 use std::net::{SocketAddr, UdpSocket};
@@ -13,20 +14,19 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use mediaconnect::config::plan::{OutputProtocol, RtpHeader, SourceProtocol};
 use mediaconnect::config::value::{Bitrate, Dscp, Gather};
 use mediaconnect::flow::egress::{LegConfig, OutputConfig};
 use mediaconnect::flow::source::{Receivers, SourceConfig};
 use mediaconnect::flow::stats::{OutputStats, SourceStats};
-use mediaconnect::flow::{Flow, FlowCommand, FlowSeed, ShardContext};
+use mediaconnect::flow::{Flow, FlowCommand, FlowSeed, Orders, ShardContext, orders};
 use mediaconnect::io::open::{ReceiveSpec, SendSpec, open_receiver, open_sender};
 use mediaconnect::proto::fec2022_1::matrix::Matrix;
 use mediaconnect::proto::seq::{RtpTime, Seq};
 use nix::sys::socket::{setsockopt, sockopt};
 use support::media::{Stream, receiving_socket, rtp_packet, v4};
-use tokio::sync::mpsc;
 
 /// Packets of each flow while allocations are counted.
 const PACKETS: u64 = 520_000;
@@ -114,7 +114,7 @@ fn shard(seeds: Vec<FlowSeed>) -> JoinHandle<()> {
 
 /// One flow from the outside.
 struct Outside {
-    commands: mpsc::UnboundedSender<FlowCommand>,
+    commands: Orders,
     input: SocketAddr,
     source: Arc<SourceStats>,
     outputs: Vec<(&'static str, Arc<OutputStats>)>,
@@ -142,7 +142,7 @@ fn output_config(protocol: OutputProtocol, legs: &[SocketAddr]) -> OutputConfig 
 
 /// A flow with a source of RTP or UDP, and these outputs.
 fn flow(rtp: bool, gather: Gather, outputs: &[(&'static str, OutputConfig)]) -> (FlowSeed, Outside) {
-    let (commands, inbox) = mpsc::unbounded_channel();
+    let (commands, inbox) = orders();
     let spec = ReceiveSpec {
         bind: v4(0),
         dual_stack: false,
@@ -157,25 +157,23 @@ fn flow(rtp: bool, gather: Gather, outputs: &[(&'static str, OutputConfig)]) -> 
     let config = source_config(rtp, LONG);
     let source = Arc::new(SourceStats::default());
     let name = "main".to_owned();
-    commands
-        .send(FlowCommand::OpenSource {
-            name,
-            config,
-            receivers: Receivers { media: receiver, fec: None },
-            stats: source.clone(),
-        })
-        .unwrap();
+    commands.send(FlowCommand::OpenSource {
+        name,
+        config,
+        receivers: Receivers { media: receiver, fec: None },
+        stats: source.clone(),
+    });
     let mut of_outputs = Vec::new();
     for (ssrc, (name, config)) in outputs.iter().enumerate() {
         let config = config.clone();
         let key = config.senders().next().unwrap();
         if ssrc == 0 {
             let spec = SendSpec { family: key.family, source_port: None, send_buffer: 4 << 20 };
-            commands.send(FlowCommand::AddSender(key, open_sender(&spec).unwrap())).unwrap();
+            commands.send(FlowCommand::AddSender(key, open_sender(&spec).unwrap()));
         }
         let stats = Arc::new(OutputStats::default());
         of_outputs.push((*name, stats.clone()));
-        commands.send(FlowCommand::OpenOutput { name: (*name).to_owned(), config, ssrc: ssrc as u32, stats }).unwrap();
+        commands.send(FlowCommand::OpenOutput { name: (*name).to_owned(), config, ssrc: ssrc as u32, stats });
     }
     (
         FlowSeed { gather, stats: Arc::default(), commands: inbox },
@@ -309,7 +307,7 @@ fn a_million_packets_allocate_nothing() {
         std::thread::spawn(move || {
             sender.send(&flow, WARM_UP / 2);
             sender.fill(&flow);
-            flow.commands.send(FlowCommand::RetuneSource("main".to_owned(), source_config(sender.rtp, SHORT))).unwrap();
+            flow.commands.send(FlowCommand::RetuneSource("main".to_owned(), source_config(sender.rtp, SHORT)));
             sender.send(&flow, WARM_UP / 2);
             (flow, sender)
         })

@@ -7,11 +7,11 @@ mod support;
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
-use std::time::Instant;
 
 use mediaconnect::proto::mpegts::inspect::{InspectCounters, Inspector, Interest};
 use mediaconnect::proto::mpegts::packet::PACKET_LEN;
 use mediaconnect::proto::mpegts::pcr::Pcr;
+use mediaconnect::time::Instant;
 use support::media::SEVEN;
 use support::peers::command;
 use tempfile::TempDir;

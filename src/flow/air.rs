@@ -1,6 +1,7 @@
 //! How a flow's sources become one stream: one of them is on air, or all are merged.
 
-use std::time::{Duration, Instant};
+use crate::time::Instant;
+use std::time::Duration;
 
 use crate::proto::mpegts::inspect::{Inspector, Interest};
 

@@ -7,8 +7,8 @@ mod config;
 mod lane;
 mod output;
 
+use crate::time::Instant;
 use std::sync::Arc;
-use std::time::Instant;
 
 pub use self::config::{LegConfig, OutputConfig, SenderKey};
 use self::lane::{Exit, Lane};

@@ -9,8 +9,9 @@
 //! Silence of a source that was on air is noted by [`Failover::handle_timeout`] only: call it when all sources were read,
 //! so that a stall of the whole process is no silence of one source.
 
+use crate::time::Instant;
 use std::collections::VecDeque;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use self::health::Health;
 pub use self::health::{Sample, Trigger, Triggers};

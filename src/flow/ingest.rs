@@ -1,7 +1,7 @@
 //! The second room of the corridor: a source's protocol, driven by its datagrams.
 
+use crate::time::Instant;
 use std::sync::Arc;
-use std::time::Instant;
 
 use crate::config::plan::SourceProtocol;
 use crate::io::batch::Datagram;

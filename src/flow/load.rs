@@ -1,7 +1,8 @@
 //! How busy a data-plane thread is, and for how long it therefore lets packets gather.
 
+use crate::time::Instant;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 #[cfg(test)]
 mod tests;

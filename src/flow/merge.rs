@@ -1,6 +1,7 @@
 //! A flow whose sources are the legs of one stream (ST 2022-7).
 
-use std::time::{Duration, Instant};
+use crate::time::Instant;
+use std::time::Duration;
 
 use crate::proto::hitless::{LegId, MergeEvent, Merger, Released};
 use crate::proto::rtp::header::Header;

@@ -7,6 +7,7 @@ pub mod failover;
 mod ingest;
 mod load;
 mod merge;
+mod orders;
 pub mod pace;
 mod police;
 mod repacket;
@@ -14,6 +15,7 @@ pub mod source;
 pub mod stats;
 mod timeline;
 
+use crate::time::Instant;
 use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
 use std::io;
@@ -21,9 +23,9 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::oneshot;
 
 use crate::config::value::Gather;
 use crate::io::batch::{ReceiveBatch, SendBatch};
@@ -36,6 +38,7 @@ pub use self::air::AirConfig;
 use self::egress::{Egress, MediaPacket, OutputConfig, SenderKey};
 pub use self::load::Load;
 use self::load::LoadMeter;
+pub use self::orders::{Inbox, Orders, orders};
 use self::source::{Receivers, Source, SourceConfig};
 use self::stats::{FlowStats, OutputStats, SourceStats};
 use self::timeline::Timeline;
@@ -100,7 +103,7 @@ pub struct FlowSeed {
     /// Where its own figures go.
     pub stats: Arc<FlowStats>,
     /// Its orders; it ends when they end.
-    pub commands: mpsc::UnboundedReceiver<FlowCommand>,
+    pub commands: Inbox,
 }
 
 /// Most messages of one system call.
@@ -169,7 +172,7 @@ pub struct Flow {
     shard: Rc<ShardContext>,
     gather: Gather,
     stats: Arc<FlowStats>,
-    commands: mpsc::UnboundedReceiver<FlowCommand>,
+    commands: Inbox,
     sources: Vec<Source>,
     air: Air,
     timeline: Timeline,
@@ -221,7 +224,7 @@ impl Flow {
     }
 
     fn poll_wake(&mut self, cx: &mut Context<'_>, sleep: &mut Sleep, armed: bool) -> Poll<Wake> {
-        if let Poll::Ready(command) = self.commands.poll_recv(cx) {
+        if let Poll::Ready(command) = self.commands.poll(cx) {
             return Poll::Ready(Wake::Command(command));
         }
         let mut service = armed && Pin::new(sleep).poll(cx).is_ready();

@@ -9,8 +9,9 @@
 //! there is when the source gives cause: its clock is set anew, or everything comes too late or too early for longer
 //! than the greater of 500 ms and the smoothing.
 
+use crate::time::Instant;
 use std::collections::VecDeque;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crate::config::value::Bitrate;
 use crate::proto::seq::RtpTime;

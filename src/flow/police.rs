@@ -1,6 +1,7 @@
 //! `max-bitrate`: a token bucket that drops what comes above the rate.
 
-use std::time::{Duration, Instant};
+use crate::time::Instant;
+use std::time::Duration;
 
 use crate::config::value::Bitrate;
 

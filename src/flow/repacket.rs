@@ -1,6 +1,7 @@
 //! `datagram-packets`: transport-stream packets regathered into datagrams of a fixed number.
 
-use std::time::{Duration, Instant};
+use crate::time::Instant;
+use std::time::Duration;
 
 use crate::proto::mpegts::packet::PACKET_LEN;
 

@@ -1,9 +1,10 @@
 //! The first room of the corridor: datagrams come in, and media packets of this source's protocol go on.
 
+use crate::time::Instant;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::task::Context;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, SystemTime};
 
 use ipnet::IpNet;
 

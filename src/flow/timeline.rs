@@ -1,6 +1,6 @@
 //! One time for all that leaves, whatever source it is from.
 
-use std::time::Instant;
+use crate::time::Instant;
 
 use crate::proto::seq::RtpTime;
 

@@ -1,7 +1,8 @@
 //! Monotonic time, and the kernel's receive time stamps.
 
+use crate::time::Instant;
 use std::io;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::sys::{self, ClockId};
 

@@ -5,6 +5,7 @@
 //! may be gathered for a while sit in an epoll of their own (module `quantum`): the first packet starts the wait, and no other
 //! wakes the thread before it is over.
 
+use crate::time::Instant;
 use std::cell::{Cell, RefCell};
 use std::future::{Future, poll_fn};
 use std::io;
@@ -13,7 +14,7 @@ use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tokio::task::LocalSet;
 

@@ -130,12 +130,13 @@ impl ReceiveRing {
         // SAFETY: slot `i` is within `buffers`, all of which is initialised; the kernel writes only in `receive`, which
         // needs `&mut self`.
         let payload = unsafe { std::slice::from_raw_parts(self.buffers.as_ptr().add(i * SLOT_BYTES), len) };
+        Some(Message { payload, source: self.names[i].address(h.msg_hdr.msg_namelen as usize), notes: self.notes(i) })
+    }
+
+    /// What the kernel said of message `i` of the last call.
+    pub(super) fn notes(&self, i: usize) -> Notes {
         let control = &self.controls[i].bytes;
-        Some(Message {
-            payload,
-            source: self.names[i].address(h.msg_hdr.msg_namelen as usize),
-            notes: Notes::read(control.get(..h.msg_hdr.msg_controllen).unwrap_or_default()),
-        })
+        Notes::read(control.get(..self.headers[i].msg_hdr.msg_controllen).unwrap_or_default())
     }
 
     /// Whether message `i` of the last call was longer than a slot.

@@ -1,7 +1,7 @@
 //! Deadlines and who waits for them: a heap that knows where each timer is, so one can be moved or taken out.
 
+use crate::time::Instant;
 use std::task::Waker;
-use std::time::Instant;
 
 #[cfg(test)]
 mod tests;

@@ -1,6 +1,7 @@
 //! From an event to the journal, syslog or standard error: a bounded queue and one thread. Who logs never waits; what
 //! does not fit is counted, and said.
 
+use crate::time::Instant;
 use std::borrow::Cow;
 use std::fmt::{self, Write as _};
 use std::io;
@@ -9,7 +10,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
 use std::thread;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, SystemTime};
 
 use tracing::field::{Field, Visit};
 use tracing::level_filters::LevelFilter;

@@ -1,5 +1,6 @@
 //! Lines to a syslog server: to a local socket at once, to a network server by a thread of its own that reconnects.
 
+use crate::time::Instant;
 use std::collections::VecDeque;
 use std::fmt::Write as _;
 use std::io::{self, ErrorKind, Read, Write as _};
@@ -9,7 +10,7 @@ use std::path::PathBuf;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::log::Record;
 use super::stderr::timestamp;

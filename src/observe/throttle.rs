@@ -1,7 +1,8 @@
 //! Holds back floods of the same line: per kind, flow and part a token bucket, and the last line held is shown later.
 
+use crate::time::Instant;
 use std::collections::HashMap;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::log::Record;
 

@@ -19,8 +19,9 @@
 //! Memory grows in blocks with what the window holds, is given back when not needed, and ends at 256 MiB and 262,144
 //! packets; beyond that packets leave early.
 
+use crate::time::Instant;
 use std::collections::VecDeque;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use self::epoch::{Entry, Epoch, Identity};
 use self::leg::{Home, Leg};
@@ -253,10 +254,7 @@ impl Merger {
 
 /// A time on a clock that starts at `origin`.
 fn clock(origin: Instant, time: Instant) -> i64 {
-    match time.checked_duration_since(origin) {
-        Some(after) => nanos(after),
-        None => -nanos(origin.saturating_duration_since(time)),
-    }
+    nanos(time - origin) - nanos(origin - time)
 }
 
 fn nanos(span: Duration) -> i64 {

@@ -1,8 +1,9 @@
 //! Which source is on air, or how all of them are: from the plan and the operator's word to the flow's task, and back in
 //! words.
 
+use crate::time::Instant;
 use std::sync::PoisonError;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, SystemTime};
 
 use super::control::Refusal;
 use super::entry::{Entry, SourceEntry};

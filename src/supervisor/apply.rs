@@ -1,11 +1,12 @@
 //! What was read becomes what runs: changes in claim order, one flow's failure no other flow's business.
 
+use crate::time::Instant;
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, SystemTime};
 
 use super::control::Outcome;
 use super::entry::{Closing, Entry, Stale};

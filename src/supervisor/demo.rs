@@ -7,12 +7,13 @@ mod media;
 mod place;
 mod screen;
 
+use crate::time::Instant;
 use std::path::PathBuf;
 use std::rc::Rc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::time::{MissedTickBehavior, interval, sleep, sleep_until};
+use tokio::time::{MissedTickBehavior, interval, sleep};
 
 use self::media::{Generator, RATE, Received, Receivers};
 use self::place::Place;
@@ -141,7 +142,7 @@ async fn conduct(
 
 async fn until(end: Option<Instant>) {
     match end {
-        Some(end) => sleep_until(end.into()).await,
+        Some(end) => sleep(end - Instant::now()).await,
         None => std::future::pending().await,
     }
 }

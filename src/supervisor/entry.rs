@@ -1,10 +1,11 @@
 //! One flow as the supervisor holds it: its plan, its task, and which of its parts are open.
 
+use crate::time::Instant;
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, SystemTime};
 
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::oneshot;
 
 use super::air::{self, LastSwitch};
 use super::resolve::{self, Names, Unresolved};
@@ -16,7 +17,7 @@ use crate::config::value::{FlowName, Host};
 use crate::flow::egress::{OutputConfig, SenderKey};
 use crate::flow::source::{Receivers, SourceConfig};
 use crate::flow::stats::{FlowStats, OutputStats, SourceStats};
-use crate::flow::{AirConfig, FlowCommand, FlowSeed};
+use crate::flow::{AirConfig, FlowCommand, FlowSeed, Orders, orders};
 use crate::io::links::Links;
 use crate::io::open::{OpenError, ReceiveSpec, SendSpec, Sender, open_receiver, open_sender};
 use crate::observe::event::{Event, emit};
@@ -106,7 +107,7 @@ pub(super) struct OutputEntry {
 /// A flow's task.
 #[derive(Debug)]
 struct Task {
-    commands: mpsc::UnboundedSender<FlowCommand>,
+    commands: Orders,
     run: u64,
     /// What it was told last of how its sources become one stream.
     air: AirConfig,
@@ -335,7 +336,7 @@ impl Entry {
     fn send(&self, command: FlowCommand) {
         if let Some(task) = &self.task {
             // A task that has just panicked is reported by its end.
-            let _ = task.commands.send(command);
+            task.commands.send(command);
         }
     }
 
@@ -344,7 +345,7 @@ impl Entry {
             return;
         }
         self.runs += 1;
-        let (commands, inbox) = mpsc::unbounded_channel();
+        let (commands, inbox) = orders();
         self.task = Some(Task { commands, run: self.runs, air: AirConfig::Single });
         let seed = FlowSeed { gather: self.plan.gather, stats: self.stats.clone(), commands: inbox };
         env.shards.spawn(self.name.clone(), self.runs, seed);

@@ -1,9 +1,10 @@
 //! From what a plan names to what a socket needs: interface names become indices, host names addresses.
 
+use crate::time::Instant;
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tokio::sync::mpsc;
 

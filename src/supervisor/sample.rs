@@ -1,7 +1,8 @@
 //! Counters become figures over time: rates, states, conditions and the events of their changes.
 
+use crate::time::Instant;
 use std::collections::BTreeMap;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, SystemTime};
 
 use crate::flow::delay::{DelaySnapshot, Delays};
 use crate::flow::stats::{Invalid, OutputStats, SourceStats};

@@ -1,8 +1,9 @@
 //! The service manager: readiness, status, watchdog. Without one, nothing is said and everything works.
 
+use crate::time::Instant;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use sd_notify::NotifyState;
 

@@ -134,7 +134,9 @@ impl Shard {
             };
             // Nobody waits for it when the daemon gave up meanwhile.
             let _ = started.send(Ok((context.load(), refused)));
-            if let Err(error) = context.run(serve(context.clone(), inbox, pulse, ended)) {
+            // A task of its own: what `run` is given itself is polled at each wake of any flow.
+            let orders = serve(context.clone(), inbox, pulse, ended);
+            if let Err(error) = context.run(async { tokio::task::spawn_local(orders).await }) {
                 // No flow here would ever wake again: without heartbeats the watchdog has the service restarted.
                 tracing::error!(target: "mediaconnect::daemon", "a data-plane thread can't wait for packets: {error}");
             }

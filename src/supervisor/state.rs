@@ -1,10 +1,11 @@
 //! All that the supervisor knows. Borrowed for short moments only, never over an await.
 
+use crate::time::Instant;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::{Instant, SystemTime};
+use std::time::SystemTime;
 
 use super::Dirs;
 use super::air;

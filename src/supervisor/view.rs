@@ -1,12 +1,13 @@
 //! The documents that status, metrics and `explain` are made of.
 
+use crate::time::Instant;
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::path::Path;
 use std::rc::Rc;
 use std::sync::PoisonError;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, SystemTime};
 
 use super::entry::{Entry, OutputEntry, Part, Problem, describe};
 use super::figures;

@@ -1,6 +1,7 @@
 //! Outputs that packets leave for at the same times.
 
-use std::time::{Duration, Instant};
+use crate::time::Instant;
+use std::time::Duration;
 
 use crate::config::value::Bitrate;
 use crate::flow::pace::{PaceCounters, Pacer, SourceClock};
@@ -13,9 +14,10 @@ use super::output::{Framing, Kind, Output};
 use super::{MediaPacket, SenderKey};
 
 /// Most datagrams to one destination at a time where nothing paces them: no more than a shallow switch buffer holds.
-const TRAIN: TrainLimit = TrainLimit::new(16);
-/// More packets than this at once came as a burst, or faster than any train that is kept short could spare a buffer.
-const BURST: usize = 64;
+const TRAIN: usize = 16;
+/// As many packets at once, or more, fill what is read at a time: more wait, and whatever trains they leave in follow
+/// on each other.
+const BURST: usize = crate::flow::BATCH;
 /// What smoothing has room for, within the bound of a pacer's memory.
 const FASTEST: Bitrate = Bitrate::from_bps(10_000_000_000);
 
@@ -155,12 +157,22 @@ impl Exit<'_> {
             packets.clone().for_each(|packet| repacketiser.push(packet.payload, now));
         }
         outputs.iter_mut().for_each(|output| output.protect(packets.clone()));
+        let limit = train_limit(count);
         for (key, sender) in *senders {
-            let limit = if count > BURST { TrainLimit::MAX } else { TRAIN };
             send_from(*key, sender, packets.clone(), limit, repacketisers, outputs, (batch, now));
         }
         outputs.iter_mut().for_each(|output| output.advance(count, now));
         repacketisers.iter_mut().for_each(|repacketiser| repacketiser.sent(now));
+    }
+}
+
+/// For so many packets at once. A train of its own for a short remainder would leave right behind the one before it: it
+/// costs a message and spares no buffer.
+fn train_limit(packets: usize) -> TrainLimit {
+    match packets {
+        BURST.. => TrainLimit::MAX,
+        _ if packets <= TRAIN + TRAIN / 2 => TrainLimit::new(TRAIN + TRAIN / 2),
+        _ => TrainLimit::new(TRAIN),
     }
 }
 

@@ -1,9 +1,9 @@
 //! One output: what it sends, to which legs, and what became of it.
 
+use crate::time::Instant;
 use std::cell::Cell;
 use std::ops::Range;
 use std::sync::Arc;
-use std::time::Instant;
 
 use crate::config::plan::{OutputProtocol, RtpHeader};
 use crate::io::batch::{Outcome, SendError, Target};

@@ -1,6 +1,7 @@
 //! Whether a source is fit to be on air: it has data, and no trigger holds against it.
 
-use std::time::{Duration, Instant};
+use crate::time::Instant;
+use std::time::Duration;
 
 /// Rates are judged over windows of at least this.
 const WINDOW: Duration = Duration::from_secs(1);

@@ -66,7 +66,7 @@ impl ReceiveBatch {
         Ok(Received {
             messages,
             full: messages == self.ring.slots(),
-            overflow: messages.checked_sub(1).and_then(|i| self.ring.message(i)).and_then(|m| m.notes.overflow),
+            overflow: messages.checked_sub(1).and_then(|last| self.ring.notes(last).overflow),
             truncated: (0..messages).filter(|&i| self.ring.truncated(i)).count(),
         })
     }

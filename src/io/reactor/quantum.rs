@@ -1,8 +1,9 @@
 //! Service quanta: sockets whose packets may wait a while, so that one wake of the thread serves many.
 
+use crate::time::Instant;
 use std::io;
 use std::os::fd::AsFd;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::super::sys::{Epoll, Events};
 use super::QUANTUM;

@@ -1,10 +1,10 @@
 //! Timers of tasks.
 
+use crate::time::Instant;
 use std::future::Future;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
-use std::time::Instant;
 
 use super::Inner;
 

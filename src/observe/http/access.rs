@@ -1,8 +1,9 @@
 //! Who may read and who may act over the control socket: by the credentials of the peer process.
 
+use crate::time::Instant;
 use std::io;
 use std::os::fd::AsFd;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use nix::unistd::{Group, Uid, User};
 use tokio::net::UnixStream;

@@ -9,7 +9,8 @@
 //! missing members; when one is left, that one is recovered, which counts down its other set, and so on until nothing
 //! moves. Before FEC packets are seen, and after they have ended, this is a plain receiver with its reorder window.
 
-use std::time::{Duration, Instant};
+use crate::time::Instant;
+use std::time::Duration;
 
 use super::header::{FEC_LEN, FecError, FecHeader, FecStream};
 use super::history::History;

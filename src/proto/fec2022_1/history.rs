@@ -1,6 +1,7 @@
 //! The newest media packets, copied, whatever order they came in: what XOR needs.
 
-use std::time::{Duration, Instant};
+use crate::time::Instant;
+use std::time::Duration;
 
 use crate::proto::rtp::header::Header;
 use crate::proto::rtp::receive::Tap;

@@ -7,7 +7,7 @@
 //! nothing moves. If the packet that others wait for is still missing then, nothing can bring it back, and it is given
 //! up.
 
-use std::time::Instant;
+use crate::time::Instant;
 
 use super::decode::{Decoder, MAX_DELAY};
 use super::sets::Span;

@@ -1,6 +1,7 @@
 //! What is known of one FEC stream: its matrix, where its sets lie and when they come, and its figures.
 
-use std::time::{Duration, Instant};
+use crate::time::Instant;
+use std::time::Duration;
 
 use super::header::FecHeader;
 use super::sets::Span;

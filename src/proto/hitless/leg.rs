@@ -1,6 +1,6 @@
 //! One leg of a merge: where it stands, how far it lags, and whether it carries the same packets.
 
-use std::time::Instant;
+use crate::time::Instant;
 
 use super::epoch::{Entry, Epoch, Identity, MAX_DROPOUT, State};
 use super::stats::{LegCounters, Skew};

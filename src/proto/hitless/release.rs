@@ -1,6 +1,7 @@
 //! The way out: what is due leaves, what is missing then is given up, and one epoch follows another.
 
-use std::time::{Duration, Instant};
+use crate::time::Instant;
+use std::time::Duration;
 
 use super::epoch::{Entry, Epoch, MOST_PLACES, State};
 use super::leg::{Home, Leg};

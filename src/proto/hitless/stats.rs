@@ -1,6 +1,7 @@
 //! The figures of a merge.
 
-use std::time::{Duration, Instant};
+use crate::time::Instant;
+use std::time::Duration;
 
 use crate::proto::rtp::stats::jitter_time;
 

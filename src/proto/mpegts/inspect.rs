@@ -1,6 +1,6 @@
 //! What is looked at in a passing transport stream: only what somebody wants to know, and never a byte changed.
 
-use std::time::Instant;
+use crate::time::Instant;
 
 use super::continuity::Continuity;
 use super::packet::{PACKET_LEN, PacketHeader};

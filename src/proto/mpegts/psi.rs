@@ -3,7 +3,7 @@
 //! Sections are put together from their packets, checked, and read. What is kept is bounded and taken once; sections
 //! that lie harm nothing but themselves.
 
-use std::time::Instant;
+use crate::time::Instant;
 
 use super::packet::{NULL_PID, PACKET_LEN, PIDS, PacketHeader};
 

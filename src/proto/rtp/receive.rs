@@ -12,8 +12,9 @@
 //! is the same SSRC at most `MAX_DROPOUT` ahead, or as far ahead as the silence explains, is the same stream after a
 //! loss; any other is a restart: what waits is delivered in order, then the new stream from its first held packet.
 
+use crate::time::Instant;
 use std::collections::VecDeque;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::header::Header;
 use super::reorder::{Reorder, Standing, Waiting};

@@ -1,7 +1,7 @@
 //! Order by sequence number: what is next, what waits behind a gap, and what has been seen.
 
+use crate::time::Instant;
 use std::collections::VecDeque;
-use std::time::Instant;
 
 use super::slots::SlotId;
 use crate::proto::seq::{ExtSeq, Seq};

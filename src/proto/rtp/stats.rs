@@ -1,6 +1,7 @@
 //! The figures of a received RTP stream, as RFC 3550 counts them.
 
-use std::time::{Duration, Instant};
+use crate::time::Instant;
+use std::time::Duration;
 
 use crate::proto::seq::RtpTime;
 

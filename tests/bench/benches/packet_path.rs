@@ -6,7 +6,8 @@
 use std::hint::black_box;
 use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
+use mediaconnect::time::Instant;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use mediaconnect::config::plan::{OutputProtocol, RtpHeader};
