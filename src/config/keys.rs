@@ -237,6 +237,7 @@ const RTP: &[&str] = &["rtp", "rtp-fec"];
 /// Who names the other end.
 const CALLING: &[&str] = &["srt-caller", "srt-rendezvous", "entitlement"];
 /// Who tells a stream ID, or asks for one.
+const SRT: &[&str] = &["srt-listener", "srt-caller", "srt-rendezvous", "entitlement"];
 const NAMED: &[&str] = &["srt-listener", "srt-caller"];
 const MOST: Duration = Duration::from_millis(100);
 
@@ -274,6 +275,13 @@ const KEY_LENGTH: Key = Key::new(
 )
 .on(ARQ)
 .default("16");
+const KM_REFRESH_RATE: Key = Key::new(
+    "km-refresh-rate",
+    Form::Whole(64, 1 << 25),
+    "Packets that are sent with one stream key before the next is used; only with a passphrase",
+)
+.on(SRT)
+.default("16777216");
 const STREAM_ID: Key = Key::new(
     "stream-id",
     Form::Text,
@@ -338,6 +346,7 @@ pub(super) const SOURCE: &[Key] = &[
     PASSPHRASE_FILE,
     PASSPHRASE_FILES,
     KEY_LENGTH,
+    KM_REFRESH_RATE,
     STREAM_ID,
     ENABLED,
     DESCRIPTION,
@@ -464,6 +473,7 @@ pub(super) const OUTPUT: &[Key] = &[
     PASSPHRASE_FILE,
     PASSPHRASE_FILES,
     KEY_LENGTH,
+    KM_REFRESH_RATE,
     STREAM_ID,
     ENABLED,
     DESCRIPTION,

@@ -12,7 +12,7 @@ mod view;
 use std::sync::Arc;
 
 pub(super) use self::call::{Call, Ended};
-pub(super) use self::door::{Roster, TurnedAway};
+pub(super) use self::door::Roster;
 pub(super) use self::keys::{Derived, Keys};
 use self::ports::OpenDoor;
 pub(super) use self::ports::Ports;

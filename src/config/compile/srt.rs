@@ -12,6 +12,7 @@ use super::{End, Flow, narrow};
 use crate::proto::srt::access::StreamIdPattern;
 use crate::proto::srt::handshake::MAX_STREAM_ID;
 use crate::proto::srt::km::KeyLength;
+use crate::proto::srt::rekey::KM_REFRESH;
 use crate::proto::srt::terms::is_stream_id;
 
 /// libsrt's own.
@@ -135,16 +136,19 @@ impl<'t> Flow<'_, 't> {
         let names = self.key_names(s);
         let key_length = s.number("key-length").and_then(|bytes| KeyLength::from_bytes(usize::try_from(bytes).ok()?));
         let Some((key, names)) = names else {
-            if let Some(at) =
-                s.key_span("key-length").filter(|_| !s.has("passphrase-file") && !s.has("passphrase-files"))
-            {
-                let help = "add passphrase-file = \"NAME\", or remove it".to_owned();
-                self.source.error(&at, "`key-length` without a passphrase: nothing would be encrypted", Some(help));
+            for key in ["key-length", "km-refresh-rate"] {
+                let alone = s.key_span(key).filter(|_| !s.has("passphrase-file") && !s.has("passphrase-files"));
+                if let Some(at) = alone {
+                    let help = "add passphrase-file = \"NAME\", or remove it".to_owned();
+                    let message = format!("`{key}` without a passphrase: nothing would be encrypted");
+                    self.source.error(&at, message, Some(help));
+                }
             }
             return None;
         };
         let passphrases = names.into_iter().filter_map(|name| self.passphrase(key, &name)).collect();
-        Some(SrtEncryption { passphrases, key_length: key_length.unwrap_or_default() })
+        let km_refresh_rate = s.whole("km-refresh-rate").and_then(narrow).unwrap_or(KM_REFRESH);
+        Some(SrtEncryption { passphrases, key_length: key_length.unwrap_or_default(), km_refresh_rate })
     }
 
     /// The key files of `passphrase-file` or `passphrase-files`, and which of them it was.

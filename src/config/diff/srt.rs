@@ -1,6 +1,6 @@
 //! What changes in an SRT source or output, and which of it while it runs.
 
-use crate::config::plan::{SrtEncryption, SrtMode, SrtPlan};
+use crate::config::plan::{SrtMode, SrtPlan};
 
 /// Take over from `new` what can be changed while it runs.
 ///
@@ -54,11 +54,11 @@ pub(super) fn keys(
     };
     keys.push(("latency", *latency != new.latency));
     let several = old.passphrases().len().max(new.passphrases().len()) > 1;
-    let length = |encryption: &Option<SrtEncryption>| encryption.as_ref().map(|e| e.key_length);
-    let lengths = length(encryption).zip(length(&new.encryption));
+    let both = encryption.as_ref().zip(new.encryption.as_ref());
     keys.extend([
         (if several { "passphrase-files" } else { "passphrase-file" }, old.passphrases() != new.passphrases()),
-        ("key-length", lengths.is_some_and(|(old, new)| old != new)),
+        ("key-length", both.is_some_and(|(old, new)| old.key_length != new.key_length)),
+        ("km-refresh-rate", both.is_some_and(|(old, new)| old.km_refresh_rate != new.km_refresh_rate)),
     ]);
     keys
 }

@@ -29,6 +29,8 @@ pub struct SrtEncryption {
     pub passphrases: Vec<Passphrase>,
     /// Of the keys this end makes.
     pub key_length: KeyLength,
+    /// Packets that are sent with one stream key (libsrt's `SRTO_KMREFRESHRATE`); 64 to 2^25.
+    pub km_refresh_rate: u32,
 }
 
 /// Who calls whom.

@@ -58,13 +58,6 @@ impl History {
         self.packets.push_back(Kept { span, origin });
     }
 
-    /// Nobody asks for anything any more.
-    pub(super) fn clear(&mut self) {
-        self.first += self.packets.len() as u64;
-        self.packets = VecDeque::new();
-        self.ring = Ring::new(LIMIT);
-    }
-
     fn drop_first(&mut self) {
         self.packets.pop_front();
         self.first += 1;
@@ -119,10 +112,9 @@ mod tests {
             assert_eq!(history.first(), n.saturating_sub(100));
             assert_eq!((history.payload(n + 1), n.checked_sub(101).and_then(|n| history.payload(n))), (None, None));
         }
-        history.clear();
-        assert_eq!((history.first(), history.end(), history.payload(999)), (1000, 1000, None));
-        history.push(b"next", at(2000));
-        assert_eq!(history.payload(1000), Some(&b"next"[..]));
+        history.push(b"after a pause", at(2000));
+        assert_eq!((history.first(), history.end(), history.payload(999)), (1000, 1001, None));
+        assert_eq!(history.payload(1000), Some(&b"after a pause"[..]));
     }
 
     #[test]

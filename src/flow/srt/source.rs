@@ -33,6 +33,8 @@ struct Member {
     link: Rc<Link>,
     /// What of its figures was counted.
     counted: ReceiveCounters,
+    /// And what of its socket's.
+    overflow: u32,
 }
 
 impl SrtInput {
@@ -52,7 +54,8 @@ impl SrtInput {
 
     /// Take packets of this connection too.
     pub(in crate::flow) fn add(&mut self, link: Rc<Link>) {
-        self.members.push(Member { link, counted: ReceiveCounters::default() });
+        let overflow = link.multiplexer.overflow();
+        self.members.push(Member { link, counted: ReceiveCounters::default(), overflow });
     }
 
     pub(in crate::flow) fn links(&self) -> impl Iterator<Item = &Rc<Link>> {
@@ -77,7 +80,7 @@ impl SrtInput {
         mut deliver: impl FnMut(&mut [MediaPacket<'_>]),
     ) -> Vec<MediaPacket<'b>> {
         let Self { members, police, start, last, stats, .. } = self;
-        for Member { link, counted } in members {
+        for Member { link, counted, overflow } in members {
             let State::Connected(connection) = &mut *link.state.borrow_mut() else { continue };
             connection.release(now);
             let mut packets: Vec<MediaPacket<'_>> = reuse(buffer);
@@ -100,6 +103,8 @@ impl SrtInput {
                 stats.last_packet.set(now);
                 link.stats.last_data.set(now);
             }
+            let dropped = std::mem::replace(overflow, link.multiplexer.overflow());
+            stats.kernel_dropped.add(link.multiplexer.overflow().wrapping_sub(dropped).into());
             publish(&received, &then, stats);
             stats.round_trip_ns.set(nanos(connection.round_trip().unwrap_or_default()));
         }

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::{Duration, SystemTime};
 
+use crate::config::secrets::Passphrase;
 use crate::flow::stats::{Figure, Moment};
 use crate::proto::srt::crypto::StreamKeys;
 use crate::proto::srt::km::KeyLength;
@@ -48,8 +49,8 @@ pub struct PeerStats {
     pub number: u64,
     /// The peer.
     pub address: SocketAddr,
-    /// The name of the passphrase it uses, for those that have several.
-    pub passphrase: Option<String>,
+    /// The passphrase it uses; `None`: in clear.
+    pub passphrase: Option<Passphrase>,
     phase: AtomicU8,
     began: Instant,
     /// The last data packet that was received.
@@ -65,7 +66,7 @@ static NUMBERS: AtomicU64 = AtomicU64::new(1);
 
 impl PeerStats {
     /// Of a connection that is about to be made.
-    pub fn new(address: SocketAddr, passphrase: Option<String>) -> Self {
+    pub fn new(address: SocketAddr, passphrase: Option<Passphrase>) -> Self {
         Self {
             number: NUMBERS.fetch_add(1, Ordering::Relaxed),
             address,
@@ -76,6 +77,14 @@ impl PeerStats {
             send_errors: Figure::default(),
             facts: OnceLock::new(),
             figures: Mutex::default(),
+        }
+    }
+
+    /// Whether it uses one of these passphrases, whatever the file is called; or none, where there are none.
+    pub fn fits(&self, passphrases: &[Passphrase]) -> bool {
+        match &self.passphrase {
+            Some(used) => passphrases.iter().any(|passphrase| passphrase.secret() == used.secret()),
+            None => passphrases.is_empty(),
         }
     }
 

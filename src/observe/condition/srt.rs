@@ -119,7 +119,7 @@ impl Condition {
     pub(super) fn srt_message(&self) -> Option<String> {
         Some(match self {
             Self::SrtNobody { part, bind, silent_for, .. } => {
-                format!("{part}: nobody has called {bind} for {}", span(*silent_for))
+                format!("{part}: nobody is connected to {bind}, for {}", span(*silent_for))
             }
             Self::SrtRefused { part, address, why, times, .. } => {
                 format!("{part}: {} from {address} refused: {}", count(*times, "call"), why.words())

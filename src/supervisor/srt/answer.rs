@@ -14,6 +14,7 @@ use tokio::sync::oneshot;
 
 use super::door::{Door, reject};
 use super::terms;
+use crate::config::secrets::Passphrase;
 use crate::flow::FlowCommand;
 use crate::flow::srt::stats::{PeerStats, Phase};
 use crate::flow::srt::{LinkSeed, Opening};
@@ -284,7 +285,7 @@ impl Port {
         conclusion: &Conclusion,
         budget: &mut Budget,
         now: Instant,
-    ) -> Result<Option<(Negotiated, Option<String>, Option<u64>)>, Refusal> {
+    ) -> Result<Option<(Negotiated, Option<Passphrase>, Option<u64>)>, Refusal> {
         let (rules, from) = (door.rules(), conclusion.peer().ip());
         if rules.allow.as_ref().is_some_and(|list| !list.iter().any(|net| net.contains(&from))) {
             return Err(Refusal::Address);
@@ -310,7 +311,7 @@ impl Port {
                 let negotiated = conclusion
                     .accept_encrypted(&terms, Some(&kek))
                     .map_err(|reject| Refusal::Protocol(reject.to_string()))?;
-                return Ok(Some((negotiated, Some(passphrase.name().to_owned()), in_place_of)));
+                return Ok(Some((negotiated, Some(passphrase.clone()), in_place_of)));
             }
         }
         Err(Refusal::WrongPassphrase)
@@ -320,7 +321,7 @@ impl Port {
         &mut self,
         door: &Door,
         call: CallId,
-        (negotiated, passphrase): (Negotiated, Option<String>),
+        (negotiated, passphrase): (Negotiated, Option<Passphrase>),
         in_place_of: Option<u64>,
         local: Option<IpAddr>,
         now: Instant,
@@ -333,7 +334,8 @@ impl Port {
         if let Some(silent) = in_place_of {
             door.courier.send(FlowCommand::CloseLink(silent));
         }
-        let config = terms::connection(negotiated.receive_latency.max(negotiated.send_latency));
+        let latency = negotiated.receive_latency.max(negotiated.send_latency);
+        let config = terms::connection(latency, door.rules().km_refresh);
         let seed = LinkSeed {
             endpoint: door.endpoint.clone(),
             remote: call.peer,

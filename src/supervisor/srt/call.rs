@@ -48,6 +48,8 @@ pub(in crate::supervisor) struct CallPlan {
     pub(in crate::supervisor) passphrases: Vec<Passphrase>,
     /// Of the keys that we make.
     pub(in crate::supervisor) key_length: KeyLength,
+    /// Packets that are sent with one key.
+    pub(in crate::supervisor) km_refresh: u32,
 }
 
 /// A source or output that calls.
@@ -201,11 +203,11 @@ impl Call {
             let (stream_id, timeout) = (self.plan.stream_id.clone(), CONNECT_TIMEOUT);
             Opening::Call(Box::new(CallerConfig { terms, isn, peer, stream_id, encryption, timeout }))
         };
-        let passphrase = self.plan.passphrases.get(self.passphrase).map(|passphrase| passphrase.name().to_owned());
+        let passphrase = self.plan.passphrases.get(self.passphrase).cloned();
         let stats = Arc::new(PeerStats::new(remote, passphrase));
         self.roster.add(stats.clone());
         self.stage = Stage::Open(stats.number);
-        let config = terms::connection(self.plan.latency);
+        let config = terms::connection(self.plan.latency, self.plan.km_refresh);
         let endpoint = self.endpoint.clone();
         let seed = LinkSeed { endpoint, remote, local: None, opening, config, stats };
         Some(FlowCommand::OpenLink(part.clone(), Box::new(seed)))
@@ -260,20 +262,10 @@ impl Call {
 
     /// Change what can be while it runs. The connections that must end for it.
     pub(in crate::supervisor) fn retune(&mut self, plan: CallPlan, now: Instant) -> Vec<u64> {
-        let gone = |name: &str, secrets: &[Passphrase]| !secrets.iter().any(|passphrase| passphrase.name() == name);
         let mut ending = Vec::new();
         if self.plan.passphrases != plan.passphrases {
-            for peer in self.roster.peers() {
-                let used = peer.passphrase.as_deref();
-                let before = used.and_then(|used| self.plan.passphrases.iter().find(|p| p.name() == used));
-                let stays = match before {
-                    Some(before) => plan.passphrases.contains(before),
-                    None => plan.passphrases.is_empty(),
-                };
-                if !stays || used.is_some_and(|used| gone(used, &plan.passphrases)) {
-                    ending.push(peer.number);
-                }
-            }
+            let peers = self.roster.peers();
+            ending.extend(peers.iter().filter(|peer| !peer.fits(&plan.passphrases)).map(|peer| peer.number));
             (self.passphrase, self.kek) = (0, None);
             if self.stage == Stage::Deriving {
                 self.stage = Stage::Resting(now);

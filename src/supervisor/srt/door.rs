@@ -33,6 +33,8 @@ pub(super) struct Rules {
     pub(super) allow: Option<Vec<IpNet>>,
     /// Any of these; none: in clear.
     pub(super) passphrases: Vec<Passphrase>,
+    /// Packets that are sent with one key.
+    pub(super) km_refresh: u32,
     /// The least latency.
     pub(super) latency: Duration,
     /// At a time.
@@ -72,6 +74,7 @@ struct Book {
     peers: Vec<Arc<PeerStats>>,
     refusals: VecDeque<TurnedAway>,
     refused: u64,
+    ended: Option<Instant>,
 }
 
 impl Roster {
@@ -89,6 +92,16 @@ impl Roster {
     /// The connections that are not over.
     pub(in crate::supervisor) fn peers(&self) -> Vec<Arc<PeerStats>> {
         self.book().peers.iter().filter(|peer| peer.phase() != Phase::Over).cloned().collect()
+    }
+
+    /// A connection has ended.
+    pub(in crate::supervisor) fn ended(&self) {
+        self.book().ended = Some(Instant::now());
+    }
+
+    /// For how long nobody has been connected any more; `None`: nobody ever was.
+    pub(in crate::supervisor) fn alone_for(&self) -> Option<Duration> {
+        self.book().ended.map(Instant::elapsed)
     }
 
     fn refuse(&self, address: IpAddr, why: Refusal, stream_id: Option<&str>) {

@@ -18,6 +18,7 @@ use crate::io::endpoint::open_endpoint;
 use crate::io::open::ReceiveSpec;
 use crate::observe::event::{Event, emit};
 use crate::proto::srt::km::{KeyLength, Salt};
+use crate::proto::srt::rekey::KM_REFRESH;
 use crate::supervisor::entry::{self, Entry, Env, Problem};
 use crate::supervisor::resolve;
 use crate::time::Instant;
@@ -52,12 +53,17 @@ impl SrtOpen {
     }
 }
 
+fn km_refresh(plan: &SrtPlan) -> u32 {
+    plan.encryption.as_ref().map_or(KM_REFRESH, |encryption| encryption.km_refresh_rate)
+}
+
 fn rules(plan: &SrtPlan) -> Option<Rules> {
     let SrtMode::Listener { allow, stream_id, max_callers, .. } = &plan.mode else { return None };
     Some(Rules {
         pattern: stream_id.clone(),
         allow: allow.clone(),
         passphrases: plan.passphrases().to_vec(),
+        km_refresh: km_refresh(plan),
         latency: plan.latency,
         most: *max_callers,
     })
@@ -76,6 +82,7 @@ fn call_plan(plan: &SrtPlan) -> Option<CallPlan> {
         latency: plan.latency,
         passphrases: plan.passphrases().to_vec(),
         key_length: plan.encryption.as_ref().map_or(KeyLength::Aes128, |encryption| encryption.key_length),
+        km_refresh: km_refresh(plan),
     })
 }
 
@@ -194,7 +201,7 @@ impl Entry {
         let Some(open) = self.open_part(part) else { return };
         let ending = match (&mut open.way, rules(plan), call_plan(plan)) {
             (Way::Door(door), Some(rules), _) => {
-                let ending = unwelcome(&open.roster.peers(), &rules, &door.rules());
+                let ending = unwelcome(&open.roster.peers(), &rules);
                 door.set_rules(rules);
                 ending
             }
@@ -242,6 +249,7 @@ impl Entry {
             LinkEvent::Ended(end) => {
                 let was_connected = peer.facts.get().is_some();
                 if was_connected {
+                    self.open_part(&part).iter().for_each(|open| open.roster.ended());
                     let why = super::view::end_in_words(&end);
                     emit(Event::SrtEnded { flow, part: part.clone(), peer: peer.address, why });
                 }
@@ -305,17 +313,10 @@ impl Entry {
 }
 
 /// Those that would not be let in any more.
-fn unwelcome(peers: &[Arc<PeerStats>], rules: &Rules, before: &Rules) -> Vec<u64> {
-    let listed = |peer: &PeerStats| {
-        rules.allow.as_ref().is_none_or(|list| list.iter().any(|net| net.contains(&peer.address.ip())))
+fn unwelcome(peers: &[Arc<PeerStats>], rules: &Rules) -> Vec<u64> {
+    let welcome = |peer: &PeerStats| {
+        let listed = rules.allow.as_ref().is_none_or(|list| list.iter().any(|net| net.contains(&peer.address.ip())));
+        listed && peer.fits(&rules.passphrases)
     };
-    let fits = |peer: &PeerStats| match &peer.passphrase {
-        // The same name may lead to another key by now.
-        Some(name) => {
-            let used = before.passphrases.iter().find(|passphrase| passphrase.name() == name);
-            used.is_some_and(|used| rules.passphrases.contains(used))
-        }
-        None => rules.passphrases.is_empty(),
-    };
-    peers.iter().filter(|peer| !listed(peer) || !fits(peer)).map(|peer| peer.number).collect()
+    peers.iter().filter(|peer| !welcome(peer)).map(|peer| peer.number).collect()
 }

@@ -34,13 +34,13 @@ struct Port {
 }
 
 /// Who is behind a door.
-pub(in crate::supervisor) struct Behind {
-    pub(in crate::supervisor) flow: FlowName,
-    pub(in crate::supervisor) part: Part,
-    pub(in crate::supervisor) courier: Courier,
+pub(super) struct Behind {
+    pub(super) flow: FlowName,
+    pub(super) part: Part,
+    pub(super) courier: Courier,
     /// The data-plane thread of the flow.
-    pub(in crate::supervisor) shard: usize,
-    pub(in crate::supervisor) roster: Arc<Roster>,
+    pub(super) shard: usize,
+    pub(super) roster: Arc<Roster>,
 }
 
 /// A door that is open. Dropping it shuts it; the port stays until [`Ports::sweep`].
@@ -58,11 +58,6 @@ impl std::fmt::Debug for OpenDoor {
 }
 
 impl OpenDoor {
-    /// Who is let in.
-    pub(super) fn rules(&self) -> Arc<Rules> {
-        self.door.rules()
-    }
-
     /// Who is let in from now on.
     pub(super) fn set_rules(&self, rules: Rules) {
         self.door.set_rules(rules);
@@ -84,7 +79,7 @@ impl Ports {
     ///
     /// # Errors
     /// See [`OpenError`].
-    pub(in crate::supervisor) fn open(
+    pub(super) fn open(
         &mut self,
         spec: &EndpointSpec,
         behind: Behind,

@@ -6,6 +6,7 @@ use crate::io::endpoint::Steering;
 use crate::proto::srt::DEFAULT_MSS;
 use crate::proto::srt::connection::ConnectionConfig;
 use crate::proto::srt::packet::HEADER_LEN;
+use crate::proto::srt::rekey::KM_PREANNOUNCE;
 use crate::proto::srt::seq::SocketId;
 use crate::proto::srt::terms::Terms;
 use crate::time::Instant;
@@ -47,10 +48,12 @@ pub(super) fn terms(local: SocketId, latency: Duration, start: Instant) -> Terms
     }
 }
 
-/// For a connection whose latency may be this in the end.
-pub(super) fn connection(latency: Duration) -> ConnectionConfig {
+/// For a connection whose latency may be this in the end, and that sends so many packets with one key.
+pub(super) fn connection(latency: Duration, km_refresh: u32) -> ConnectionConfig {
     let receive_packets = room(latency);
     ConnectionConfig {
+        km_refresh,
+        km_preannounce: KM_PREANNOUNCE.min(km_refresh / 4),
         receive_packets,
         receive_bytes: receive_packets as usize * (usize::from(DEFAULT_MSS) + 64),
         // A gather budget's packets leave together: the pace is that of the source.
@@ -62,10 +65,11 @@ pub(super) fn connection(latency: Duration) -> ConnectionConfig {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::proto::srt::rekey::KM_REFRESH;
 
     #[test]
     fn buffers_grow_with_the_latency_up_to_a_bound() {
-        let packets = |ms| connection(Duration::from_millis(ms)).receive_packets;
+        let packets = |ms| connection(Duration::from_millis(ms), KM_REFRESH).receive_packets;
         assert_eq!((packets(20), packets(120), packets(2000), packets(30_000)), (9880, 11_780, 47_500, MOST));
         let terms = terms(SocketId(7), Duration::from_millis(120), Instant::now());
         assert_eq!(terms.flow_window, packets(120));

@@ -29,7 +29,8 @@ pub(super) fn terms(peer: &PeerStats) -> String {
     let Some(facts) = peer.facts.get() else { return String::new() };
     let cipher = facts.cipher.map_or_else(|| "in clear".to_owned(), |cipher| cipher.to_string());
     let id = facts.stream_id.as_ref().map_or_else(String::new, |id| format!(", stream ID {id:?}"));
-    let passphrase = peer.passphrase.as_ref().map_or_else(String::new, |name| format!(" (passphrase {name:?})"));
+    let passphrase =
+        peer.passphrase.as_ref().map_or_else(String::new, |used| format!(" (passphrase {:?})", used.name()));
     let [receive, send] = [facts.receive_latency, facts.send_latency].map(|latency| latency.as_millis());
     let latency = if receive == send { format!("{receive} ms") } else { format!("{receive} ms in, {send} ms out") };
     format!("SRT {}, {cipher}{passphrase}, latency {latency}{id}", version(facts.version))
@@ -65,7 +66,7 @@ pub(in crate::supervisor) fn peer_doc(peer: &PeerStats, receives: bool) -> PeerD
             Box::new(SrtDoc {
                 version: version(facts.version),
                 cipher: facts.cipher.map_or_else(|| "none".to_owned(), |cipher| cipher.to_string()),
-                passphrase: peer.passphrase.clone(),
+                passphrase: peer.passphrase.as_ref().map(|used| used.name().to_owned()),
                 stream_id: facts.stream_id.clone(),
                 latency_ms: millis(if receives { facts.receive_latency } else { facts.send_latency }),
                 rtt_ms: f.rtt_measured.then(|| millis(f.rtt)),
@@ -138,7 +139,7 @@ pub(in crate::supervisor) fn conditions(
             }
         }
         None if peers.is_empty() => {
-            let (bind, silent_for) = (plan.mode.place(), waited);
+            let (bind, silent_for) = (plan.mode.place(), open.roster.alone_for().unwrap_or(waited));
             add(Condition::SrtNobody { part: part(), output, bind, silent_for });
         }
         _ => {}
