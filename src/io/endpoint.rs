@@ -26,13 +26,15 @@ pub struct EndpointSpec {
     pub dual_stack: bool,
     /// Bound to it; `None`: the system's choice.
     pub interface: Option<InterfaceRef>,
+    /// Datagrams come with the address of this host they came to. Not those of sockets beside the first.
+    pub local_addresses: bool,
     /// Bytes of datagrams that may wait, as asked of the kernel.
     pub receive_buffer: usize,
     /// The same for those that wait for the interface.
     pub send_buffer: usize,
 }
 
-/// An open endpoint: datagrams come with their time stamps, with the address they came to, and coalesced (UDP_GRO).
+/// An open endpoint: datagrams come with their time stamps, and coalesced (UDP_GRO).
 ///
 /// What ICMP says of one peer is not heard: it must not disturb the others, and a connection knows by itself when its
 /// peer is silent.
@@ -123,7 +125,7 @@ pub fn open_beside(spec: &EndpointSpec, first: &Endpoint, steering: Steering) ->
 fn open(spec: &EndpointSpec, bind: SocketAddr, beside: bool) -> Result<Endpoint, OpenError> {
     let at = |e| OpenError::at_bind(bind, e);
     let socket = datagram_socket(bind).map_err(at)?;
-    set_options(&socket, bind.ip(), spec.dual_stack).map_err(at)?;
+    set_options(&socket, bind.ip(), spec.dual_stack, spec.local_addresses && !beside).map_err(at)?;
     if let Some(interface) = &spec.interface {
         socket
             .bind_device(Some(interface.name.as_bytes()))
@@ -138,12 +140,12 @@ fn open(spec: &EndpointSpec, bind: SocketAddr, beside: bool) -> Result<Endpoint,
     Ok(Endpoint { sender: Sender::new(socket), granted, v6: bind.is_ipv6() })
 }
 
-fn set_options(socket: &Socket, ip: IpAddr, dual_stack: bool) -> io::Result<()> {
+fn set_options(socket: &Socket, ip: IpAddr, dual_stack: bool, local_addresses: bool) -> io::Result<()> {
     if ip.is_ipv6() {
         socket.set_only_v6(!dual_stack)?;
-        setsockopt(socket, sockopt::Ipv6RecvPacketInfo, &true)?;
+        setsockopt(socket, sockopt::Ipv6RecvPacketInfo, &local_addresses)?;
     } else {
-        setsockopt(socket, sockopt::Ipv4PacketInfo, &true)?;
+        setsockopt(socket, sockopt::Ipv4PacketInfo, &local_addresses)?;
     }
     setsockopt(socket, sockopt::RxqOvfl, &1)?;
     setsockopt(socket, sockopt::ReceiveTimestampns, &true)?;

@@ -270,6 +270,12 @@ impl Registration {
         Ok(())
     }
 
+    /// When its quantum is looked at next. A timer that may wait until then takes no wake of its own. `None`: it has none,
+    /// or that depends on what comes.
+    pub fn next_look(&self) -> Option<Instant> {
+        self.inner.quanta.borrow().next_look(self.quantum.get()?)
+    }
+
     /// This many messages were read. While more than one comes in a budget, the socket's quantum goes on without being
     /// woken by the first of them.
     pub fn served(&self, messages: usize) {

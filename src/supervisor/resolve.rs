@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use tokio::sync::mpsc;
 
-use crate::config::plan::{DatagramInput, DatagramRoute, FlowPlan, OutputPlan, SourcePlan, SourceProtocol};
+use crate::config::plan::{DatagramInput, DatagramRoute, FlowPlan, OutputPlan, SourcePlan, SourceProtocol, SrtMode};
 use crate::config::value::{Bind, Destination, Gather, Host, Interface};
 use crate::flow::egress::{LegConfig, OutputConfig};
 use crate::io::endpoint::EndpointSpec;
@@ -162,15 +162,20 @@ fn all_addresses(bind: Bind) -> (SocketAddr, bool) {
     (SocketAddr::new(bind.ip.unwrap_or(unspecified), bind.port), dual_stack)
 }
 
-/// What to open for connections; without a `bind`, a port of the system's choice.
-pub(super) fn endpoint(
-    bind: Option<Bind>,
-    wanted: Option<&Interface>,
-    links: &Links,
-) -> Result<EndpointSpec, Unresolved> {
-    let (bind, dual_stack) = all_addresses(bind.unwrap_or(Bind { ip: None, port: 0 }));
+/// What to open for connections by SRT; without a `bind`, a port of the system's choice.
+pub(super) fn endpoint(mode: &SrtMode, wanted: Option<&Interface>, links: &Links) -> Result<EndpointSpec, Unresolved> {
+    let (bind, dual_stack) = all_addresses(mode.bind().unwrap_or(Bind { ip: None, port: 0 }));
+    // Who is called answers from there; who calls knows.
+    let local_addresses = matches!(mode, SrtMode::Listener { .. });
     let interface = interface(wanted, links)?;
-    Ok(EndpointSpec { bind, dual_stack, interface, receive_buffer: RECEIVE_BUFFER, send_buffer: SEND_BUFFER })
+    Ok(EndpointSpec {
+        bind,
+        dual_stack,
+        interface,
+        local_addresses,
+        receive_buffer: RECEIVE_BUFFER,
+        send_buffer: SEND_BUFFER,
+    })
 }
 
 /// What to open for a source.

@@ -51,13 +51,15 @@ impl FlowLinks {
         !self.links.is_empty() && self.bell.poll(cx)
     }
 
-    /// When they are to be seen to, or the first of what they received is due (`release`).
-    ///
-    /// With a gather budget that mostly happens before, with what comes: this is for when nothing comes.
+    /// When they are to be seen to, or the first of what they received is due (`release`). With a gather budget that may
+    /// wait for the next look at the sockets, and takes no wake of its own.
     pub(in crate::flow) fn due(&self, release: Option<Instant>, budget: Duration) -> Option<Instant> {
         let due = self.links.iter().filter_map(|link| link.due()).chain(release).min()?;
-        let patience = self.served.map_or(due, |served| served + budget + budget / 2);
-        Some(if budget.is_zero() { due } else { due.max(patience) })
+        if budget.is_zero() {
+            return Some(due);
+        }
+        let look = self.multiplexers.iter().filter_map(|multiplexer| multiplexer.next_look()).min();
+        Some(due.max(look.or(self.served.map(|served| served + budget)).unwrap_or(due)))
     }
 
     /// Begin a connection.

@@ -194,6 +194,11 @@ impl Multiplexer {
         links.values().filter_map(Weak::upgrade).find(|link| link.remote == remote && link.is_rendezvous)
     }
 
+    /// When the next packets are read, as far as is known.
+    pub(super) fn next_look(&self) -> Option<Instant> {
+        self.registration.next_look()
+    }
+
     /// Datagrams that the kernel has dropped for want of room.
     pub(super) fn overflow(&self) -> u32 {
         self.overflow.get()

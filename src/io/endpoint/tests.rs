@@ -12,6 +12,7 @@ fn endpoint_spec(ip: IpAddr) -> EndpointSpec {
         bind: SocketAddr::new(ip, 0),
         dual_stack: ip.is_unspecified() && ip.is_ipv6(),
         interface: None,
+        local_addresses: true,
         receive_buffer: 1 << 20,
         send_buffer: 1 << 20,
     }

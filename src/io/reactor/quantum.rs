@@ -19,6 +19,8 @@ struct Quantum {
     epoll: Epoll,
     sockets: usize,
     state: State,
+    /// The last look but one, or one since, found much.
+    busy: bool,
 }
 
 #[derive(Clone, Copy)]
@@ -45,7 +47,7 @@ impl Quanta {
         });
         let epoll = Epoll::new()?;
         thread.add_once(epoll.as_fd(), QUANTUM | number as u64)?;
-        self.0[number] = Some(Quantum { budget, epoll, sockets: 1, state: State::Armed });
+        self.0[number] = Some(Quantum { budget, epoll, sockets: 1, state: State::Armed, busy: false });
         Ok(number)
     }
 
@@ -102,12 +104,14 @@ impl Quanta {
     }
 
     /// What was looked at is looked at again a budget later, if more than one message a budget comes: that takes one
-    /// wake. Else the next message wakes the thread, and its budget's end again.
+    /// wake. Else the next message wakes the thread, and its budget's end again. Who sends in bursts may leave out one
+    /// budget in between.
     pub(super) fn settle(&mut self, thread: &Epoll) -> io::Result<()> {
         for (number, quantum) in self.0.iter_mut().enumerate() {
             let Some(quantum) = quantum else { continue };
             let State::Looked(due, served) = quantum.state else { continue };
-            if served > 1 {
+            let before = std::mem::replace(&mut quantum.busy, served > 1);
+            if served > 1 || before {
                 // Evenly, unless that moment has gone by.
                 quantum.state = State::Until((due + quantum.budget).max(Instant::now()));
             } else {
@@ -116,6 +120,16 @@ impl Quanta {
             }
         }
         Ok(())
+    }
+
+    /// When a quantum is to be looked at, as far as is known.
+    pub(super) fn next_look(&self, number: usize) -> Option<Instant> {
+        let quantum = self.0[number].as_ref()?;
+        match quantum.state {
+            State::Armed => None,
+            State::Until(due) => Some(due),
+            State::Looked(due, _) => Some(due + quantum.budget),
+        }
     }
 
     /// When the next is to be looked at.

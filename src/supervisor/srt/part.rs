@@ -131,7 +131,7 @@ impl Entry {
         open: FlowCommand,
         env: &Env<'_>,
     ) -> Result<SrtOpen, Problem> {
-        let spec = resolve::endpoint(plan.mode.bind(), interface, env.links).map_err(Problem::Unresolved)?;
+        let spec = resolve::endpoint(&plan.mode, interface, env.links).map_err(Problem::Unresolved)?;
         let failed = |error: crate::io::open::OpenError| Problem::Open(error.to_string());
         self.ensure_task(env);
         let Some(task) = &self.task else { return Err(Problem::Open("the flow has no task".to_owned())) };
@@ -227,7 +227,7 @@ impl Entry {
             Part::Output(name) => self.outputs.get(name).and_then(|output| output.part.srt()),
         };
         let (Some(open), Some(plan)) = (open, self.srt_plan(part)) else { return false };
-        resolve::endpoint(plan.mode.bind(), interface, env.links).as_ref() != Ok(&open.spec)
+        resolve::endpoint(&plan.mode, interface, env.links).as_ref() != Ok(&open.spec)
     }
 
     /// The flow's task tells of a connection.
