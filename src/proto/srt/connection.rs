@@ -187,9 +187,10 @@ impl Connection {
         };
         let keys = negotiated.keys.zip(negotiated.kek);
         let message = keys.as_ref().and_then(|(keys, kek)| kek.wrap(keys));
-        let receive_keys = keys
-            .clone()
-            .map(|(keys, kek)| Box::new(ReceiveKeys::new(keys, kek, message.as_deref())));
+        let receive_isn = ExtSeq::start(negotiated.receive_isn);
+        let receive_keys = keys.clone().map(|(keys, kek)| {
+            Box::new(ReceiveKeys::new(keys, kek, message.as_deref(), receive_isn, config.km_preannounce))
+        });
         let periods = (config.km_refresh, config.km_preannounce);
         let send_isn = ExtSeq::start(negotiated.send_isn);
         let send_keys = keys.map(|(keys, kek)| Box::new(SendKeys::new(keys, kek, send_isn, periods)));
@@ -261,8 +262,8 @@ impl Connection {
         if payload.len() + HEADER_LEN > self.largest || header.message == MsgNo::NONE {
             return false;
         }
-        let keys = self.receive_keys.as_deref().map(ReceiveKeys::keys);
-        self.receiver.handle_data(Arrived { header, payload, arrival, now }, keys);
+        let packet = Arrived { header, payload, arrival, now };
+        self.receiver.handle_data(packet, self.receive_keys.as_deref_mut());
         true
     }
 
@@ -282,6 +283,9 @@ impl Connection {
         if now.since(self.trimmed) >= TRIM {
             self.trimmed = now;
             self.receiver.trim();
+            if let Some(keys) = &mut self.receive_keys {
+                keys.forget(self.receiver.window().0);
+            }
             self.sender.trim();
         }
         self.drained();
@@ -318,7 +322,7 @@ impl Connection {
     /// [`Self::released`] until [`Self::recycle`].
     pub fn release(&mut self, now: Instant) {
         let now = self.clock.tick(now);
-        self.receiver.release(now, self.receive_keys.as_deref().map(ReceiveKeys::keys));
+        self.receiver.release(now, self.receive_keys.as_deref_mut());
     }
 
     /// What was released, in order.
@@ -414,7 +418,8 @@ impl Connection {
 
     /// The key encryption keys that [`ConnectionEvent::NeedKek`] asked for; none: there is no passphrase.
     pub fn provide_kek(&mut self, candidates: &[Kek]) {
-        let answer = self.receive_keys.as_mut().and_then(|keys| keys.provide(candidates));
+        let (_, end) = self.receiver.window();
+        let answer = self.receive_keys.as_mut().and_then(|keys| keys.provide(candidates, end));
         if let Some((message, reply)) = answer {
             self.answer_km(&message, &reply);
         }

@@ -346,7 +346,7 @@ impl Sender {
     }
 
     /// An acknowledgement came; a light one says nothing of the room. `false`: it cannot be.
-    pub(super) fn handle_ack(&mut self, seq: SeqNo, room: Option<u32>, now: Tick) -> bool {
+    pub(super) fn handle_ack(&mut self, seq: SeqNo, room: Option<u32>) -> bool {
         let at = self.next.unwrap(seq);
         if at > self.next {
             return false;

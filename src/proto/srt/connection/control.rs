@@ -35,7 +35,7 @@ impl Connection {
                 true
             }
             Control::Ack(ack) => self.handle_ack(&ack, now),
-            Control::LightAck(seq) => self.sender.handle_ack(seq, None, now),
+            Control::LightAck(seq) => self.sender.handle_ack(seq, None),
             Control::Nak(losses) => self.sender.handle_nak(&losses, now),
             Control::AckAck(number) => self.receiver.handle_ackack(number, timestamp, arrival, &mut self.rtt),
             Control::DropRequest { first, last, .. } => self.receiver.handle_drop_request(first, last),
@@ -57,7 +57,7 @@ impl Connection {
     }
 
     fn handle_ack(&mut self, ack: &Ack, now: Tick) -> bool {
-        if !self.sender.handle_ack(ack.seq, Some(ack.free_packets), now) {
+        if !self.sender.handle_ack(ack.seq, Some(ack.free_packets)) {
             return false;
         }
         self.sender.counters.acks += 1;
@@ -71,7 +71,7 @@ impl Connection {
 
     fn handle_km_request(&mut self, message: &[u8], now: Tick) -> bool {
         let reply = match &mut self.receive_keys {
-            Some(keys) => keys.handle(message, now),
+            Some(keys) => keys.handle(message, self.receiver.window().1, now),
             None => Reply::Refuse(KmState::NoSecret),
         };
         self.answer_km(message, &reply);

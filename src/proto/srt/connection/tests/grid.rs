@@ -42,7 +42,21 @@ fn what_stays_lost_by_loss_and_latency() {
             }
         }
     }
-    insta::assert_snapshot!(grid);
+    insta::assert_snapshot!(grid, @r"
+                2 RTT        4 RTT        6 RTT        8 RTT
+    one way
+      none   0  0.0 %      0  0.0 %      0  0.0 %      0  0.0 %
+       2 %   0  4.0 %      0  2.0 %      0  2.0 %      0  2.0 %
+       5 %   6  9.5 %      0  5.2 %      0  5.0 %      0  5.0 %
+      10 %  20 20.3 %      0 11.9 %      0 11.0 %      0 10.9 %
+    bursts   0  5.4 %      0  1.3 %      0  1.5 %      0  1.5 %
+    both ways
+      none   0  0.0 %      0  0.0 %      0  0.0 %      0  0.0 %
+       2 %   0  4.0 %      0  2.1 %      0  2.0 %      0  2.0 %
+       5 %   6  9.6 %      0  5.3 %      0  5.1 %      0  5.1 %
+      10 %  20 20.4 %      0 13.0 %      0 12.0 %      0 11.6 %
+    bursts   5  4.6 %      0  2.2 %      0  2.2 %      0  2.2 %
+    ");
 }
 
 /// None of 100,000.
