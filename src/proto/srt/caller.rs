@@ -4,12 +4,10 @@ use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 use super::control::Control;
-use super::handshake::terms::{Peer, REPEAT, Settled, peer_base, usable};
-use super::handshake::{
-    DATAGRAM_SOCKET, Encryption, Failure, Handshake, HandshakeEvent, Kind, MAGIC, Reject, Terms, VERSION_4, VERSION_5,
-};
+use super::handshake::{DATAGRAM_SOCKET, Handshake, Kind, MAGIC, Reject, VERSION_4, VERSION_5};
 use super::packet::stamp;
 use super::seq::{SeqNo, SocketId, Timestamp};
+use super::terms::{Encryption, Failure, HandshakeEvent, Peer, REPEAT, Settled, Terms, peer_base, usable};
 
 /// How to call.
 #[derive(Clone)]
@@ -20,11 +18,11 @@ pub struct CallerConfig {
     pub isn: SeqNo,
     /// The address that is called.
     pub peer: IpAddr,
-    /// What to tell the listener of us; see [`is_stream_id`](super::handshake::is_stream_id).
+    /// What to tell the listener of us; see [`is_stream_id`](super::terms::is_stream_id).
     pub stream_id: Option<String>,
     /// With a passphrase: our keys.
     pub encryption: Option<Encryption>,
-    /// How long to try: [`CONNECT_TIMEOUT`](super::handshake::CONNECT_TIMEOUT).
+    /// How long to try: [`CONNECT_TIMEOUT`](super::terms::CONNECT_TIMEOUT).
     pub timeout: Duration,
 }
 

@@ -63,9 +63,8 @@ impl Clock {
 
 /// Whole microseconds.
 pub(super) fn micros(span: Duration) -> i64 {
-    i64::try_from(span.as_secs()).map_or(i64::MAX, |secs| {
-        secs.saturating_mul(SECOND).saturating_add(i64::from(span.subsec_micros()))
-    })
+    i64::try_from(span.as_secs())
+        .map_or(i64::MAX, |secs| secs.saturating_mul(SECOND).saturating_add(i64::from(span.subsec_micros())))
 }
 
 /// A span, none if negative.

@@ -175,9 +175,7 @@ impl Connection {
         let rules = SendRules {
             remote: negotiated.remote,
             window: negotiated.flow_window.max(2),
-            drop_after: peer
-                .contains(HsFlags::TOO_LATE_DROP)
-                .then(|| SendRules::drop_after(negotiated.send_latency)),
+            drop_after: peer.contains(HsFlags::TOO_LATE_DROP).then(|| SendRules::drop_after(negotiated.send_latency)),
             mark_again: peer.contains(HsFlags::REXMIT_FLAG),
             order: config.order,
             budget: config.retransmit_percent,

@@ -6,14 +6,12 @@ use std::net::IpAddr;
 
 pub use self::extension::{Ask, Extensions, HsBlock, MAX_STREAM_ID};
 pub use self::reject::Reject;
-pub use self::terms::{CONNECT_TIMEOUT, Encryption, Failure, HandshakeEvent, RENDEZVOUS_TIMEOUT, Terms, is_stream_id};
 use super::control::Control;
 use super::packet::Packet;
 use super::seq::{SeqNo, SocketId, Timestamp};
 
 mod extension;
 mod reject;
-pub(super) mod terms;
 
 /// Bytes of a handshake without extensions.
 pub const FIXED_LEN: usize = 48;
@@ -217,7 +215,7 @@ pub(crate) fn fuzz(data: &[u8]) {
         let again = Handshake { extensions: bits, blocks: &blocks, ..handshake };
         assert_eq!(again.read_extensions(), Ok(extensions));
     }
-    let _ = terms::Request::read(&handshake);
+    let _ = super::terms::Request::read(&handshake);
 }
 
 #[cfg(test)]

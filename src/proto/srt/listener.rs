@@ -17,11 +17,11 @@ use hmac::{Hmac, KeyInit, Mac};
 use sha1::Sha1;
 
 use super::crypto::Kek;
-use super::handshake::terms::{Peer, Request, Unlocked, peer_base};
-use super::handshake::{Handshake, Kind, MAGIC, PeerIp, Reject, Terms, VERSION_5};
+use super::handshake::{Handshake, Kind, MAGIC, PeerIp, Reject, VERSION_5};
 use super::km::{KeyLength, KeyMaterial};
 use super::negotiated::{HsFlags, Negotiated};
 use super::seq::{SeqNo, SocketId, Timestamp};
+use super::terms::{Peer, Request, Terms, Unlocked, peer_base};
 
 /// How long a cookie is given out. It is accepted for as long again.
 const EPOCH: Duration = Duration::from_secs(60);
@@ -81,9 +81,12 @@ impl Listener {
             Kind::Conclusion if !self.is_ours(now, from, handshake.cookie) => Answer::Ignore(Ignored::Cookie),
             Kind::Conclusion => {
                 let header = Header { peer: from, start: self.start, handshake: handshake.without_blocks() };
-                match Conclusion::read(header, peer_base(arrival, timestamp), &handshake) {
-                    Ok(conclusion) => Answer::Conclude(Box::new(conclusion)),
-                    Err((header, reject)) => Answer::Refuse(reject, header.reject(now, reject)),
+                match read(&handshake) {
+                    Ok((values, request)) => {
+                        let peer_base = peer_base(arrival, timestamp);
+                        Answer::Conclude(Box::new(Conclusion { header, values, peer_base, request }))
+                    }
+                    Err(reject) => Answer::Refuse(reject, header.reject(now, reject)),
                 }
             }
             _ => Answer::Ignore(Ignored::NoCall),
@@ -126,6 +129,14 @@ impl Listener {
         let [c0, c1, c2, c3, ..] = hash.finalize().into_bytes().0;
         u32::from_be_bytes([c0, c1, c2, c3])
     }
+}
+
+/// What a conclusion holds, if it is one that anybody may accept.
+fn read(handshake: &Handshake<'_>) -> Result<(Peer, Request), Reject> {
+    if handshake.version != VERSION_5 {
+        return Err(Reject::Version);
+    }
+    Ok((Peer::read(handshake)?, Request::read(handshake)?))
 }
 
 fn timestamp(start: Instant, now: Instant) -> Timestamp {
@@ -177,19 +188,6 @@ pub struct CallId {
 }
 
 impl Conclusion {
-    fn read(header: Header, peer_base: Instant, handshake: &Handshake<'_>) -> Result<Self, (Header, Reject)> {
-        let read = || {
-            if handshake.version != VERSION_5 {
-                return Err(Reject::Version);
-            }
-            Ok((Peer::read(handshake)?, Request::read(handshake)?))
-        };
-        match read() {
-            Ok((values, request)) => Ok(Self { header, values, peer_base, request }),
-            Err(reject) => Err((header, reject)),
-        }
-    }
-
     /// Which call this is.
     pub const fn id(&self) -> CallId {
         CallId { peer: self.header.peer, socket: self.values.socket, isn: self.values.isn }

@@ -4,10 +4,12 @@
 //! version 4, file mode, groups, packet filters and AES-GCM.
 //!
 //! In the order of a connection's life: a packet ([`packet`], [`control`]) with its numbers ([`seq`]); the handshake
-//! ([`handshake`]) of a [`caller`], a [`listener`] or a [`rendezvous`], with what a stream ID says ([`access`]) and with
-//! encryption ([`km`], [`crypto`]); what it comes to ([`negotiated`]); and the connection that is made of it
-//! ([`connection`]), which sends ([`send`]), receives, replaces its keys ([`rekey`]) and counts ([`stats`]).
+//! ([`handshake`]) of a [`caller`], a [`listener`] or a [`rendezvous`], what each brings into it ([`terms`]), with what a
+//! stream ID says ([`access`]) and with encryption ([`km`], [`crypto`]); what it comes to ([`negotiated`]); and the
+//! connection that is made of it ([`connection`]), which sends ([`send`]), receives, replaces its keys ([`rekey`]) and
+//! counts ([`stats`]).
 
+pub mod access;
 pub mod caller;
 mod clock;
 pub mod connection;
@@ -27,6 +29,7 @@ mod rtt;
 pub mod send;
 pub mod seq;
 pub mod stats;
+pub mod terms;
 #[cfg(test)]
 mod testing;
 mod tsbpd;

@@ -77,9 +77,9 @@ pub struct Negotiated {
     pub initiator: bool,
     /// What the caller sent. `None`: nothing, or nobody called.
     pub stream_id: Option<String>,
-    /// A handshake packet to be sent again whenever the peer repeats a handshake (of any type but an agreement): it did
-    /// not get ours. A listener also sends it as its first packet. Its time stamp must be that of the sending:
-    /// [`stamp`](super::packet::stamp).
+    /// Our last handshake packet, of a listener or a rendezvous. The connection sends it before anything else, and again
+    /// whenever the peer's socket repeats a handshake (of any kind but an agreement): it did not get ours. Each time the
+    /// packet gets the time of its sending, by [`stamp`](super::packet::stamp): the peer reckons our clock from it.
     pub reply: Option<Vec<u8>>,
 }
 

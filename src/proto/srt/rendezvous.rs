@@ -1,19 +1,22 @@
 //! Two ends that call each other, from the port that the other one calls (draft-sharabayko-srt, section 4.3.2).
 //!
 //! Both wave, with a cookie of their own. The greater cookie makes the initiator, which does what a caller does in its
-//! conclusion; the responder answers as a listener does in its own. The initiator is connected then and says so by an
-//! agreement; the responder is connected when it gets that, or anything else of a connection.
+//! conclusion; the responder answers as a listener does in its own. The initiator is connected then, and says so by an
+//! agreement, which its connection sends ([`Negotiated::reply`]); the responder is connected when it gets that, or
+//! anything else of a connection.
 
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 use super::control::Control;
 use super::crypto::Kek;
-use super::handshake::terms::{Peer, REPEAT, Request, Settled, Unlocked, peer_base, usable};
-use super::handshake::{Encryption, Failure, Handshake, HandshakeEvent, Kind, Reject, Terms, VERSION_5};
+use super::handshake::{Handshake, Kind, Reject, VERSION_5};
 use super::negotiated::Negotiated;
 use super::packet::{Packet, stamp};
 use super::seq::{SeqNo, SocketId, Timestamp};
+use super::terms::{
+    Encryption, Failure, HandshakeEvent, Peer, REPEAT, Request, Settled, Terms, Unlocked, peer_base, usable,
+};
 
 /// How to meet.
 #[derive(Clone)]
@@ -28,7 +31,7 @@ pub struct RendezvousConfig {
     pub cookie: u32,
     /// With a passphrase: our keys, which are used if we become the initiator.
     pub encryption: Option<Encryption>,
-    /// How long to try: [`RENDEZVOUS_TIMEOUT`](super::handshake::RENDEZVOUS_TIMEOUT).
+    /// How long to try: [`RENDEZVOUS_TIMEOUT`](super::terms::RENDEZVOUS_TIMEOUT).
     pub timeout: Duration,
 }
 
@@ -76,7 +79,7 @@ struct Asked {
 }
 
 enum Stage {
-    /// Nothing but waves, or conclusions without an answer. As responder: until the request comes.
+    /// We wave, or the roles are drawn and our conclusion is on its way.
     Meeting,
     /// As responder: the key is being derived.
     Waiting(Box<Asked>),
@@ -119,15 +122,16 @@ impl Rendezvous {
         match Packet::parse(datagram) {
             _ if matches!(self.stage, Stage::Done) => {}
             Ok(Packet::Control { timestamp, destination, control: Control::Handshake(body) }) => {
-                // The peer may not know our socket yet.
-                if let (true, Ok(handshake)) =
-                    (destination == local || destination == SocketId::NONE, Handshake::parse(body))
-                {
-                    self.handle_handshake(now, peer_base(arrival, timestamp), &handshake);
+                if let Ok(handshake) = Handshake::parse(body) {
+                    // Who does not know our socket yet can only begin.
+                    let begins = matches!(handshake.kind, Kind::WaveAHand | Kind::Conclusion);
+                    if destination == local || begins && destination == SocketId::NONE {
+                        self.handle_handshake(now, peer_base(arrival, timestamp), &handshake);
+                    }
                 }
             }
             Ok(Packet::Control { destination, control: Control::Shutdown, .. }) if destination == local => {
-                self.fail(Failure::Rejected(Reject::Close));
+                self.fail(Failure::BrokenOff);
             }
             Ok(Packet::Data(header, _)) if header.destination == local => self.agreed(),
             Ok(Packet::Control { destination, .. }) if destination == local => self.agreed(),

@@ -438,7 +438,14 @@ impl Setup {
             secret: 0,
         };
         let link = |number: usize| Link::new(self.paths[number], self.seed * 2 + number as u64 + 1);
-        Pair { ends: [end(0), end(1)], links: [link(0), link(1)], latency: self.latency, after: [self.isn; 2], now: self.began, tap: None }
+        Pair {
+            ends: [end(0), end(1)],
+            links: [link(0), link(1)],
+            latency: self.latency,
+            after: [self.isn; 2],
+            now: self.began,
+            tap: None,
+        }
     }
 }
 

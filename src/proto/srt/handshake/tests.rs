@@ -2,9 +2,12 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 
 use proptest::prelude::*;
 
+use super::super::crypto::{Kek, MAX_KEY, StreamKeys, StreamSecret};
+use super::super::km::{KeyLength, KmAnswer, KmState, Salt};
 use super::super::negotiated::HsFlags;
-use super::super::packet::HEADER_LEN;
-use super::super::vectors::{CONCLUDED, CONCLUSION, INDUCED, INDUCTION, KM_1, bytes};
+use super::super::packet::{HEADER_LEN, Key};
+use super::super::terms::{Encryption, is_stream_id};
+use super::super::vectors::{CONCLUDED, CONCLUSION, INDUCED, INDUCTION, KM_1, PASSPHRASE, bytes};
 use super::*;
 
 const CALLER: SocketId = SocketId(0x05f5_98cc);
@@ -77,6 +80,27 @@ fn the_extensions_of_libsrt_are_read_and_written_alike() {
     assert_eq!(extensions.hs, Some(Ask::Response(HsBlock { send_latency: 120, ..hs })));
     assert_eq!(extensions.km, Some(Ask::Response(&km[..])));
     assert_eq!(extensions.write(), (3, packet[HEADER_LEN + FIXED_LEN..].to_vec()));
+}
+
+#[test]
+fn a_passphrase_that_is_refused_is_told_in_little_endian() {
+    let blocks = bytes("00020003 00010501 000000bf 00780078 00040001 04000000");
+    let extensions = with_blocks(3, &blocks).read_extensions().unwrap();
+    let Some(Ask::Response(km)) = extensions.km else { panic!("no KMRSP") };
+    assert_eq!(KmAnswer::parse(km), Some(KmAnswer::Failed(Some(KmState::BadSecret))));
+    assert_eq!(extensions.write(), (3, blocks));
+}
+
+#[test]
+fn a_key_of_256_bits_is_announced_as_libsrt_does() {
+    let secret = StreamSecret::new(KeyLength::Aes256, &[0x17; MAX_KEY]);
+    let keys = StreamKeys::new(Salt([0x42; 16]), Key::Even, secret);
+    let encryption = Encryption { kek: Kek::derive(PASSPHRASE, keys.salt(), KeyLength::Aes256), keys };
+    let km = encryption.message().unwrap();
+    let extensions = Extensions { km: Some(Ask::Request(&km)), ..Extensions::default() };
+    let (_, blocks) = extensions.write();
+    assert_eq!(blocks[..20].to_vec(), bytes("00030012 12202901 00000000 02000200 00000408"));
+    assert_eq!(KeyLength::Aes256.eighth(), 4, "with both other extensions the second word is 0004 0007");
 }
 
 #[test]

@@ -184,7 +184,8 @@ fn a_peer_whose_numbers_really_jumped_is_followed() {
         }
         // Those that came until what was there before was delivered are missing, and were asked for.
         let stats = connection.stats(base + Duration::from_secs(3)).received;
-        let after = delivered.iter().filter(|seq| !seq.is_before(setup.isn.add(1000 + jump)) || jump > 0x7000_0000).count();
+        let after =
+            delivered.iter().filter(|seq| !seq.is_before(setup.isn.add(1000 + jump)) || jump > 0x7000_0000).count();
         assert_eq!(stats.jumps, 1, "by {jump:#x}: {stats:?}");
         assert!(delivered.len() > 1600 && after > 700, "by {jump:#x}: {} and {after}", delivered.len());
         let asked: Vec<_> = asked.into_iter().collect();
@@ -330,9 +331,19 @@ pub(crate) fn fuzz(data: &[u8]) {
             }
             5 => datagram = self::data(SeqNo::new(word), Timestamp(word), SocketId(1), 10),
             6 => write(&Control::LightAck(ours)),
-            7 => datagram = { let mut packet = ack(ours, word >> 8 & 0x1FF); packet[4..8].copy_from_slice(&[0, 0, 0, size]); packet },
+            7 => {
+                datagram = {
+                    let mut packet = ack(ours, word >> 8 & 0x1FF);
+                    packet[4..8].copy_from_slice(&[0, 0, 0, size]);
+                    packet
+                }
+            }
             8 => datagram = nak(ours, ours.add(u32::from(size) % 32)),
-            9 => write(&Control::DropRequest { message: MsgNo::NONE, first: theirs, last: theirs.add(word >> 12 & 0x7FF) }),
+            9 => write(&Control::DropRequest {
+                message: MsgNo::NONE,
+                first: theirs,
+                last: theirs.add(word >> 12 & 0x7FF),
+            }),
             10 => write(&Control::AckAck(u32::from(size))),
             11 => write(&Control::KmRequest(step)),
             12 => datagram = raw(0, &[0x8000_0000 | u32::from(size) << 16, word, word, word >> 3]),

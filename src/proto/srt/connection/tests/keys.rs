@@ -120,7 +120,8 @@ fn a_key_that_the_peer_never_confirms_is_never_used() {
     pair.run(2 * S);
     assert_eq!(pair.stats(0).send_key, KeyState::Unconfirmed);
     assert!((10..=13).contains(&requests.get()), "ten at once, then one a second: {}", requests.get());
-    let unconfirmed = |pair: &Pair| pair.ends[0].events.iter().filter(|e| **e == ConnectionEvent::KeyUnconfirmed).count();
+    let unconfirmed =
+        |pair: &Pair| pair.ends[0].events.iter().filter(|e| **e == ConnectionEvent::KeyUnconfirmed).count();
     assert_eq!(unconfirmed(&pair), 1);
     pair.run(2 * S);
     answers.set(true);

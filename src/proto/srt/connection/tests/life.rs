@@ -216,7 +216,10 @@ fn what_waits_shows_in_the_figures_of_both_ends() {
     assert!(sender.rtt_measured && receiver.rtt_measured);
     assert!((40..=50).contains(&receiver.rtt.as_millis()) && sender.rtt == receiver.rtt, "{sender:?} {receiver:?}");
     assert!((980..=1020).contains(&sender.peer_receive_rate), "{sender:?}");
-    assert_eq!((sender.sent.packets, sender.unsent), (receiver.received.packets + sender.sent.packets - receiver.received.packets, 0));
+    assert_eq!(
+        (sender.sent.packets, sender.unsent),
+        (receiver.received.packets + sender.sent.packets - receiver.received.packets, 0)
+    );
     pair.run(2 * S);
     let (sender, receiver) = (pair.stats(0), pair.stats(1));
     assert_eq!((receiver.buffered, receiver.buffered_span.as_millis(), sender.in_flight), (0, 0, 0));

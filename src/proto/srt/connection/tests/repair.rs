@@ -92,7 +92,10 @@ fn one_lost_packet_is_reported_and_sent_again_once() {
     let kinds: Vec<_> = seen.iter().map(|(_, kind)| *kind).collect();
     // The round trip is too short for a report that is made twice to be told from a new one.
     assert_eq!(kinds, ["data", "NAK", "data"]);
-    assert!(seen[1].0 - seen[0].0 <= 20 * MS + 1000 + 5 * MS, "the next packet shows it, after the way to the other end");
+    assert!(
+        seen[1].0 - seen[0].0 <= 20 * MS + 1000 + 5 * MS,
+        "the next packet shows it, after the way to the other end"
+    );
     let stats = pair.stats(1).received;
     assert_eq!((stats.lost, stats.recovered, stats.duplicates, stats.retransmitted), (1, 1, 0, 1));
     assert_eq!(pair.stats(0).sent.lost, 1);
@@ -284,7 +287,7 @@ fn what_the_history_does_not_have_any_more_is_given_up() {
     pair.send(0, 5000, 1000);
     pair.run(8 * S);
     let (sent, received) = (pair.stats(0).sent, pair.stats(1).received);
-    // What is answered within 50 ms is there: the first time. 
+    // What is answered within 50 ms is there: the first time.
     assert!(pair.lost() < 100 && sent.dropped > 0, "{} lost, {sent:?}", pair.lost());
     assert_eq!(received.dropped, pair.lost());
     let stuck = pair.stats(1).buffered;
@@ -317,7 +320,8 @@ fn a_budget_as_large_as_the_stream_repairs_what_a_quarter_does_not() {
 /// 1000 packets of 144 bytes with headers, and a pace of 1.3 times that.
 #[test]
 fn where_the_pace_is_short_losses_go_first() {
-    let with = |order| ConnectionConfig { order, max_bandwidth: 1000 * 144 * 8 * 13 / 10, ..ConnectionConfig::default() };
+    let with =
+        |order| ConnectionConfig { order, max_bandwidth: 1000 * 144 * 8 * 13 / 10, ..ConnectionConfig::default() };
     let lost = [SendOrder::LossesFirst, SendOrder::FreshFirst].map(|order| outages(&with(order)));
     assert!(lost[0] * 3 < lost[1], "{lost:?}");
 }

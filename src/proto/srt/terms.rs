@@ -3,16 +3,15 @@
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
-use super::extension::{Ask, Extensions, HsBlock, MAX_STREAM_ID};
-use super::{Handshake, Kind, PeerIp, Reject, VERSION_5};
-use crate::proto::srt::VERSION;
-use crate::proto::srt::crypto::{Kek, StreamKeys};
-use crate::proto::srt::km::{KeyLength, KeyMaterial, KmAnswer, KmError, KmState, Salt};
-use crate::proto::srt::negotiated::{HsFlags, Negotiated};
-use crate::proto::srt::seq::{SeqNo, SocketId, Timestamp};
+use super::VERSION;
+use super::crypto::{Kek, StreamKeys};
+use super::handshake::{Ask, Extensions, Handshake, HsBlock, Kind, MAX_STREAM_ID, PeerIp, Reject, VERSION_5};
+use super::km::{KeyLength, KeyMaterial, KmAnswer, KmError, KmState, Salt};
+use super::negotiated::{HsFlags, Negotiated};
+use super::seq::{SeqNo, SocketId, Timestamp};
 
 /// How long after the last one a handshake packet is sent again.
-pub(in crate::proto::srt) const REPEAT: Duration = Duration::from_millis(250);
+pub(super) const REPEAT: Duration = Duration::from_millis(250);
 /// How long a caller tries (libsrt's `SRTO_CONNTIMEO`).
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 /// How long a rendezvous tries: libsrt takes ten times as long as for a call.
@@ -27,7 +26,7 @@ pub struct Terms {
     pub local: SocketId,
     /// The origin of our time stamps: not after the first packet is sent.
     pub start: Instant,
-    /// Bytes of the largest IP packet we want; at least [`MIN_MSS`](super::MIN_MSS).
+    /// Bytes of the largest IP packet we want; at least [`MIN_MSS`](super::handshake::MIN_MSS).
     pub mss: u16,
     /// Packets that we have room for; at least 2.
     pub flow_window: u32,
@@ -55,6 +54,10 @@ pub enum Failure {
     /// The peer answered, but did not bring the handshake to its end in time.
     #[error("the peer answered, but the handshake was not concluded in time")]
     NotConcluded,
+    /// The peer of a rendezvous shut down before there was a connection. That is all libsrt does until 1.5.1, whatever the
+    /// reason; mostly the passphrases do not match.
+    #[error("the peer broke off the handshake and gave no reason")]
+    BrokenOff,
     /// The peer says no.
     #[error("rejected by the peer: {0}")]
     Rejected(Reject),
@@ -82,15 +85,15 @@ pub enum HandshakeEvent {
 
 /// The peer's own values, checked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in crate::proto::srt) struct Peer {
-    pub(in crate::proto::srt) socket: SocketId,
-    pub(in crate::proto::srt) isn: SeqNo,
-    pub(in crate::proto::srt) mss: u32,
-    pub(in crate::proto::srt) flow_window: u32,
+pub(super) struct Peer {
+    pub(super) socket: SocketId,
+    pub(super) isn: SeqNo,
+    pub(super) mss: u32,
+    pub(super) flow_window: u32,
 }
 
 impl Peer {
-    pub(in crate::proto::srt) fn read(handshake: &Handshake<'_>) -> Result<Self, Reject> {
+    pub(super) fn read(handshake: &Handshake<'_>) -> Result<Self, Reject> {
         let Handshake { socket, isn, mss, flow_window, .. } = *handshake;
         if handshake.is_valid() && socket != SocketId::NONE {
             Ok(Self { socket, isn, mss, flow_window })
@@ -102,16 +105,16 @@ impl Peer {
 
 /// What the end that begins asks for, checked.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(in crate::proto::srt) struct Request {
-    pub(in crate::proto::srt) hs: HsBlock,
-    pub(in crate::proto::srt) stream_id: Option<String>,
+pub(super) struct Request {
+    pub(super) hs: HsBlock,
+    pub(super) stream_id: Option<String>,
     /// Key material that can be read.
-    pub(in crate::proto::srt) km: Option<Vec<u8>>,
+    pub(super) km: Option<Vec<u8>>,
 }
 
 impl Request {
     /// Read the extensions of a conclusion that asks.
-    pub(in crate::proto::srt) fn read(handshake: &Handshake<'_>) -> Result<Self, Reject> {
+    pub(super) fn read(handshake: &Handshake<'_>) -> Result<Self, Reject> {
         let Extensions { hs, km, stream_id, congestion, filter, group } = handshake.read_extensions()?;
         let Some(Ask::Request(hs)) = hs else { return Err(Reject::Rogue) };
         if hs.version < LOWEST_VERSION {
@@ -142,12 +145,12 @@ impl Request {
         Ok(Self { hs, stream_id, km })
     }
 
-    pub(in crate::proto::srt) fn key_material(&self) -> Option<KeyMaterial<'_>> {
+    pub(super) fn key_material(&self) -> Option<KeyMaterial<'_>> {
         KeyMaterial::parse(self.km.as_deref()?).ok()
     }
 
     /// What an end with a passphrase makes of the keys. `kek` is that of the passphrase which fits, if one does.
-    pub(in crate::proto::srt) fn unlock(&self, kek: Option<&Kek>) -> Result<Unlocked, Reject> {
+    pub(super) fn unlock(&self, kek: Option<&Kek>) -> Result<Unlocked, Reject> {
         let km = self.key_material().ok_or(Reject::Unsecure)?;
         let kek = kek.ok_or(Reject::BadSecret)?;
         // One for another salt does not fit either.
@@ -157,13 +160,13 @@ impl Request {
 }
 
 /// The peer's keys, and what unwrapped them.
-pub(in crate::proto::srt) struct Unlocked {
+pub(super) struct Unlocked {
     keys: StreamKeys,
     kek: Kek,
 }
 
 /// What the extensions of both ends come to.
-pub(in crate::proto::srt) struct Settled {
+pub(super) struct Settled {
     receive_latency: Duration,
     send_latency: Duration,
     peer: HsBlock,
@@ -173,7 +176,7 @@ pub(in crate::proto::srt) struct Settled {
 
 impl Terms {
     /// The fixed part of our handshakes.
-    pub(in crate::proto::srt) fn handshake(&self, kind: Kind, isn: SeqNo, to: IpAddr) -> Handshake<'static> {
+    pub(super) fn handshake(&self, kind: Kind, isn: SeqNo, to: IpAddr) -> Handshake<'static> {
         Handshake {
             version: VERSION_5,
             encryption: 0,
@@ -190,12 +193,12 @@ impl Terms {
     }
 
     /// Our time stamp now.
-    pub(in crate::proto::srt) fn timestamp(&self, now: Instant) -> Timestamp {
+    pub(super) fn timestamp(&self, now: Instant) -> Timestamp {
         Timestamp::after(now.saturating_duration_since(self.start))
     }
 
     /// The extensions of the end that begins.
-    pub(in crate::proto::srt) fn request<'a>(&self, stream_id: Option<&str>, km: Option<&'a [u8]>) -> Extensions<'a> {
+    pub(super) fn request<'a>(&self, stream_id: Option<&str>, km: Option<&'a [u8]>) -> Extensions<'a> {
         let hs = HsBlock {
             version: VERSION,
             flags: HsFlags::OURS,
@@ -210,7 +213,7 @@ impl Terms {
     ///
     /// # Errors
     /// [`Reject::Unsecure`]: one end has a passphrase, and the other has none.
-    pub(in crate::proto::srt) fn answer<'a>(
+    pub(super) fn answer<'a>(
         &self,
         request: &'a Request,
         unlocked: Option<Unlocked>,
@@ -248,7 +251,7 @@ impl Terms {
     }
 
     /// What the answer to our request comes to; `km` is the key material that we sent.
-    pub(in crate::proto::srt) fn conclude(
+    pub(super) fn conclude(
         &self,
         response: &Handshake<'_>,
         km: Option<&[u8]>,
@@ -283,13 +286,7 @@ impl Terms {
     }
 
     /// Put it all together. `send_isn` is the first sequence number that we send.
-    pub(in crate::proto::srt) fn negotiated(
-        &self,
-        peer: Peer,
-        settled: Settled,
-        peer_base: Instant,
-        send_isn: SeqNo,
-    ) -> Negotiated {
+    pub(super) fn negotiated(&self, peer: Peer, settled: Settled, peer_base: Instant, send_isn: SeqNo) -> Negotiated {
         Negotiated {
             local: self.local,
             remote: peer.socket,
@@ -314,7 +311,7 @@ impl Terms {
 
 impl Encryption {
     /// The key material message.
-    pub(in crate::proto::srt) fn message(&self) -> Option<Vec<u8>> {
+    pub(super) fn message(&self) -> Option<Vec<u8>> {
         self.kek.wrap(&self.keys)
     }
 }
@@ -337,12 +334,12 @@ fn check_answer(sent: Option<&[u8]>, answer: Option<Ask<&[u8]>>) -> Result<(), R
 }
 
 /// When the peer's clock of time stamps began, on ours.
-pub(in crate::proto::srt) fn peer_base(arrival: Instant, timestamp: Timestamp) -> Instant {
+pub(super) fn peer_base(arrival: Instant, timestamp: Timestamp) -> Instant {
     arrival.checked_sub(timestamp.span()).unwrap_or(arrival)
 }
 
 /// The last value of 31 bits is the one first sequence number that libsrt refuses.
-pub(in crate::proto::srt) fn usable(isn: SeqNo) -> SeqNo {
+pub(super) fn usable(isn: SeqNo) -> SeqNo {
     if isn == SeqNo::MAX { SeqNo::new(0) } else { isn }
 }
 
