@@ -186,9 +186,8 @@ impl Connection {
         let keys = negotiated.keys.zip(negotiated.kek);
         let message = keys.as_ref().and_then(|(keys, kek)| kek.wrap(keys));
         let receive_isn = ExtSeq::start(negotiated.receive_isn);
-        let receive_keys = keys.clone().map(|(keys, kek)| {
-            Box::new(ReceiveKeys::new(keys, kek, message.as_deref(), receive_isn, config.km_preannounce))
-        });
+        let receive_keys =
+            keys.clone().map(|(keys, kek)| Box::new(ReceiveKeys::new(keys, kek, message.as_deref(), receive_isn)));
         let periods = (config.km_refresh, config.km_preannounce);
         let send_isn = ExtSeq::start(negotiated.send_isn);
         let send_keys = keys.map(|(keys, kek)| Box::new(SendKeys::new(keys, kek, send_isn, periods)));
@@ -281,9 +280,6 @@ impl Connection {
         if now.since(self.trimmed) >= TRIM {
             self.trimmed = now;
             self.receiver.trim();
-            if let Some(keys) = &mut self.receive_keys {
-                keys.forget(self.receiver.window().0);
-            }
             self.sender.trim();
         }
         self.drained();
@@ -416,8 +412,7 @@ impl Connection {
 
     /// The key encryption keys that [`ConnectionEvent::NeedKek`] asked for; none: there is no passphrase.
     pub fn provide_kek(&mut self, candidates: &[Kek]) {
-        let (_, end) = self.receiver.window();
-        let answer = self.receive_keys.as_mut().and_then(|keys| keys.provide(candidates, end));
+        let answer = self.receive_keys.as_mut().and_then(|keys| keys.provide(candidates));
         if let Some((message, reply)) = answer {
             self.answer_km(&message, &reply);
         }

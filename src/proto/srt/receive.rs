@@ -420,11 +420,6 @@ impl Receiver {
         by_count.min(by_bytes) as u32
     }
 
-    /// What is waited for is not before the first of these; nothing came yet from the second on.
-    pub(super) const fn window(&self) -> (ExtSeq, ExtSeq) {
-        (self.tail, self.end)
-    }
-
     /// Whether packets ever came.
     pub(super) const fn has_received(&self) -> bool {
         self.counters.packets > 0

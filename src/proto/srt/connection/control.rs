@@ -71,7 +71,7 @@ impl Connection {
 
     fn handle_km_request(&mut self, message: &[u8], now: Tick) -> bool {
         let reply = match &mut self.receive_keys {
-            Some(keys) => keys.handle(message, self.receiver.window().1, now),
+            Some(keys) => keys.handle(message, now),
             None => Reply::Refuse(KmState::NoSecret),
         };
         self.answer_km(message, &reply);

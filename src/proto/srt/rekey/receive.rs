@@ -6,6 +6,7 @@ use crate::proto::srt::clock::{SECOND, Tick};
 use crate::proto::srt::crypto::{Kek, StreamKeys, UnwrapError};
 use crate::proto::srt::km::{KeyLength, KeyMaterial, KmState, Salt};
 use crate::proto::srt::packet::Key;
+use crate::proto::srt::seq::SeqNo;
 use crate::proto::srt::window::ExtSeq;
 
 /// Key material that is remembered: a message that comes again later than this many others was recorded, and is not the
@@ -17,24 +18,29 @@ const LEAST_BETWEEN: i64 = SECOND;
 const LONGEST: usize = 16 + 16 + 8 + 64;
 
 /// The keys of what we receive.
+///
+/// A message holds the key in use and the next one, which takes the place of the one before. Packets of all three may be
+/// on their way: those before are sent again, and a libsrt switches to the next whether we have it or not. Which one a
+/// packet has follows from its flag and from its place among the others.
 pub(in crate::proto::srt) struct ReceiveKeys {
     keys: StreamKeys,
-    /// The keys before, for packets before this one: a key that is announced takes the place of one that packets may still
-    /// be sent again with.
-    older: Option<(StreamKeys, ExtSeq)>,
+    /// The key before, once the next one has its place.
+    before: Option<StreamKeys>,
+    /// The key of the newest packets.
+    current: Key,
+    /// The first and the last packet that is known to have it.
+    first: ExtSeq,
+    last: ExtSeq,
+    /// The last packet that is known to have the key before.
+    last_before: ExtSeq,
+    /// The other key is the next one, not the one before.
+    next: bool,
     kek: Kek,
     /// The first 8 bytes of the wrapped keys of the last messages, which depend on all the rest; the last one first.
     seen: VecDeque<[u8; 8]>,
     /// A message that waits for its key encryption key.
     waiting: Option<Vec<u8>>,
     asked: Option<Tick>,
-    /// The key that the newest packets have, and since which packet.
-    current: Key,
-    since: ExtSeq,
-    /// The other key is still that of the packets before.
-    lingers: bool,
-    /// Packets after which it is forgotten.
-    keep: u64,
     refreshes: u64,
 }
 
@@ -55,57 +61,55 @@ pub(in crate::proto::srt) enum Reply {
 }
 
 impl ReceiveKeys {
-    /// `first` is the message that the connection began with. The key before is kept for so many packets.
-    pub(in crate::proto::srt) fn new(
-        keys: StreamKeys,
-        kek: Kek,
-        first: Option<&[u8]>,
-        start: ExtSeq,
-        keep: u32,
-    ) -> Self {
+    /// `first` is the message that the connection began with, `start` its first packet.
+    pub(in crate::proto::srt) fn new(keys: StreamKeys, kek: Kek, first: Option<&[u8]>, start: ExtSeq) -> Self {
         let seen = first.and_then(|message| KeyMaterial::parse(message).ok()).and_then(|km| fingerprint(&km));
         Self {
-            older: None,
+            current: if keys.has(Key::Even) { Key::Even } else { Key::Odd },
+            keys,
+            before: None,
+            first: start,
+            last: start.sub(1),
+            last_before: start.sub(1),
+            next: false,
             kek,
             seen: seen.into_iter().collect(),
             waiting: None,
             asked: None,
-            current: if keys.has(Key::Even) { Key::Even } else { Key::Odd },
-            since: start,
-            lingers: false,
-            keep: keep.into(),
-            keys,
             refreshes: 0,
         }
     }
 
     /// Decrypt a payload in place. `false`: there is no key for it, and it is as it was.
     pub(in crate::proto::srt) fn open(&mut self, key: Key, at: ExtSeq, payload: &mut [u8]) -> bool {
-        let older = self.older.as_ref().filter(|(older, until)| at < *until && older.has(key));
-        if !older.map_or(&self.keys, |(older, _)| older).apply(key, at.seq(), payload) {
+        let keys = if key == self.current {
+            // Otherwise the one two before.
+            Some(&self.keys).filter(|_| at > self.last_before)
+        } else if at > self.last {
+            Some(&self.keys).filter(|_| self.next)
+        } else if at < self.first {
+            if self.next { self.before.as_ref() } else { Some(&self.keys) }
+        } else {
+            None
+        };
+        if !keys.is_some_and(|keys| keys.apply(key, at.seq(), payload)) {
             return false;
         }
-        if key != self.current && at > self.since {
-            (self.current, self.since, self.lingers) = (key, at, true);
-        } else if self.lingers && at.since(self.since) >= self.keep {
-            // What comes with it now has the one after it, and waits for that.
-            self.lingers = false;
-            self.keys.remove(self.current.other());
+        if key == self.current {
+            (self.first, self.last) = (self.first.min(at), self.last.max(at));
+        } else if at > self.last {
+            self.last_before = self.last;
+            (self.current, self.first, self.last, self.next, self.before) = (key, at, at, false, None);
         }
         true
-    }
-
-    /// Nothing before this is waited for any more.
-    pub(in crate::proto::srt) fn forget(&mut self, before: ExtSeq) {
-        self.older.take_if(|(_, until)| *until <= before);
     }
 
     pub(in crate::proto::srt) const fn refreshes(&self) -> u64 {
         self.refreshes
     }
 
-    /// A KMREQ came, and no packet yet from `end` on: none before that is encrypted with a key that is new.
-    pub(in crate::proto::srt) fn handle(&mut self, message: &[u8], end: ExtSeq, now: Tick) -> Reply {
+    /// A KMREQ came.
+    pub(in crate::proto::srt) fn handle(&mut self, message: &[u8], now: Tick) -> Reply {
         let km = match KeyMaterial::parse(message) {
             Ok(km) => km,
             Err(error) => return Reply::Refuse(error.state()),
@@ -118,7 +122,7 @@ impl ReceiveKeys {
         }
         match self.kek.unwrap(&km) {
             Ok(fresh) => {
-                self.take(fresh, print, end);
+                self.take(fresh, print);
                 Reply::Echo { fresh: true }
             }
             Err(UnwrapError::WrongPassphrase) => Reply::Refuse(KmState::BadSecret),
@@ -134,7 +138,7 @@ impl ReceiveKeys {
     }
 
     /// The key encryption keys that were asked for, one for each passphrase; the message to answer, and how.
-    pub(in crate::proto::srt) fn provide(&mut self, candidates: &[Kek], end: ExtSeq) -> Option<(Vec<u8>, Reply)> {
+    pub(in crate::proto::srt) fn provide(&mut self, candidates: &[Kek]) -> Option<(Vec<u8>, Reply)> {
         let message = self.waiting.take()?;
         let km = KeyMaterial::parse(&message).ok()?;
         let print = fingerprint(&km)?;
@@ -143,18 +147,35 @@ impl ReceiveKeys {
             return Some((message, Reply::Refuse(KmState::BadSecret)));
         };
         self.kek = kek.clone();
-        self.take(fresh, print, end);
+        self.take(fresh, print);
         Some((message, Reply::Echo { fresh: true }))
     }
 
-    fn take(&mut self, fresh: StreamKeys, print: [u8; 8], end: ExtSeq) {
-        self.older = Some((self.keys.clone(), end));
-        self.lingers = false;
+    fn take(&mut self, fresh: StreamKeys, print: [u8; 8]) {
+        let old = self.keys.clone();
         self.keys.merge(fresh);
+        if same(&old, &self.keys, self.current) {
+            self.before = (!self.next && old.has(self.current.other())).then_some(old).or_else(|| self.before.take());
+        } else {
+            // The peer uses the other one already: a message got lost.
+            self.last_before = self.last;
+            (self.current, self.first) = (self.current.other(), self.last.add(1));
+            (self.last, self.before) = (self.first, Some(old));
+        }
+        self.next = true;
         self.seen.truncate(REMEMBERED - 1);
         self.seen.push_front(print);
         self.refreshes += 1;
     }
+}
+
+/// Whether this key is the same in both.
+fn same(a: &StreamKeys, b: &StreamKeys, key: Key) -> bool {
+    let stream = |keys: &StreamKeys| {
+        let mut block = [0; 16];
+        keys.apply(key, SeqNo::new(0), &mut block).then_some(block)
+    };
+    stream(a) == stream(b)
 }
 
 fn fingerprint(km: &KeyMaterial<'_>) -> Option<[u8; 8]> {

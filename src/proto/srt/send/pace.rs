@@ -27,7 +27,7 @@ pub(super) struct Pace {
 impl Pace {
     /// `rate`: bits a second, headers included.
     pub(super) fn new(rate: u64, train: u16) -> Self {
-        let per_byte = (8 * 1_000_000_000 << 16) / rate.max(8000);
+        let per_byte = ((8 * 1_000_000_000) << 16) / rate.max(8000);
         Self { per_byte, next: 0, train: train.max(1), left: train.max(1) }
     }
 
