@@ -5,6 +5,7 @@
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};
+use std::sync::LazyLock;
 use std::time::{Duration, Instant};
 
 use super::connection::{Connection, ConnectionConfig, ConnectionEvent, DataOut, History};
@@ -349,6 +350,15 @@ pub(super) struct Pair {
     pub(super) tap: Option<Tap>,
 }
 
+/// The key encryption keys of all lengths: it takes long to make one.
+fn kek(length: KeyLength) -> Kek {
+    static KEKS: LazyLock<[Kek; 3]> = LazyLock::new(|| {
+        let lengths = [KeyLength::Aes128, KeyLength::Aes192, KeyLength::Aes256];
+        lengths.map(|length| Kek::derive(b"correct horse", Salt([7; 16]), length))
+    });
+    KEKS[length as usize].clone()
+}
+
 /// How a pair begins.
 #[derive(Debug, Clone)]
 pub(super) struct Setup {
@@ -387,7 +397,7 @@ impl Setup {
     /// What the handshake came to for one end; its clock begins at `base`.
     pub(super) fn negotiated(&self, end: usize, base: Instant) -> Negotiated {
         let other = 1 - end;
-        let kek = self.key_length.map(|length| Kek::derive(b"correct horse", Salt([7; 16]), length));
+        let kek = self.key_length.map(kek);
         let secret = |length| StreamKeys::new(Salt([7; 16]), Key::Even, StreamSecret::new(length, &[0xA5; 32]));
         Negotiated {
             local: SocketId(1 + end as u32),

@@ -415,7 +415,7 @@ impl Seen {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(64))]
+    #![proptest_config(ProptestConfig::with_cases(32))]
 
     #[test]
     fn whatever_comes_nothing_panics_and_nothing_runs_away(data in proptest::collection::vec(any::<u8>(), 0..4000)) {
