@@ -56,6 +56,18 @@ impl LossList {
         fresh
     }
 
+    /// Those are missing, too, that were last sent again before this.
+    pub(super) fn insert_sent_before(&mut self, before: Tick, base: ExtSeq, end: ExtSeq) {
+        let known = end.min(base.add(self.again.len() as u64));
+        let mut at = base;
+        while at < known {
+            if self.again(at).is_some_and(|(last, times)| times <= 2 && last < before) {
+                self.insert(at, at.add(1), base, end);
+            }
+            at = at.add(1);
+        }
+    }
+
     /// The first packet that is to be sent again.
     pub(super) fn first(&mut self, end: ExtSeq) -> Option<ExtSeq> {
         if self.count == 0 {

@@ -8,7 +8,8 @@
 mod pace;
 mod repair;
 
-use std::collections::VecDeque;
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, VecDeque};
 use std::time::{Duration, Instant};
 
 use super::clock::{Clock, MILLISECOND, SECOND, Tick};
@@ -119,7 +120,12 @@ pub(super) struct Sender {
     /// The peer has room for what is before this.
     limit: ExtSeq,
     losses: LossList,
-    copies: VecDeque<Copy>,
+    copies: BinaryHeap<Reverse<Copy>>,
+    /// When an acknowledgement came that ended where we are, if that was not looked at yet.
+    told: Option<Tick>,
+    /// When the last loss report came, and when packets were last found missing without one.
+    reported: Tick,
+    guessed: Tick,
     pace: Pace,
     budget: Budget,
     /// Why the last question for data got none.
@@ -173,7 +179,10 @@ impl Sender {
             message: MsgNo::FIRST,
             limit: start.add(rules.most_in_flight()),
             losses: LossList::new(start),
-            copies: VecDeque::new(),
+            copies: BinaryHeap::new(),
+            told: None,
+            reported: Tick(i64::MIN / 2),
+            guessed: Tick(i64::MIN / 2),
             pace: Pace::new(rules.rate, rules.train),
             budget: Budget::new(rules.budget),
             blocked: Blocked::Nothing,
@@ -217,6 +226,7 @@ impl Sender {
         if self.looked != now {
             self.looked = now;
             self.drop_late(now, clock, history, rtt);
+            self.look_at_first(now, rtt);
         }
         if !self.pace.allows(now) {
             self.blocked = Blocked::Pace;
@@ -346,7 +356,7 @@ impl Sender {
     }
 
     /// An acknowledgement came; a light one says nothing of the room. `false`: it cannot be.
-    pub(super) fn handle_ack(&mut self, seq: SeqNo, room: Option<u32>) -> bool {
+    pub(super) fn handle_ack(&mut self, seq: SeqNo, room: Option<u32>, now: Tick) -> bool {
         let at = self.next.unwrap(seq);
         if at > self.next {
             return false;
@@ -370,6 +380,7 @@ impl Sender {
         if self.acked >= self.base {
             self.drop_due = Tick::NEVER;
         }
+        self.told = Some(now);
         true
     }
 
@@ -403,10 +414,14 @@ impl Sender {
     /// Give back memory that was not needed lately.
     pub(super) fn trim(&mut self) {
         self.losses.trim();
+        if self.copies.is_empty() {
+            self.copies = BinaryHeap::new();
+        }
     }
 
     /// Bytes taken from the system.
     pub(super) fn memory_bytes(&self) -> usize {
-        self.losses.memory_bytes() + self.segments.capacity() * size_of::<Segment>()
+        let copies = self.copies.capacity() * size_of::<Copy>();
+        self.losses.memory_bytes() + copies + self.segments.capacity() * size_of::<Segment>()
     }
 }

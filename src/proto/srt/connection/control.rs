@@ -35,7 +35,7 @@ impl Connection {
                 true
             }
             Control::Ack(ack) => self.handle_ack(&ack, now),
-            Control::LightAck(seq) => self.sender.handle_ack(seq, None),
+            Control::LightAck(seq) => self.sender.handle_ack(seq, None, now),
             Control::Nak(losses) => self.sender.handle_nak(&losses, now),
             Control::AckAck(number) => self.receiver.handle_ackack(number, timestamp, arrival, &mut self.rtt),
             Control::DropRequest { first, last, .. } => self.receiver.handle_drop_request(first, last),
@@ -57,7 +57,7 @@ impl Connection {
     }
 
     fn handle_ack(&mut self, ack: &Ack, now: Tick) -> bool {
-        if !self.sender.handle_ack(ack.seq, Some(ack.free_packets)) {
+        if !self.sender.handle_ack(ack.seq, Some(ack.free_packets), now) {
             return false;
         }
         self.sender.counters.acks += 1;

@@ -48,7 +48,10 @@ fn keys_are_replaced_three_times_in_both_directions_while_packets_are_lost() {
             let refreshes = [ConnectionEvent::SendKeyRefreshed, ConnectionEvent::ReceiveKeyRefreshed];
             assert_eq!(refreshes.map(told), [3, 4]);
             let (even, odd) = (Some(Key::Even), Some(Key::Odd));
-            assert_eq!(switches.borrow()[number], [(even, 1), (odd, 501), (even, 1001), (odd, 1501)]);
+            let (keys, at): (Vec<_>, Vec<_>) = switches.borrow()[number].iter().copied().unzip();
+            assert_eq!(keys, [even, odd, even, odd]);
+            // When the peer has confirmed the next one, which may have taken a second question.
+            assert!(at.windows(2).all(|at| (500..550).contains(&(at[1] - at[0]))), "{at:?}");
         }
     }
 }
