@@ -83,14 +83,12 @@ impl ReceiveKeys {
     /// Decrypt a payload in place. `false`: there is no key for it, and it is as it was.
     pub(in crate::proto::srt) fn open(&mut self, key: Key, at: ExtSeq, payload: &mut [u8]) -> bool {
         let keys = if key == self.current {
-            // Otherwise the one two before.
+            // Otherwise it is the one two before.
             Some(&self.keys).filter(|_| at > self.last_before)
-        } else if at > self.last {
-            Some(&self.keys).filter(|_| self.next)
-        } else if at < self.first {
-            if self.next { self.before.as_ref() } else { Some(&self.keys) }
+        } else if self.next {
+            if at > self.last { Some(&self.keys) } else { self.before.as_ref() }
         } else {
-            None
+            return self.open_with_last(key, at, payload);
         };
         if !keys.is_some_and(|keys| keys.apply(key, at.seq(), payload)) {
             return false;
@@ -102,6 +100,17 @@ impl ReceiveKeys {
             (self.current, self.first, self.last, self.next, self.before) = (key, at, at, false, None);
         }
         true
+    }
+
+    /// It says that it has the key before, or the one after, which we do not have. A libsrt whose keys last for a few
+    /// hundred packets sometimes does the one, and sometimes the other. What comes out tells them apart.
+    fn open_with_last(&self, key: Key, at: ExtSeq, payload: &mut [u8]) -> bool {
+        if !self.keys.apply(key, at.seq(), payload) {
+            return false;
+        }
+        let right = at < self.first || is_transport_stream(payload);
+        // Twice is not at all.
+        right || !self.keys.apply(key, at.seq(), payload)
     }
 
     pub(in crate::proto::srt) const fn refreshes(&self) -> u64 {
@@ -167,6 +176,10 @@ impl ReceiveKeys {
         self.seen.push_front(print);
         self.refreshes += 1;
     }
+}
+
+fn is_transport_stream(payload: &[u8]) -> bool {
+    payload.len().is_multiple_of(188) && payload.iter().step_by(188).all(|byte| *byte == 0x47)
 }
 
 /// Whether this key is the same in both.
