@@ -134,6 +134,8 @@ pub(super) struct Sender {
     looked: Tick,
     /// When the oldest packet in flight came into being.
     oldest: Tick,
+    /// How long after they came into being packets are sent, microseconds.
+    lag: i64,
     /// Packets that waited to be sent for the first time when that was last looked at.
     unsent: u64,
     /// When the peer is to be told what was given up, and when it was told.
@@ -188,6 +190,7 @@ impl Sender {
             blocked: Blocked::Nothing,
             looked: Tick(i64::MIN),
             oldest: Tick::NEVER,
+            lag: 0,
             unsent: 0,
             drop_due: Tick::NEVER,
             dropped_at: Tick(i64::MIN / 2),
@@ -264,9 +267,8 @@ impl Sender {
         if self.unsent == 0 || self.next >= self.limit {
             return None;
         }
-        let index = self.next_index;
-        let bytes = history.payload(index)?.len();
-        let origin = clock.tick(history.origin(index)?);
+        let (index, bytes, origin) = self.next_packet(history)?;
+        let origin = clock.tick(origin);
         let at = self.next;
         let key = match keys.map(|keys| keys.next_key(at, self.base, now)) {
             None => None,
@@ -281,6 +283,8 @@ impl Sender {
         if self.base == at {
             self.oldest = origin;
         }
+        // Forgotten slowly: what is in flight may have been sent later after its origin than this one.
+        self.lag = now.since(origin).max(self.lag - self.lag / 32);
         self.losses.sent(at, self.base);
         self.message = self.message.next();
         self.next = at.add(1);
@@ -292,6 +296,22 @@ impl Sender {
         self.counters.packets += 1;
         self.counters.bytes += bytes as u64;
         Some(DataOut { header: header.write(), index, seq: at.seq(), key, retransmitted: false })
+    }
+
+    /// The next packet that is there: its index, length and time.
+    fn next_packet<H: History>(&mut self, history: &H) -> Option<(u64, usize, Instant)> {
+        loop {
+            let index = self.next_index;
+            if let (Some(payload), Some(origin)) = (history.payload(index), history.origin(index)) {
+                return Some((index, payload.len(), origin));
+            }
+            if index >= history.end() {
+                return None;
+            }
+            self.give_up(None);
+            self.next_index += 1;
+            self.mark_segment();
+        }
     }
 
     /// Where a packet that was sent lies.
@@ -335,13 +355,18 @@ impl Sender {
             self.next_index += 1;
         }
         if self.next_index != before {
-            if self.segments.back().is_some_and(|segment| segment.seq == self.next) {
-                self.segments.pop_back();
-            } else if self.segments.len() == MOST_SEGMENTS {
-                self.segments.pop_front();
-            }
-            self.segments.push_back(Segment { seq: self.next, index: self.next_index });
+            self.mark_segment();
         }
+    }
+
+    /// From here on indices are others than the numbers so far say.
+    fn mark_segment(&mut self) {
+        if self.segments.back().is_some_and(|segment| segment.seq == self.next) {
+            self.segments.pop_back();
+        } else if self.segments.len() == MOST_SEGMENTS {
+            self.segments.pop_front();
+        }
+        self.segments.push_back(Segment { seq: self.next, index: self.next_index });
     }
 
     fn give_up(&mut self, payload: Option<&[u8]>) {

@@ -149,7 +149,7 @@ impl Sender {
         if self.base == self.next || self.acked < self.base {
             return;
         }
-        let (sent, times) = self.losses.again(self.base).unwrap_or((self.oldest, 0));
+        let (sent, times) = self.losses.again(self.base).unwrap_or((self.oldest.add(self.lag), 0));
         if times >= MOST_GUESSES {
             return;
         }
