@@ -186,7 +186,9 @@ impl Connection {
         };
         let keys = negotiated.keys.zip(negotiated.kek);
         let message = keys.as_ref().and_then(|(keys, kek)| kek.wrap(keys));
-        let receive_keys = keys.clone().map(|(keys, kek)| Box::new(ReceiveKeys::new(keys, kek, message.as_deref())));
+        let receive_isn = ExtSeq::start(negotiated.receive_isn);
+        let receive_keys =
+            keys.clone().map(|(keys, kek)| Box::new(ReceiveKeys::new(keys, kek, message.as_deref(), receive_isn)));
         let periods = (config.km_refresh, config.km_preannounce);
         let send_isn = ExtSeq::start(negotiated.send_isn);
         let send_keys = keys.map(|(keys, kek)| Box::new(SendKeys::new(keys, kek, send_isn, periods)));
@@ -258,8 +260,8 @@ impl Connection {
         if payload.len() + HEADER_LEN > self.largest || header.message == MsgNo::NONE {
             return false;
         }
-        let keys = self.receive_keys.as_deref().map(ReceiveKeys::keys);
-        self.receiver.handle_data(Arrived { header, payload, arrival, now }, keys);
+        let packet = Arrived { header, payload, arrival, now };
+        self.receiver.handle_data(packet, self.receive_keys.as_deref_mut());
         true
     }
 
@@ -315,7 +317,7 @@ impl Connection {
     /// [`Self::released`] until [`Self::recycle`].
     pub fn release(&mut self, now: Instant) {
         let now = self.clock.tick(now);
-        self.receiver.release(now, self.receive_keys.as_deref().map(ReceiveKeys::keys));
+        self.receiver.release(now, self.receive_keys.as_deref_mut());
     }
 
     /// What was released, in order.

@@ -15,8 +15,8 @@ mod rate;
 mod report;
 
 use super::clock::{SECOND, Tick};
-use super::crypto::StreamKeys;
 use super::packet::{DataHeader, Key};
+use super::rekey::ReceiveKeys;
 use super::rtt::Rtt;
 use super::seq::{SeqNo, Timestamp};
 use super::stats::ReceiveCounters;
@@ -158,7 +158,7 @@ impl Receiver {
     }
 
     /// Take a data packet in. `keys` are those of an encrypted connection.
-    pub(super) fn handle_data(&mut self, packet: Arrived<'_>, keys: Option<&StreamKeys>) {
+    pub(super) fn handle_data(&mut self, packet: Arrived<'_>, keys: Option<&mut ReceiveKeys>) {
         let Arrived { header, payload, arrival, now } = packet;
         self.counters.packets += 1;
         self.counters.bytes += payload.len() as u64;
@@ -182,7 +182,7 @@ impl Receiver {
         }
     }
 
-    fn insert(&mut self, at: ExtSeq, time: i64, packet: Arrived<'_>, keys: Option<&StreamKeys>) {
+    fn insert(&mut self, at: ExtSeq, time: i64, packet: Arrived<'_>, keys: Option<&mut ReceiveKeys>) {
         let Arrived { header, payload, arrival, now } = packet;
         self.fit(at);
         if at < self.end && self.stored.get(at) {
@@ -193,10 +193,12 @@ impl Receiver {
             self.counters.no_room += 1;
             return;
         };
-        let sealed = match keys.zip(header.key) {
-            Some((keys, key)) if !keys.apply(key, header.seq, self.memory.payload_mut(place)) => Some(key),
-            _ => None,
-        };
+        let mut sealed = header.key;
+        if let Some((keys, key)) = keys.zip(header.key)
+            && keys.open(key, at, self.memory.payload_mut(place))
+        {
+            sealed = None;
+        }
         if at > self.end {
             self.mark_missing(at, now);
         }
@@ -335,7 +337,7 @@ impl Receiver {
     }
 
     /// Release what is due, and give up what is missing before it.
-    pub(super) fn release(&mut self, now: Tick, keys: Option<&StreamKeys>) {
+    pub(super) fn release(&mut self, now: Tick, mut keys: Option<&mut ReceiveKeys>) {
         while let Some(first) = self.first {
             let slot = *self.slot(first);
             if self.due(&slot) > now {
@@ -350,7 +352,7 @@ impl Receiver {
             self.stored_count -= 1;
             self.first = self.stored.next_set(self.head, self.end);
             if let Some(key) = slot.sealed
-                && !keys.is_some_and(|keys| keys.apply(key, first.seq(), self.memory.payload_mut(slot.place)))
+                && !keys.as_deref_mut().is_some_and(|keys| keys.open(key, first, self.memory.payload_mut(slot.place)))
             {
                 self.undecrypted(usize::from(slot.place.bytes()));
                 self.stored.clear(first);

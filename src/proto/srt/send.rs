@@ -8,7 +8,8 @@
 mod pace;
 mod repair;
 
-use std::collections::VecDeque;
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, VecDeque};
 use std::time::Duration;
 
 use crate::time::Instant;
@@ -121,7 +122,12 @@ pub(super) struct Sender {
     /// The peer has room for what is before this.
     limit: ExtSeq,
     losses: LossList,
-    copies: VecDeque<Copy>,
+    copies: BinaryHeap<Reverse<Copy>>,
+    /// When an acknowledgement came that ended where we are, if that was not looked at yet.
+    told: Option<Tick>,
+    /// When the last loss report came, and when packets were last found missing without one.
+    reported: Tick,
+    guessed: Tick,
     pace: Pace,
     budget: Budget,
     /// Why the last question for data got none.
@@ -130,6 +136,8 @@ pub(super) struct Sender {
     looked: Tick,
     /// When the oldest packet in flight came into being.
     oldest: Tick,
+    /// How long after they came into being packets are sent, microseconds.
+    lag: i64,
     /// Packets that waited to be sent for the first time when that was last looked at.
     unsent: u64,
     /// When the peer is to be told what was given up, and when it was told.
@@ -175,12 +183,16 @@ impl Sender {
             message: MsgNo::FIRST,
             limit: start.add(rules.most_in_flight()),
             losses: LossList::new(start),
-            copies: VecDeque::new(),
+            copies: BinaryHeap::new(),
+            told: None,
+            reported: Tick(i64::MIN / 2),
+            guessed: Tick(i64::MIN / 2),
             pace: Pace::new(rules.rate, rules.train),
             budget: Budget::new(rules.budget),
             blocked: Blocked::Nothing,
             looked: Tick(i64::MIN),
             oldest: Tick::NEVER,
+            lag: 0,
             unsent: 0,
             drop_due: Tick::NEVER,
             dropped_at: Tick(i64::MIN / 2),
@@ -219,6 +231,7 @@ impl Sender {
         if self.looked != now {
             self.looked = now;
             self.drop_late(now, clock, history, rtt);
+            self.look_at_first(now, rtt);
         }
         if !self.pace.allows(now) {
             self.blocked = Blocked::Pace;
@@ -256,9 +269,8 @@ impl Sender {
         if self.unsent == 0 || self.next >= self.limit {
             return None;
         }
-        let index = self.next_index;
-        let bytes = history.payload(index)?.len();
-        let origin = clock.tick(history.origin(index)?);
+        let (index, bytes, origin) = self.next_packet(history)?;
+        let origin = clock.tick(origin);
         let at = self.next;
         let key = match keys.map(|keys| keys.next_key(at, self.base, now)) {
             None => None,
@@ -273,6 +285,8 @@ impl Sender {
         if self.base == at {
             self.oldest = origin;
         }
+        // Forgotten slowly: what is in flight may have been sent later after its origin than this one.
+        self.lag = now.since(origin).max(self.lag - self.lag / 32);
         self.losses.sent(at, self.base);
         self.message = self.message.next();
         self.next = at.add(1);
@@ -284,6 +298,22 @@ impl Sender {
         self.counters.packets += 1;
         self.counters.bytes += bytes as u64;
         Some(DataOut { header: header.write(), index, seq: at.seq(), key, retransmitted: false })
+    }
+
+    /// The next packet that is there: its index, length and time.
+    fn next_packet<H: History>(&mut self, history: &H) -> Option<(u64, usize, Instant)> {
+        loop {
+            let index = self.next_index;
+            if let (Some(payload), Some(origin)) = (history.payload(index), history.origin(index)) {
+                return Some((index, payload.len(), origin));
+            }
+            if index >= history.end() {
+                return None;
+            }
+            self.give_up(None);
+            self.next_index += 1;
+            self.mark_segment();
+        }
     }
 
     /// Where a packet that was sent lies.
@@ -327,13 +357,18 @@ impl Sender {
             self.next_index += 1;
         }
         if self.next_index != before {
-            if self.segments.back().is_some_and(|segment| segment.seq == self.next) {
-                self.segments.pop_back();
-            } else if self.segments.len() == MOST_SEGMENTS {
-                self.segments.pop_front();
-            }
-            self.segments.push_back(Segment { seq: self.next, index: self.next_index });
+            self.mark_segment();
         }
+    }
+
+    /// From here on indices are others than the numbers so far say.
+    fn mark_segment(&mut self) {
+        if self.segments.back().is_some_and(|segment| segment.seq == self.next) {
+            self.segments.pop_back();
+        } else if self.segments.len() == MOST_SEGMENTS {
+            self.segments.pop_front();
+        }
+        self.segments.push_back(Segment { seq: self.next, index: self.next_index });
     }
 
     fn give_up(&mut self, payload: Option<&[u8]>) {
@@ -372,6 +407,7 @@ impl Sender {
         if self.acked >= self.base {
             self.drop_due = Tick::NEVER;
         }
+        self.told = Some(now);
         true
     }
 
@@ -405,10 +441,14 @@ impl Sender {
     /// Give back memory that was not needed lately.
     pub(super) fn trim(&mut self) {
         self.losses.trim();
+        if self.copies.is_empty() {
+            self.copies = BinaryHeap::new();
+        }
     }
 
     /// Bytes taken from the system.
     pub(super) fn memory_bytes(&self) -> usize {
-        self.losses.memory_bytes() + self.segments.capacity() * size_of::<Segment>()
+        let copies = self.copies.capacity() * size_of::<Copy>();
+        self.losses.memory_bytes() + copies + self.segments.capacity() * size_of::<Segment>()
     }
 }

@@ -5,6 +5,7 @@
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};
+use std::sync::LazyLock;
 use std::time::Duration;
 
 use crate::time::Instant;
@@ -229,6 +230,8 @@ pub(super) struct End {
     /// It stands still until then.
     pub(super) asleep_until: u64,
     pub(super) services: u64,
+    /// No next key is provided.
+    pub(super) withhold: bool,
     secret: u8,
 }
 
@@ -312,7 +315,7 @@ impl End {
             }
         }
         while let Some(event) = self.connection.poll_event() {
-            if event == ConnectionEvent::NeedSecret {
+            if event == ConnectionEvent::NeedSecret && !self.withhold {
                 self.secret += 1;
                 self.connection.provide_secret(&[self.secret; 32]);
             } else {
@@ -343,8 +346,19 @@ pub(super) struct Pair {
     pub(super) ends: [End; 2],
     links: [Link; 2],
     latency: [u64; 2],
+    /// What comes after the last data packet of each end.
+    after: [SeqNo; 2],
     pub(super) now: u64,
     pub(super) tap: Option<Tap>,
+}
+
+/// The key encryption keys of all lengths: it takes long to make one.
+fn kek(length: KeyLength) -> Kek {
+    static KEKS: LazyLock<[Kek; 3]> = LazyLock::new(|| {
+        let lengths = [KeyLength::Aes128, KeyLength::Aes192, KeyLength::Aes256];
+        lengths.map(|length| Kek::derive(b"correct horse", Salt([7; 16]), length))
+    });
+    KEKS[length as usize].clone()
 }
 
 /// How a pair begins.
@@ -385,7 +399,7 @@ impl Setup {
     /// What the handshake came to for one end; its clock begins at `base`.
     pub(super) fn negotiated(&self, end: usize, base: Instant) -> Negotiated {
         let other = 1 - end;
-        let kek = self.key_length.map(|length| Kek::derive(b"correct horse", Salt([7; 16]), length));
+        let kek = self.key_length.map(kek);
         let secret = |length| StreamKeys::new(Salt([7; 16]), Key::Even, StreamSecret::new(length, &[0xA5; 32]));
         Negotiated {
             local: SocketId(1 + end as u32),
@@ -432,10 +446,18 @@ impl Setup {
             events: Vec::new(),
             asleep_until: 0,
             services: 0,
+            withhold: false,
             secret: 0,
         };
         let link = |number: usize| Link::new(self.paths[number], self.seed * 2 + number as u64 + 1);
-        Pair { ends: [end(0), end(1)], links: [link(0), link(1)], latency: self.latency, now: self.began, tap: None }
+        Pair {
+            ends: [end(0), end(1)],
+            links: [link(0), link(1)],
+            latency: self.latency,
+            after: [self.isn; 2],
+            now: self.began,
+            tap: None,
+        }
     }
 }
 
@@ -489,9 +511,30 @@ impl Pair {
         end.transmit(here, &mut out);
         for datagram in out {
             let packet = Packet::parse(&datagram).expect("what is sent can be read");
+            self.check(number, &packet);
             if self.tap.as_mut().is_none_or(|tap| tap(number, now, &packet)) {
                 self.links[number].send(now, &datagram);
             }
+        }
+    }
+
+    /// What would make libsrt end the connection is never sent.
+    fn check(&mut self, from: usize, packet: &Packet<'_>) {
+        let after = self.after[1 - from];
+        match *packet {
+            Packet::Data(header, _) => {
+                let own = &mut self.after[from];
+                assert!(!header.seq.is_after(*own), "sequence numbers have no gap");
+                if header.seq == *own {
+                    *own = own.next();
+                }
+            }
+            Packet::Control { control: Control::Ack(ack), .. } => assert!(!ack.seq.is_after(after)),
+            Packet::Control { control: Control::LightAck(seq), .. } => assert!(!seq.is_after(after)),
+            Packet::Control { control: Control::Nak(losses), .. } => {
+                assert!(losses.ranges().all(|range| range.last.is_before(after) && !range.last.is_before(range.first)));
+            }
+            Packet::Control { .. } => {}
         }
     }
 
@@ -502,6 +545,10 @@ impl Pair {
 
     /// Something that an end did not send arrives at the other one.
     pub(super) fn forge(&mut self, to: usize, datagram: &[u8]) {
+        if let Ok(Packet::Data(header, _)) = Packet::parse(datagram) {
+            let after = &mut self.after[1 - to];
+            *after = if header.seq.is_before(*after) { *after } else { header.seq.next() };
+        }
         let end = &mut self.ends[to];
         let now = end.instant(self.now);
         end.connection.handle_datagram(now, now, datagram);
@@ -512,6 +559,11 @@ impl Pair {
         let mut datagram = Vec::new();
         control.write(super::seq::Timestamp(0), self.ends[to].connection.local(), &mut datagram);
         self.forge(to, &datagram);
+    }
+
+    /// The other end has sent everything before this.
+    pub(super) fn forge_after(&mut self, to: usize, after: SeqNo) {
+        self.after[1 - to] = after;
     }
 
     /// What end 1 has not delivered of what end 0 sent.

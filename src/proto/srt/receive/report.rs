@@ -39,7 +39,7 @@ struct Schedule {
     rtt: i64,
     /// And so long until it is clear that it does not come.
     round: i64,
-    /// A report whose answer is waited for is made twice.
+    /// Each report is made twice.
     twice: bool,
     /// Without a round trip, after this time in any case.
     blind: Option<i64>,
@@ -89,7 +89,7 @@ impl Schedule {
     }
 
     /// A packet is reported.
-    fn report(&self, slot: &mut Slot, deadline: Tick) {
+    fn report(&self, slot: &mut Slot) {
         if slot.once_more {
             slot.once_more = false;
             return;
@@ -151,7 +151,7 @@ impl Receiver {
                 }
             } else {
                 start.get_or_insert(at);
-                schedule.report(slot, deadline);
+                schedule.report(slot);
                 self.reports.due = self.reports.due.min(schedule.again(slot, deadline));
             }
             at = at.add(1);

@@ -74,10 +74,6 @@ impl SendKeys {
         }
     }
 
-    pub(in crate::proto::srt) const fn keys(&self) -> &StreamKeys {
-        &self.keys
-    }
-
     pub(in crate::proto::srt) const fn refreshes(&self) -> u64 {
         self.refreshes
     }
@@ -188,5 +184,106 @@ impl SendKeys {
     /// Encrypt a payload in place. `false`: there is no such key.
     pub(in crate::proto::srt) fn seal(&self, key: Key, seq: SeqNo, payload: &mut [u8]) -> bool {
         self.keys.apply(key, seq, payload)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::proto::srt::km::{KeyLength, Salt};
+
+    const START: ExtSeq = ExtSeq::start(SeqNo::new(0));
+
+    fn keys(period: u32, preannounce: u32) -> SendKeys {
+        let (salt, length) = (Salt([1; 16]), KeyLength::Aes128);
+        let keys = StreamKeys::new(salt, Key::Even, StreamSecret::new(length, &[2; 32]));
+        SendKeys::new(keys, Kek::derive(b"correct horse", salt, length), START, (period, preannounce))
+    }
+
+    /// Send so many packets, each acknowledged at once, and confirm what is announced.
+    fn send(keys: &mut SendKeys, from: u64, packets: u64) -> Vec<Key> {
+        let send = |n| {
+            if keys.wants_secret() {
+                keys.provide(&[n as u8; 32]);
+            }
+            let at = START.add(n);
+            let key = keys.next_key(at, at, Tick(0))?;
+            if let Some((message, _)) = keys.poll(Tick(0), &Rtt::default()) {
+                let message = message.to_vec();
+                assert_eq!(keys.answered(&KmAnswer::Echo(&message)), Some(None));
+            }
+            Some(key)
+        };
+        (from..from + packets).map_while(send).collect()
+    }
+
+    #[test]
+    fn the_key_is_replaced_after_its_packets_and_the_old_one_kept_for_as_many_as_it_was_announced() {
+        let mut keys = keys(10, 3);
+        assert_eq!(send(&mut keys, 0, 10), [Key::Even; 10]);
+        assert_eq!((keys.refreshes(), keys.key_of(START)), (0, Some(Key::Even)));
+        assert_eq!(send(&mut keys, 10, 2), [Key::Odd; 2]);
+        assert_eq!((keys.refreshes(), keys.key_of(START.add(9))), (1, Some(Key::Even)));
+        assert_eq!(send(&mut keys, 12, 1), [Key::Odd]);
+        assert_eq!((keys.key_of(START.add(9)), keys.key_of(START.add(10))), (None, Some(Key::Odd)));
+        assert!(!keys.seal(Key::Even, SeqNo::new(0), &mut [0; 8]) && keys.seal(Key::Odd, SeqNo::new(0), &mut [0; 8]));
+    }
+
+    #[test]
+    fn the_old_key_stays_as_long_as_a_packet_may_need_it() {
+        let mut keys = keys(10, 3);
+        send(&mut keys, 0, 10);
+        for n in 10..17 {
+            keys.next_key(START.add(n), START.add(9), Tick(0));
+            assert_eq!(keys.key_of(START.add(9)), Some(Key::Even));
+        }
+        // Until the next one needs its place.
+        keys.provide(&[9; 32]);
+        keys.next_key(START.add(17), START.add(9), Tick(0));
+        assert_eq!(keys.key_of(START.add(9)), None);
+    }
+
+    #[test]
+    fn no_key_is_used_until_its_numbers_come_round() {
+        let mut keys = keys(10, 3);
+        assert_eq!(send(&mut keys, 0, 5).len(), 5);
+        keys.used = LAST_USE - 2;
+        keys.next = Next::None;
+        keys.secret = None;
+        keys.wanted = false;
+        assert_eq!(send(&mut keys, 5, 10).len(), 2);
+        assert_eq!(keys.next_key(START.add(7), START, Tick(0)), None);
+    }
+
+    #[test]
+    fn a_request_is_repeated_ten_times_fast_and_then_slowly() {
+        let mut keys = keys(10, 3);
+        keys.provide(&[9; 32]);
+        (0..8).for_each(|n| assert!(keys.next_key(START.add(n), START, Tick(0)).is_some()));
+        let (mut times, mut unconfirmed, mut message) = (Vec::new(), 0, Vec::new());
+        while times.len() < 13 {
+            let now = keys.due();
+            let (sent, told) = keys.poll(now, &Rtt::default()).unwrap();
+            assert!(message.is_empty() || message == sent);
+            message = sent.to_vec();
+            unconfirmed += u32::from(told);
+            times.push(now.0 / 1000);
+            assert!(keys.poll(now, &Rtt::default()).is_none());
+        }
+        assert_eq!(times, [0, 150, 300, 450, 600, 750, 900, 1050, 1200, 1350, 2350, 3350, 4350]);
+        assert_eq!((unconfirmed, keys.state()), (1, KeyState::Unconfirmed));
+        assert_eq!(keys.answered(&KmAnswer::Echo(&message[1..])), None, "that is not what was sent");
+        assert_eq!(keys.answered(&KmAnswer::Failed(Some(KmState::NoSecret))), Some(Some(KmState::NoSecret)));
+        assert_eq!(keys.answered(&KmAnswer::Failed(Some(KmState::NoSecret))), Some(None), "once is enough");
+        assert_eq!(keys.answered(&KmAnswer::Echo(&message)), Some(None));
+        assert_eq!((keys.state(), keys.due()), (KeyState::Secured, Tick::NEVER));
+    }
+
+    #[test]
+    fn periods_that_cannot_be_are_brought_into_range() {
+        for (period, preannounce) in [(0, 0), (1, 1), (5, 100), (u32::MAX, u32::MAX)] {
+            let mut keys = keys(period, preannounce);
+            assert!(send(&mut keys, 0, 100).len() == 100 && keys.refreshes() < 100);
+        }
     }
 }

@@ -27,7 +27,7 @@ pub(super) struct Pace {
 impl Pace {
     /// `rate`: bits a second, headers included.
     pub(super) fn new(rate: u64, train: u16) -> Self {
-        let per_byte = (8 * 1_000_000_000 << 16) / rate.max(8000);
+        let per_byte = ((8 * 1_000_000_000) << 16) / rate.max(8000);
         Self { per_byte, next: 0, train: train.max(1), left: train.max(1) }
     }
 
@@ -102,5 +102,85 @@ impl Budget {
     pub(super) const fn due(&self) -> Tick {
         let missing = PACKET - self.tokens;
         if missing <= 0 { self.at } else { self.at.add(missing * SECOND / (LEAST_AGAIN * PACKET) + 1) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// With its headers 1250: 10 us at 1 Gbit/s.
+    const BYTES: usize = 1250 - HEADERS as usize;
+
+    #[test]
+    fn the_rate_is_kept_whoever_asks_and_however_seldom() {
+        for every in [1, 100, 5000] {
+            let mut pace = Pace::new(1_000_000_000, 16);
+            let mut sent = 0;
+            for now in (1_000_000..2_000_000).step_by(every).map(Tick) {
+                // Twice: the end of a train is not that of what is allowed.
+                let mut refused = 0;
+                while refused < 2 {
+                    if pace.allows(now) {
+                        pace.sent(now, BYTES);
+                        (sent, refused) = (sent + 1, 0);
+                    } else {
+                        refused += 1;
+                    }
+                }
+            }
+            // And what 10 ms of standing still allow.
+            assert!((100_000 - 500..=101_000).contains(&sent), "{sent} in a second, asked every {every} us");
+        }
+    }
+
+    #[test]
+    fn a_train_ends_after_its_packets() {
+        let mut pace = Pace::new(1_000_000_000, 4);
+        let now = Tick(1_000_000);
+        let mut take = |most: usize| {
+            let mut taken = 0;
+            while taken < most && pace.allows(now) {
+                pace.sent(now, BYTES);
+                taken += 1;
+            }
+            if taken == most {
+                pace.rest();
+            }
+            taken
+        };
+        assert_eq!([take(10), take(10), take(3), take(10)], [4, 4, 3, 4]);
+    }
+
+    #[test]
+    fn it_says_when_a_packet_may_leave() {
+        let mut pace = Pace::new(8 * 1250 * 1000, 100);
+        let now = Tick(5_000_000);
+        while pace.allows(now) {
+            pace.sent(now, BYTES);
+        }
+        assert_eq!(pace.due(), now.add(1000), "a packet takes a millisecond");
+        assert!(!pace.allows(pace.due().add(-1)) && pace.allows(pace.due()));
+    }
+
+    #[test]
+    fn what_is_sent_again_is_a_share_of_what_is_sent_and_bursts_are_as_long_as_what_is_in_flight() {
+        let mut budget = Budget::new(50);
+        let spend = |budget: &mut Budget, now, in_flight| {
+            let mut spent = 0;
+            while budget.allows(now, in_flight, 1) {
+                budget.spend();
+                spent += 1;
+            }
+            spent
+        };
+        assert_eq!(spend(&mut budget, Tick(0), 0), 64);
+        (0..1000).for_each(|_| budget.earn());
+        assert_eq!(spend(&mut budget, Tick(0), 300), 300, "the rest is forgotten");
+        (0..1000).for_each(|_| budget.earn());
+        assert_eq!(spend(&mut budget, Tick(0), 10_000), 500);
+        assert_eq!(budget.due(), Tick(10_001), "a hundred a second in any case");
+        assert!(!budget.allows(Tick(9_900), 0, 1) && budget.allows(Tick(10_001), 0, 1));
+        assert_eq!(spend(&mut budget, Tick(10 * SECOND), 0), 64);
     }
 }

@@ -1,6 +1,7 @@
 //! What is sent again, and what the peer is told is not.
 
 use crate::time::Instant;
+use std::cmp::Reverse;
 
 use super::{DataOut, History, Sender};
 use crate::proto::srt::clock::{Clock, MILLISECOND, Tick};
@@ -15,6 +16,10 @@ use crate::proto::srt::window::ExtSeq;
 pub(super) const DROP_INTERVAL: i64 = 20 * MILLISECOND;
 /// A peer answers this much later than the path takes: its timers, and ours.
 const PROBE_MARGIN: i64 = 20 * MILLISECOND;
+/// What was sent again so often is not sent again without being asked for.
+const MOST_GUESSES: u8 = 4;
+/// What was sent takes so much longer than the path does, at most: hosts look only now and then.
+const ARRIVAL_MARGIN: i64 = 10 * MILLISECOND;
 /// Copies that wait to be sent.
 const MOST_COPIES: usize = 1024;
 /// Packets that the budget must still allow for a copy.
@@ -34,25 +39,28 @@ pub(super) enum Blocked {
 }
 
 /// A packet that is to be sent once more after it was sent again.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Copy {
-    at: ExtSeq,
     due: Tick,
+    at: ExtSeq,
     /// How often.
     left: u8,
+    /// Microseconds from one to the next.
+    pause: i64,
 }
 
 /// How often a packet is sent besides, when it is sent again and the peer delivers it in so long. With every round the
-/// packets are fewer, and a copy of one costs less; in the last one nothing is left to be saved.
+/// packets are fewer, and a copy of one costs less; in the last one nothing is left to be saved. As long as the round
+/// trip is not known, a libsrt asks for it again only after 300 ms.
 fn copies(left: i64, before: bool, rtt: &Rtt) -> u8 {
     if left < 0 {
         return 0;
     }
-    let round = rtt.rtt() * 5 / 4 + PROBE_MARGIN / 2;
+    let round = rtt.rtt() * 9 / 8 + PROBE_MARGIN / 2;
     match (left / round, before) {
-        (0, true) => 2,
-        (0, false) | (1, true) => 1,
-        _ => 0,
+        (0 | 1, true) => 4,
+        (0 | 1, false) => 1,
+        _ => (!rtt.is_measured()).into(),
     }
 }
 
@@ -91,40 +99,62 @@ impl Sender {
             };
             self.losses.sent_again(at, now);
             let left = self.rules.latency - now.since(clock.tick(history.origin(out.index)?));
-            let copies = copies(left, again.is_some(), rtt);
-            if copies > 0 && self.copies.len() < MOST_COPIES {
-                self.copies.push_back(Copy { at, due: now.add(rtt.rtt() / 8), left: copies });
-            }
+            self.plan_copies(at, left, again.is_some(), now, rtt);
             return Some(out);
         }
-        self.copy(now, clock, history, keys, rtt)
+        self.copy(now, clock, history, keys)
+    }
+
+    /// Copies of what is sent again now follow in time, and not so close that one interruption takes them all.
+    fn plan_copies(&mut self, at: ExtSeq, left: i64, before: bool, now: Tick, rtt: &Rtt) {
+        let copies = if now == self.guessed { 0 } else { copies(left, before, rtt) };
+        if copies > 0 && self.copies.len() < MOST_COPIES {
+            let pause = (rtt.rtt() / 8).min(left / (i64::from(copies) + 1));
+            self.copies.push(Reverse(Copy { due: now.add(pause), at, left: copies, pause }));
+        }
     }
 
     /// One more of what was sent again.
-    fn copy<H: History>(
-        &mut self,
-        now: Tick,
-        clock: &Clock,
-        history: &H,
-        keys: Option<&SendKeys>,
-        rtt: &Rtt,
-    ) -> Option<DataOut> {
-        while let Some(&Copy { at, due, left }) = self.copies.front()
+    fn copy<H: History>(&mut self, now: Tick, clock: &Clock, history: &H, keys: Option<&SendKeys>) -> Option<DataOut> {
+        while let Some(&Reverse(Copy { due, at, left, pause })) = self.copies.peek()
             && due <= now
         {
-            self.copies.pop_front();
+            self.copies.pop();
             // They must not take away what others need.
             if at < self.base || !self.budget.allows(now, self.next.since(self.base), COPY_RESERVE) {
                 continue;
             }
             if left > 1 {
-                self.copies.push_back(Copy { at, due: now.add(rtt.rtt() / 8), left: left - 1 });
+                self.copies.push(Reverse(Copy { due: now.add(pause), at, left: left - 1, pause }));
             }
             if let Some(out) = self.resend(at, now, clock, history, keys) {
                 return Some(out);
             }
         }
         None
+    }
+
+    /// Whether the first packet in flight was lost, and all reports of it. An acknowledgement shows it that ends there and
+    /// came later than it would have arrived; and so does the silence of a peer that has acknowledged nothing for longer
+    /// than it should. Where no reports come, either, the others are lost, too: then what was sent again is once more.
+    pub(super) fn look_at_first(&mut self, now: Tick, rtt: &Rtt) {
+        let told = self.told.take();
+        if self.base == self.next || self.acked < self.base {
+            return;
+        }
+        let (sent, times) = self.losses.again(self.base).unwrap_or((self.oldest.add(self.lag), 0));
+        if times >= MOST_GUESSES {
+            return;
+        }
+        let arrival = rtt.rtt() + (4 * rtt.var()).min(rtt.rtt() / 4) + ARRIVAL_MARGIN;
+        let silent = now > sent.add(arrival + PROBE_MARGIN);
+        if silent || told.is_some_and(|told| told > sent.add(arrival)) {
+            self.losses.insert(self.base, self.base.add(1), self.base, self.next);
+        }
+        if silent && now > self.reported.add(rtt.rtt() * 3 / 4 + ARRIVAL_MARGIN) {
+            self.guessed = now;
+            self.losses.insert_sent_before(now.add(-arrival - PROBE_MARGIN), self.base, self.next);
+        }
     }
 
     fn resend<H: History>(
@@ -170,6 +200,7 @@ impl Sender {
             return false;
         }
         self.counters.naks += 1;
+        self.reported = now;
         for (first, last) in losses.ranges().map(place) {
             if first < self.base && last >= self.acked {
                 self.tell_dropped(now);
@@ -239,7 +270,7 @@ impl Sender {
     /// When something is to be done.
     pub(in crate::proto::srt) fn due(&self, rtt: &Rtt) -> Tick {
         let data = match self.blocked {
-            Blocked::Nothing => self.copies.front().map_or(Tick::NEVER, |copy| copy.due),
+            Blocked::Nothing => self.copies.peek().map_or(Tick::NEVER, |Reverse(copy)| copy.due),
             Blocked::Pace => self.pace.due(),
             Blocked::Budget => self.budget.due(),
         };

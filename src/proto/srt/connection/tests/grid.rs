@@ -42,7 +42,21 @@ fn what_stays_lost_by_loss_and_latency() {
             }
         }
     }
-    insta::assert_snapshot!(grid);
+    insta::assert_snapshot!(grid, @r"
+                2 RTT        4 RTT        6 RTT        8 RTT
+    one way
+      none   0  0.0 %      0  0.0 %      0  0.0 %      0  0.0 %
+       2 %   0  4.0 %      0  2.2 %      0  2.0 %      0  2.0 %
+       5 %   6  9.5 %      0  5.8 %      0  5.0 %      0  5.0 %
+      10 %  20 20.3 %      0 14.7 %      0 11.0 %      0 10.9 %
+    bursts   0  5.4 %      0  2.6 %      0  1.5 %      0  1.5 %
+    both ways
+      none   0  0.0 %      0  0.0 %      0  0.0 %      0  0.0 %
+       2 %   0  4.1 %      0  2.3 %      0  2.0 %      0  2.0 %
+       5 %   6  9.5 %      0  6.3 %      0  5.2 %      0  5.2 %
+      10 %  19 20.2 %      0 17.5 %      0 12.0 %      0 11.7 %
+    bursts   5  5.8 %      0  3.0 %      0  2.4 %      0  2.4 %
+    ");
 }
 
 /// None of 100,000.

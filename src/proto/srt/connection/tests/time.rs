@@ -49,14 +49,14 @@ fn a_stream_that_pauses_for_more_than_a_turn_of_the_time_stamps_goes_on() {
     assert!(least >= -10 && most <= 10, "{least} to {most} us");
 }
 
-/// Five packets a second, and 0.1 % of them lost.
+/// Two packets a second, and 0.1 % of them lost.
 fn a_day_of_clocks_that_run_apart(ppm: [i64; 2]) {
     let path = Path { jitter: 2 * MS, ..Path::of(20).losing(Loss::Random(1)) };
     let mut pair = Setup { ppm, ..Setup::new(8, path, 250) }.pair();
-    pair.send(0, 432_000, 200_000);
+    pair.send(0, 172_800, 500_000);
     pair.run(86_400 * S + S);
     let end = &pair.ends[1];
-    assert_eq!((end.delivered, end.gaps), (432_000, 0));
+    assert_eq!((end.delivered, end.gaps), (172_800, 0));
     let (least, most) = end.due_error.unwrap();
     // The clocks ran apart by 8.64 s.
     assert!(least >= -13_000 && most <= 13_000, "{ppm:?}: {least} to {most} us");
@@ -72,16 +72,16 @@ fn for_24_hours_the_sender_s_clock_runs_slow_by_100_millionths() {
     a_day_of_clocks_that_run_apart([-100, 0]);
 }
 
-/// A thousand packets a second.
+/// An ACK every 10 ms, and as often a sample of the peer's clock.
 #[test]
-fn for_ten_minutes_fast_packets_keep_their_time_to_two_milliseconds() {
+fn for_ten_minutes_packets_keep_their_time_to_four_milliseconds() {
     for ppm in [[100, 0], [0, 100]] {
         let path = Path { jitter: 2 * MS, ..Path::of(20).losing(Loss::Random(10)) };
         let mut pair = Setup { ppm, ..Setup::new(9, path, 120) }.pair();
-        pair.send(0, 300_000, 2000);
+        pair.send(0, 60_000, 10_000);
         pair.run(601 * S);
         let end = &pair.ends[1];
-        assert_eq!((end.delivered, end.gaps), (300_000, 0));
+        assert_eq!((end.delivered, end.gaps), (60_000, 0));
         let (least, most) = end.due_error.unwrap();
         assert!(least >= -4000 && most <= 4000, "{ppm:?}: {least} to {most} us");
     }
