@@ -243,10 +243,11 @@ impl Sender {
             SendOrder::FreshFirst => self
                 .fresh(now, clock, history, keys.as_deref_mut())
                 .or_else(|| self.again(now, clock, history, keys.as_deref(), rtt)),
-            SendOrder::LossesFirst => {
-                self.again(now, clock, history, keys.as_deref(), rtt).or_else(|| self.fresh(now, clock, history, keys))
-            }
+            SendOrder::LossesFirst => self
+                .again(now, clock, history, keys.as_deref(), rtt)
+                .or_else(|| self.fresh(now, clock, history, keys.as_deref_mut())),
         };
+        let out = out.or_else(|| self.copy(now, clock, history, keys.as_deref()));
         if out.is_none() {
             self.pace.rest();
         }

@@ -102,7 +102,7 @@ impl Sender {
             self.plan_copies(at, left, again.is_some(), now, rtt);
             return Some(out);
         }
-        self.copy(now, clock, history, keys)
+        None
     }
 
     /// Copies of what is sent again now follow in time, and not so close that one interruption takes them all.
@@ -114,8 +114,14 @@ impl Sender {
         }
     }
 
-    /// One more of what was sent again.
-    fn copy<H: History>(&mut self, now: Tick, clock: &Clock, history: &H, keys: Option<&SendKeys>) -> Option<DataOut> {
+    /// One more of what was sent again, where nothing else is to be sent.
+    pub(super) fn copy<H: History>(
+        &mut self,
+        now: Tick,
+        clock: &Clock,
+        history: &H,
+        keys: Option<&SendKeys>,
+    ) -> Option<DataOut> {
         while let Some(&Reverse(Copy { due, at, left, pause })) = self.copies.peek()
             && due <= now
         {
