@@ -1,5 +1,7 @@
 //! `status`: all flows as a table, or one flow in detail.
 
+mod srt;
+
 use std::fmt::Write;
 use std::time::Duration;
 
@@ -220,6 +222,9 @@ pub(super) fn detail(flow: &FlowDoc, style: Style) -> String {
         out.push('\n');
     }
     out.push_str(&table.render(style, ""));
+    for (name, output) in &flow.outputs {
+        srt::output(&mut out, &style.paint(Paint::Strong, &format!("output {name}")), output);
+    }
     if !flow.conditions.is_empty() {
         let _ = writeln!(out, "\n{}", style.paint(Paint::Strong, "CONDITIONS"));
         out.push_str(&conditions(&flow.conditions, style));
@@ -232,50 +237,56 @@ fn source_detail(out: &mut String, name: &str, s: &SourceDoc, style: Style) {
     let state = style.paint(paint_of_source(s.state), &word(s.state));
     let title = style.paint(Paint::Strong, &format!("source {name}"));
     let _ = writeln!(out, "\n{title} ({}{on_air}): {state}, {}", clean(&s.protocol), rate(s.bitrate_bps));
-    let mut say = |key: &str, value: &str| {
+    let say = |out: &mut String, key: &str, value: &str| {
         let _ = writeln!(out, "  {key:<9} {}", clean(value));
     };
     if !s.description.is_empty() {
-        say("about", &s.description);
+        say(out, "about", &s.description);
     }
-    say("bind", &s.bind);
-    for peer in &s.peers {
-        say("from", &format!("{} since {}", peer.address, peer.since));
-    }
-    say("packets", &s.packets.to_string());
+    let calls = matches!(s.protocol.as_str(), "srt-caller" | "srt-rendezvous");
+    say(out, if calls { "remote" } else { "bind" }, &s.bind);
+    srt::peers(out, &s.peers);
+    srt::calls(out, s.disconnections, s.calls_refused, &s.refused_by_reason, &s.refused);
+    say(out, "packets", &s.packets.to_string());
     let (lost, back, gone) = (s.packets_lost, s.packets_recovered, s.packets_unrecovered);
-    say("lost", &format!("{lost}, recovered {back}, unrecovered {gone}"));
+    say(out, "lost", &format!("{lost}, recovered {back}, unrecovered {gone}"));
+    if let (Some(requests), Some(recovered)) = (s.arq_requests, s.arq_recovered) {
+        say(out, "arq", &format!("{}, {recovered} brought back", count(requests, "request")));
+    }
     if let Some(f) = &s.fec {
-        say("fec", &fec(f));
+        say(out, "fec", &fec(f));
     }
     if let Some(l) = &s.leg {
-        say("leg", &leg(l));
+        say(out, "leg", &leg(l));
     }
     let (twice, moved, late) = (s.packets_duplicate, s.packets_reordered, s.packets_late);
-    say("order", &format!("{twice} duplicate, {moved} reordered, {late} late"));
-    let from =
-        if s.denied_addresses.is_empty() { String::new() } else { format!(" ({})", s.denied_addresses.join(", ")) };
-    let why: Vec<String> = s.invalid.iter().map(|(why, n)| format!("{why} {n}")).collect();
-    let why = if why.is_empty() { String::new() } else { format!(" ({})", why.join(", ")) };
-    say(
-        "dropped",
-        &format!(
-            "{} denied{from}, {} invalid{why}, {} over bitrate, {} by the kernel",
-            s.packets_denied, s.packets_invalid, s.packets_over_bitrate, s.packets_kernel_dropped
-        ),
-    );
+    say(out, "order", &format!("{twice} duplicate, {moved} reordered, {late} late"));
+    say(out, "dropped", &dropped(s));
     if s.sync_errors > 0 {
-        say("sync", &count(s.sync_errors, "error"));
+        say(out, "sync", &count(s.sync_errors, "error"));
     }
     if let Some(jitter) = s.jitter_ms {
-        say("jitter", &format!("{jitter:.3} ms"));
+        say(out, "jitter", &format!("{jitter:.3} ms"));
     }
     if let Some(ssrc) = &s.ssrc {
-        say("stream", &format!("SSRC {ssrc}, {}", count(s.restarts, "restart")));
+        say(out, "stream", &format!("SSRC {ssrc}, {}", count(s.restarts, "restart")));
     }
     if s.receive_buffer_bytes > 0 {
-        say("buffer", &format!("{} KiB", s.receive_buffer_bytes / 1024));
+        say(out, "buffer", &format!("{} KiB", s.receive_buffer_bytes / 1024));
     }
+}
+
+fn dropped(s: &SourceDoc) -> String {
+    let why: Vec<String> = s.invalid.iter().map(|(why, n)| format!("{why} {n}")).collect();
+    let why = if why.is_empty() { String::new() } else { format!(" ({})", why.join(", ")) };
+    let (invalid, over, kernel) = (s.packets_invalid, s.packets_over_bitrate, s.packets_kernel_dropped);
+    let rest = format!("{invalid} invalid{why}, {over} over bitrate, {kernel} by the kernel");
+    if let Some(undecrypted) = s.packets_undecrypted {
+        return format!("{undecrypted} undecrypted, {rest}");
+    }
+    let from =
+        if s.denied_addresses.is_empty() { String::new() } else { format!(" ({})", s.denied_addresses.join(", ")) };
+    format!("{} denied{from}, {rest}", s.packets_denied)
 }
 
 fn output_line(name: &str, o: &OutputDoc) -> [(String, Paint); 8] {
@@ -286,7 +297,9 @@ fn output_line(name: &str, o: &OutputDoc) -> [(String, Paint); 8] {
         OutputState::Connecting => Paint::Warn,
         OutputState::Idle => Paint::Faint,
     };
-    let mut notes: Vec<String> = o.errors.iter().map(|(error, n)| format!("{error} {n}")).collect();
+    let mut notes: Vec<String> = srt::callers(o).into_iter().collect();
+    notes.extend(o.calls_refused.filter(|n| *n > 0).map(|n| format!("{} refused", count(n, "call"))));
+    notes.extend(o.errors.iter().map(|(error, n)| format!("{error} {n}")));
     notes.extend(o.operator_override.as_ref().map(overridden));
     notes.extend(o.ssrc.as_ref().map(|ssrc| format!("SSRC {ssrc}")));
     notes.extend(o.fec_packets.map(|packets| format!("FEC {packets}")));

@@ -351,6 +351,10 @@ pub struct OutputStats {
     pub fec_dropped: Figure,
     /// Media datagrams sent again on request.
     pub retransmitted: Figure,
+    /// Media datagrams that receivers reported missing; again for each report that names one anew.
+    pub lost: Figure,
+    /// Requests to send again that receivers made.
+    pub arq_requests: Figure,
     /// Receivers that are connected, where the protocol has connections.
     pub connected: Figure,
     /// What smoothing could not make even.

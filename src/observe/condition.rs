@@ -7,7 +7,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
-pub use self::srt::{CallTrouble, Refusal};
+pub use self::srt::{CallTrouble, Refusal, Refused};
 use super::status::{ConditionDoc, Severity};
 use super::text::{count, rate, rfc3339, span};
 use crate::config::value::FlowName;
@@ -86,18 +86,25 @@ pub enum Condition {
     FecInvalid { source: String, kind: &'static str, port: u16, packets: u64 },
     /// FEC comes, and packets are lost for good all the same; 0 columns: not known.
     FecInsufficient { source: String, packets: u64, columns: u64, rows: u64 },
-    /// Nobody is connected to a listener. `part` is here as below a source or an output.
-    SrtNobody { part: String, output: bool, bind: String, silent_for: Duration },
-    /// A caller was turned away lately.
-    SrtRefused { part: String, address: String, why: Refusal, stream_id: Option<String>, times: u64 },
+    /// Nobody is connected to a listener. `part` is here as below a source or an output. `last`: who was connected to a
+    /// source before, and why no more.
+    SrtNobody { part: String, output: bool, bind: String, silent_for: Duration, last: Option<(String, String)> },
+    /// Nobody is connected to a source, and those who call are turned away.
+    SrtCallersRefused { part: String, refused: Refused },
+    /// A caller was turned away lately, from an output, or from a source that another one is connected to.
+    SrtRefused { part: String, refused: Refused },
     /// A call or rendezvous comes to nothing.
     SrtNotConnected { part: String, output: bool, remote: String, why: String, trouble: CallTrouble, tries: u64 },
-    /// Somebody is connected and sends nothing.
+    /// Somebody is connected to a source and sends nothing.
     SrtNoData { part: String, peer: String, silent_for: Duration },
-    /// Packets come too late, and the latency is short for the round trip.
-    SrtLatencyLow { part: String, peer: String, latency: Duration, rtt: Duration, dropped: u64 },
     /// Packets come that no key fits.
-    SrtUndecrypted { part: String, packets: u64 },
+    SrtUndecrypted { flow: FlowName, part: String, peer: String, number: u64, packets: u64 },
+    /// Packets come too late, and the latency is short for the round trip. `others`: peers of which the same holds.
+    SrtLatencyLow { part: String, peer: String, latency: Duration, rtt: Duration, dropped: u64, others: usize },
+    /// Packets come too late, and the latency is long enough for the round trip.
+    SrtDropped { part: String, peer: String, latency: Duration, rtt: Duration, dropped: u64, others: usize },
+    /// Media came by SRT, and stopped; `of` is one of the above, and says why.
+    SrtLost { source: String, silent_for: Duration, bitrate_bps: u64, of: Box<Condition> },
     /// An output's host name has no address.
     DestinationUnresolved { output: String, host: String, error: String, tries: u64 },
     /// One of the two legs of an output does not send; the other does. `open`: its name and interface are known.

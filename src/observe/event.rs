@@ -54,8 +54,8 @@ pub enum Event {
     LegRejoined { flow: FlowName, source: String },
     /// A connection by SRT is made; `part` is here as below a source or an output, `terms` says what was agreed on.
     SrtConnected { flow: FlowName, part: Part, peer: SocketAddr, terms: String },
-    /// A connection by SRT ended.
-    SrtEnded { flow: FlowName, part: Part, peer: SocketAddr, why: String },
+    /// A connection by SRT ended; `orderly`: we closed it, or a receiver that had called left.
+    SrtEnded { flow: FlowName, part: Part, peer: SocketAddr, why: String, orderly: bool },
     /// A peer by SRT does not take a new key.
     SrtKeyUnconfirmed { flow: FlowName, part: Part, peer: SocketAddr, why: String },
     /// A call by SRT was refused.
@@ -155,7 +155,9 @@ impl Event {
             Self::OutputFailed { .. } => kind("output-failed", "6255ad14fed044b0a627972fbc6ddd87", W, FLOW),
             Self::OutputBack { .. } => kind("output-back", "f170711d7f00492d99312dc1b9e6ea73", I, FLOW),
             Self::SrtConnected { .. } => kind("srt-connected", "7069fd95d6f046c5a3270902ade5f25d", I, SRT),
-            Self::SrtEnded { .. } => kind("srt-ended", "7289a56cd70c405894e1f737da535435", W, SRT),
+            Self::SrtEnded { orderly, .. } => {
+                kind("srt-ended", "7289a56cd70c405894e1f737da535435", if *orderly { I } else { W }, SRT)
+            }
             Self::SrtKeyUnconfirmed { .. } => kind("srt-key-unconfirmed", "016169c6e67b4bcc8d13f00b819517ce", W, SRT),
             Self::SrtRefused { .. } => kind("srt-refused", "652ef67e8b2d4e5a815b75fd78489c91", W, SRT),
             Self::SrtCallFailed { .. } => kind("srt-call-failed", "8e296eccdfcb4527974098c676c3dada", W, SRT),
@@ -364,7 +366,9 @@ impl Event {
             Self::SrtConnected { flow, part, peer, terms } => {
                 write!(f, "{flow}/{part} is connected to {peer}: {terms}")
             }
-            Self::SrtEnded { flow, part, peer, why } => write!(f, "{flow}/{part} connection to {peer} ended: {why}"),
+            Self::SrtEnded { flow, part, peer, why, .. } => {
+                write!(f, "{flow}/{part} connection to {peer} ended: {why}")
+            }
             Self::SrtKeyUnconfirmed { flow, part, peer, why } => write!(f, "{flow}/{part} {peer}: {why}"),
             Self::SrtRefused { flow, part, peer, why, stream_id } => {
                 write!(f, "{flow}/{part} call from {peer} refused: {why}")?;

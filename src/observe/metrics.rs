@@ -1,11 +1,17 @@
 //! The status documents as text for Prometheus: format 0.0.4, or OpenMetrics 1.0. Names are the contract's; what has no
 //! value now has no series.
+//!
+//! Peers have no series of their own: their ports are others with each call, and series would pile up without end. What
+//! is told of an output is of all its receivers together, or of the one that is worst off; status has each of them.
 
+use std::collections::BTreeMap;
 use std::fmt::{self, Write as _};
 
+use super::condition::Refusal;
 use super::log;
 use super::status::{
-    AirMode, ConditionDoc, FlowDoc, FlowState, OutputDoc, OutputState, Severity, SourceDoc, SourceState, StatusDoc,
+    AirMode, ConditionDoc, FlowDoc, FlowState, OutputDoc, OutputState, PeerDoc, Severity, SourceDoc, SourceState,
+    SrtDoc, StatusDoc,
 };
 
 /// Which text.
@@ -47,10 +53,32 @@ fn n(value: u64) -> Option<f64> {
     Some(value as f64)
 }
 
+/// The connections of a source or output, where its protocol is SRT.
+fn by_srt(peers: &[PeerDoc]) -> impl Iterator<Item = &SrtDoc> {
+    peers.iter().filter_map(|peer| peer.srt.as_deref())
+}
+
+/// The greatest of all connections, in seconds; `None`: there is none.
+fn most(peers: &[PeerDoc], ms: fn(&SrtDoc) -> Option<f64>) -> Option<f64> {
+    by_srt(peers).filter_map(ms).reduce(f64::max).map(|ms| ms / 1e3)
+}
+
 const SOURCE: &[Family<SourceDoc>] = &[
+    counter("mediaconnect_source_arq_recovered", "Packets that came because they were asked for again.", |s| {
+        s.arq_recovered.and_then(n)
+    }),
+    counter("mediaconnect_source_arq_requests", "Requests to send again.", |s| s.arq_requests.and_then(n)),
     gauge("mediaconnect_source_bitrate_bits_per_second", "Media received, over the last second.", |s| n(s.bitrate_bps)),
+    gauge("mediaconnect_source_buffer_seconds", "Media that waits for its time of delivery.", |s| {
+        most(&s.peers, |srt| Some(srt.buffer_ms))
+    }),
     counter("mediaconnect_source_bytes", "Bytes of transport stream accepted.", |s| n(s.bytes)),
-    gauge("mediaconnect_source_connected", "1 while media arrives.", |s| n((s.state == SourceState::Receiving).into())),
+    gauge(
+        "mediaconnect_source_connected",
+        "1 while media arrives; where the protocol has connections, while there is one.",
+        |s| n(if has_connections(&s.protocol) { !s.peers.is_empty() } else { s.state == SourceState::Receiving }.into()),
+    ),
+    counter("mediaconnect_source_disconnections", "Connections that ended.", |s| s.disconnections.and_then(n)),
     counter("mediaconnect_source_fec_packets", "FEC packets received, of columns and rows.", |s| {
         s.fec.as_ref().and_then(|f| n(f.column.packets + f.row.packets))
     }),
@@ -64,6 +92,9 @@ const SOURCE: &[Family<SourceDoc>] = &[
         s.fec.as_ref().and_then(|f| n(f.recovered_by_column + f.recovered_by_row))
     }),
     gauge("mediaconnect_source_jitter_seconds", "Interarrival jitter by RFC 3550.", |s| s.jitter_ms.map(|ms| ms / 1e3)),
+    gauge("mediaconnect_source_latency_seconds", "From the sender's time stamp to delivery, as agreed on.", |s| {
+        most(&s.peers, |srt| Some(srt.latency_ms))
+    }),
     counter("mediaconnect_source_merge_different", "Copies that other legs of the merge brought otherwise.", |s| {
         s.leg.as_ref().and_then(|l| n(l.different))
     }),
@@ -89,11 +120,15 @@ const SOURCE: &[Family<SourceDoc>] = &[
     counter("mediaconnect_source_packets_reordered", "Came out of order and were put in order.", |s| {
         n(s.packets_reordered)
     }),
+    counter("mediaconnect_source_packets_undecrypted", "Encrypted with a key that is not known here.", |s| {
+        s.packets_undecrypted.and_then(n)
+    }),
     counter("mediaconnect_source_packets_unrecovered", "Gone for good.", |s| n(s.packets_unrecovered)),
     gauge("mediaconnect_source_receive_buffer_bytes", "Receive buffer that the kernel granted.", |s| {
         n(s.receive_buffer_bytes).filter(|_| s.receive_buffer_bytes > 0)
     }),
     counter("mediaconnect_source_restarts", "Times the stream began anew.", |s| n(s.restarts)),
+    gauge("mediaconnect_source_round_trip_seconds", "To the sender and back.", |s| s.round_trip_ms.map(|ms| ms / 1e3)),
     gauge("mediaconnect_source_selected", "1 while the flow takes its packets from this source.", |s| {
         n(s.on_air.into())
     }),
@@ -101,13 +136,33 @@ const SOURCE: &[Family<SourceDoc>] = &[
 ];
 
 const OUTPUT: &[Family<OutputDoc>] = &[
+    counter("mediaconnect_output_arq_requests", "Requests of receivers to send again.", |o| o.arq_requests.and_then(n)),
     gauge("mediaconnect_output_bitrate_bits_per_second", "Media sent, over the last second.", |o| n(o.bitrate_bps)),
+    gauge("mediaconnect_output_buffer_seconds", "Media that is not acknowledged; of the receiver with most.", |o| {
+        most(&o.peers, |srt| Some(srt.buffer_ms))
+    }),
     counter("mediaconnect_output_bytes", "Bytes of transport stream sent.", |o| n(o.bytes)),
-    gauge("mediaconnect_output_connected", "1 while packets leave.", |o| n((o.state == OutputState::Sending).into())),
+    gauge(
+        "mediaconnect_output_connected",
+        "1 while packets leave; where the protocol has connections, while there is one.",
+        |o| n(if has_connections(&o.protocol) { !o.peers.is_empty() } else { o.state == OutputState::Sending }.into()),
+    ),
+    counter("mediaconnect_output_disconnections", "Connections that ended.", |o| o.disconnections.and_then(n)),
     counter("mediaconnect_output_fec_packets", "FEC packets sent.", |o| o.fec_packets.and_then(n)),
+    gauge("mediaconnect_output_latency_seconds", "As agreed on; of the receiver with the longest.", |o| {
+        most(&o.peers, |srt| Some(srt.latency_ms))
+    }),
+    gauge("mediaconnect_output_max_receivers", "Receivers that may be connected.", |o| o.max_callers.and_then(n)),
     counter("mediaconnect_output_packets", "Datagrams sent.", |o| n(o.packets)),
     counter("mediaconnect_output_packets_dropped", "Could not be sent.", |o| n(o.packets_dropped)),
+    counter("mediaconnect_output_packets_lost", "Reported missing by receivers.", |o| o.packets_lost.and_then(n)),
     counter("mediaconnect_output_packets_retransmitted", "Sent again on request.", |o| n(o.packets_retransmitted)),
+    gauge("mediaconnect_output_receivers", "Receivers that are connected.", |o| {
+        n(o.peers.len() as u64).filter(|_| has_connections(&o.protocol))
+    }),
+    gauge("mediaconnect_output_round_trip_seconds", "To the receiver that is furthest away, and back.", |o| {
+        most(&o.peers, |srt| srt.rtt_ms)
+    }),
     counter("mediaconnect_output_smoothing_late_packets", "Came too late to leave evenly: they left at once.", |o| {
         o.smoothing.and_then(|s| n(s.packets_late))
     }),
@@ -160,8 +215,14 @@ const FLOW: &[Family<FlowDoc>] = &[
     }),
 ];
 
+fn has_connections(protocol: &str) -> bool {
+    protocol.starts_with("srt-")
+}
+
 const CONDITIONS: &str = "mediaconnect_flow_condition";
 const ERRORS: &str = "mediaconnect_output_errors";
+const OUTPUT_REFUSED: &str = "mediaconnect_output_calls_refused";
+const SOURCE_REFUSED: &str = "mediaconnect_source_calls_refused";
 
 /// A scrape in the making: flows are taken one by one, and only what is written of them is kept.
 #[derive(Debug)]
@@ -172,6 +233,8 @@ pub struct Scrape {
     outputs: Vec<Row<{ OUTPUT.len() }>>,
     conditions: String,
     errors: String,
+    source_refused: String,
+    output_refused: String,
 }
 
 /// One series of each family of a table: their labels, and their values in the order of the table.
@@ -190,8 +253,16 @@ impl<const N: usize> Row<N> {
 impl Scrape {
     /// Without flows.
     pub fn new(format: Format) -> Self {
-        let (flows, sources, outputs) = (Vec::new(), Vec::new(), Vec::new());
-        Self { format, flows, sources, outputs, conditions: String::new(), errors: String::new() }
+        Self {
+            format,
+            flows: Vec::new(),
+            sources: Vec::new(),
+            outputs: Vec::new(),
+            conditions: String::new(),
+            errors: String::new(),
+            source_refused: String::new(),
+            output_refused: String::new(),
+        }
     }
 
     /// The metrics of one flow more.
@@ -199,12 +270,19 @@ impl Scrape {
         let of = label("flow", &flow.name);
         conditions(&mut self.conditions, CONDITIONS, &of, &flow.conditions);
         for (name, source) in &flow.sources {
-            self.sources.push(Row::new(and(&of, "source", name), SOURCE, source));
+            let of = and(&of, "source", name);
+            if source.calls_refused.is_some() {
+                refused(&mut self.source_refused, SOURCE_REFUSED, &of, &source.refused_by_reason);
+            }
+            self.sources.push(Row::new(of, SOURCE, source));
         }
         for (name, output) in &flow.outputs {
             let of = and(&of, "output", name);
             for (error, count) in &output.errors {
                 sample(&mut self.errors, ERRORS, Kind::Counter, &and(&of, "error", error), *count as f64);
+            }
+            if output.calls_refused.is_some() {
+                refused(&mut self.output_refused, OUTPUT_REFUSED, &of, &output.refused_by_reason);
             }
             self.outputs.push(Row::new(of, OUTPUT, output));
         }
@@ -215,18 +293,29 @@ impl Scrape {
     pub fn finish(self, status: &StatusDoc) -> String {
         let series =
             FLOW.len() * self.flows.len() + SOURCE.len() * self.sources.len() + OUTPUT.len() * self.outputs.len();
-        let room = 8192 + series * 96 + self.conditions.len() + self.errors.len();
+        let others = [&self.conditions, &self.errors, &self.source_refused, &self.output_refused];
+        let room = 8192 + series * 96 + others.iter().map(|text| text.len()).sum::<usize>();
         let mut to = Text { out: String::with_capacity(room), format: self.format };
         appliance(&mut to, status);
         to.families(FLOW, &self.flows);
         to.family(CONDITIONS, Kind::Gauge, "1 for each condition of a flow.", &self.conditions);
         to.families(SOURCE, &self.sources);
+        to.family(SOURCE_REFUSED, Kind::Counter, "Calls that were turned away, by reason.", &self.source_refused);
         to.families(OUTPUT, &self.outputs);
+        to.family(OUTPUT_REFUSED, Kind::Counter, "Calls that were turned away, by reason.", &self.output_refused);
         to.family(ERRORS, Kind::Counter, "Datagrams that could not be sent, by error.", &self.errors);
         if self.format == Format::OpenMetrics {
             to.out.push_str("# EOF\n");
         }
         to.out
+    }
+}
+
+/// Calls that were turned away, by each reason there is: a counter that begins with its first event would hide that one.
+fn refused(text: &mut String, name: &str, part: &str, by_reason: &BTreeMap<String, u64>) {
+    for reason in Refusal::CODES {
+        let count = by_reason.get(reason).copied().unwrap_or(0);
+        sample(text, name, Kind::Counter, &and(part, "reason", reason), count as f64);
     }
 }
 

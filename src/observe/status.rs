@@ -1,9 +1,12 @@
 //! The documents of `/v1/status` and `/v1/flows`: what the daemon says of itself, and what `mediaconnectctl` reads.
 
+mod srt;
+
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+pub use self::srt::{KeyStateDoc, RefusedDoc, SrtDoc};
 use crate::config::diagnostic::Diagnostic;
 
 /// `/v1/status`.
@@ -302,7 +305,7 @@ pub struct SourceDoc {
     pub description: String,
     /// Where it receives, as written.
     pub bind: String,
-    /// Who sends.
+    /// Who sends, or is connected to send.
     pub peers: Vec<PeerDoc>,
     /// Media, over the last second.
     pub bitrate_bps: u64,
@@ -362,9 +365,15 @@ pub struct SourceDoc {
     /// To the sender and back; absent where it is not measured.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub round_trip_ms: Option<f64>,
+    /// Connections that ended; absent where the protocol has none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub disconnections: Option<u64>,
     /// Calls that were turned away; absent where nobody calls.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub calls_refused: Option<u64>,
+    /// The same by reason, without zeroes: the codes of `refused`.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub refused_by_reason: BTreeMap<String, u64>,
     /// The last of them, newest first, at most eight.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub refused: Vec<RefusedDoc>,
@@ -386,87 +395,6 @@ pub struct PeerDoc {
     /// Of a connection by SRT.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub srt: Option<Box<SrtDoc>>,
-}
-
-/// A connection by SRT, in the terms of libsrt's statistics.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub struct SrtDoc {
-    /// Of the peer's SRT, such as `1.5.1`.
-    pub version: String,
-    /// `AES-128`, `AES-192`, `AES-256` or `none`.
-    pub cipher: String,
-    /// The name of the passphrase in use; absent in clear.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub passphrase: Option<String>,
-    /// What the caller sent; absent: nothing.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub stream_id: Option<String>,
-    /// The latency in force, of the direction that media goes (`msRcvTsbPdDelay` or `msSndTsbPdDelay`).
-    pub latency_ms: f64,
-    /// The round trip (`msRTT`); absent: not measured yet.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub rtt_ms: Option<f64>,
-    /// How far it varies.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub rtt_var_ms: Option<f64>,
-    /// Media sent or received, each packet once (`pktSentUnique`, `pktRecvUnique`).
-    pub packets: u64,
-    /// Payload bytes of those.
-    pub bytes: u64,
-    /// Reported missing by the receiver (`pktSndLoss`), or missing here (`pktRcvLoss`).
-    pub packets_lost: u64,
-    /// Sent again (`pktRetrans`), or received as sent again (`pktRcvRetrans`).
-    pub packets_retransmitted: u64,
-    /// Given up as too late (`pktSndDrop`, `pktRcvDrop`).
-    pub packets_dropped: u64,
-    /// Came after they were given up (`pktRcvBelated`).
-    pub packets_belated: u64,
-    /// Came twice.
-    pub packets_duplicate: u64,
-    /// No key fitted (`pktRcvUndecrypt`).
-    pub packets_undecrypted: u64,
-    /// Requests to send again: made (`pktSentNAK`) or received (`pktRecvNAK`).
-    pub naks: u64,
-    /// Acknowledgements: sent (`pktSentACK`) or received (`pktRecvACK`).
-    pub acks: u64,
-    /// What waits to be delivered (`msRcvBuf`), or to be acknowledged (`msSndBuf`).
-    pub buffer_ms: f64,
-    /// Packets of it (`pktRcvBuf`, `pktSndBuf`).
-    pub buffer_packets: u64,
-    /// Packets that may be under way (`pktFlowWindow`).
-    pub flow_window: u64,
-    /// Packets under way (`pktFlightSize`).
-    pub flight: u64,
-    /// What the peer thinks the path carries, bit/s (`mbpsBandwidth`); absent: not known.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub link_capacity_bps: Option<u64>,
-    /// Keys replaced since the connection began.
-    pub key_refreshes: u64,
-    /// The peer has not confirmed the next key: the present one stays.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub key_unconfirmed: bool,
-    /// Datagrams that were no packets of this connection.
-    pub packets_invalid: u64,
-    /// Bytes of memory it takes here.
-    pub memory_bytes: u64,
-}
-
-/// A caller that was turned away.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub struct RefusedDoc {
-    /// From where.
-    pub address: String,
-    /// Why.
-    pub reason: String,
-    /// What it called with; absent: nothing.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub stream_id: Option<String>,
-    /// How often.
-    pub count: u64,
-    /// The last time: RFC 3339, UTC.
-    pub last: String,
 }
 
 /// An output's state.
@@ -510,9 +438,24 @@ pub struct OutputDoc {
     pub packets_dropped: u64,
     /// Sent again on request.
     pub packets_retransmitted: u64,
+    /// Reported missing by receivers; absent where the protocol has no reports.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub packets_lost: Option<u64>,
+    /// Requests to send again; absent where the protocol has none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub arq_requests: Option<u64>,
+    /// How many peers there may be; absent where nobody calls.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_callers: Option<u64>,
+    /// Connections that ended; absent where the protocol has none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub disconnections: Option<u64>,
     /// Calls that were turned away; absent where nobody calls.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub calls_refused: Option<u64>,
+    /// The same by reason, without zeroes: the codes of `refused`.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub refused_by_reason: BTreeMap<String, u64>,
     /// The last of them, newest first, at most eight.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub refused: Vec<RefusedDoc>,

@@ -55,7 +55,7 @@ impl Supervisor {
             }
             Command::RestartSource(flow, source) => self.restart_part(flow, Kind::Source, source).await,
             Command::RestartOutput(flow, output) => self.restart_part(flow, Kind::Output, output).await,
-            Command::Disconnect(flow, peer) => self.disconnect(&flow, &peer),
+            Command::Disconnect(flow, peer) => self.disconnect(&flow, &peer, actor),
             Command::Switch(flow, source) => self.switch(&flow, Some(source), actor),
             Command::ClearSwitch(flow) => self.switch(&flow, None, actor),
             Command::Freeze(flow, until) => self.freeze(flow, until, actor),
@@ -144,9 +144,9 @@ impl Supervisor {
     }
 
     /// End connections; what a flow has of them by itself it makes anew.
-    fn disconnect(&mut self, flow: &FlowName, peer: &str) -> Result<Outcome, Refusal> {
+    fn disconnect(&mut self, flow: &FlowName, peer: &str, actor: &Actor) -> Result<Outcome, Refusal> {
         let mut s = self.state.borrow_mut();
-        let ended = s.flows.get_mut(flow).ok_or_else(|| no_flow(flow))?.disconnect(peer);
+        let ended = s.flows.get_mut(flow).ok_or_else(|| no_flow(flow))?.disconnect(peer, &actor.name);
         if ended.is_empty() {
             let message = format!("flow {flow} has no connection to {peer}: see the peers in `status {flow}`");
             return Err(Refusal::NotFound(message));

@@ -13,7 +13,7 @@ use super::air::{self, LastSwitch};
 use super::resolve::{self, Names, RECEIVE_BUFFER, SEND_BUFFER, Unresolved};
 use super::sample::{DelaySample, OutputSample, Since, SourceSample};
 use super::shard::Shards;
-use super::srt::{Keys, Ports, SrtOpen};
+use super::srt::{Keys, Ports, SrtOpen, Tally};
 use crate::config::diff::{Change, Effect, Kind};
 use crate::config::plan::{
     DatagramInput, DatagramRoute, FlowPlan, OutputPlan, OutputRoute, RtpHeader, SourceInput, SourcePlan,
@@ -168,6 +168,8 @@ pub(super) struct Entry {
     pub(super) panics: u64,
     pub(super) panic_message: String,
     pub(super) conditions_since: Since,
+    /// Of what is by SRT: its counts, however often it is opened.
+    pub(super) tallies: BTreeMap<srt::Part, Arc<Tally>>,
     senders: BTreeMap<SenderKey, usize>,
     pub(super) task: Option<Task>,
     runs: u64,
@@ -195,6 +197,7 @@ impl Entry {
             panics: 0,
             panic_message: String::new(),
             conditions_since: Since::default(),
+            tallies: BTreeMap::new(),
             senders: BTreeMap::new(),
             task: None,
             runs: 0,
@@ -232,6 +235,10 @@ impl Entry {
         }
         self.sources.retain(|name, _| self.plan.sources.contains_key(name));
         self.outputs.retain(|name, _| self.plan.outputs.contains_key(name));
+        self.tallies.retain(|part, _| match part {
+            srt::Part::Source(name) => self.plan.sources.contains_key(name),
+            srt::Part::Output(name) => self.plan.outputs.contains_key(name),
+        });
         self.end_if_idle();
     }
 

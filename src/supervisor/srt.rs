@@ -2,6 +2,7 @@
 
 mod answer;
 mod call;
+mod conditions;
 mod door;
 mod keys;
 mod part;
@@ -11,12 +12,13 @@ mod view;
 
 use std::sync::Arc;
 
-pub(super) use self::call::{Call, Ended};
-pub(super) use self::door::Roster;
+pub(super) use self::call::{Call, Ended, Home};
+pub(super) use self::conditions::{Media, conditions};
+pub(super) use self::door::{Roster, Tally};
 pub(super) use self::keys::{Derived, Keys};
 use self::ports::OpenDoor;
 pub(super) use self::ports::Ports;
-pub(super) use self::view::{conditions, peer_doc, refused_doc};
+pub(super) use self::view::{peer_doc, refused_doc};
 use crate::io::endpoint::EndpointSpec;
 
 /// A source or output that is open by SRT.

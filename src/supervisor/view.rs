@@ -13,7 +13,7 @@ use super::entry::{Entry, OutputEntry, Part, Problem, describe};
 use super::figures;
 use super::resolve::{RECEIVE_BUFFER, Unresolved};
 use super::sample::{FAULT, Turn};
-use super::srt::{self, SrtOpen};
+use super::srt::{self, Media, SrtOpen};
 use super::state::State;
 use super::store::{Freeze, Override, Overrides, Switch};
 use crate::config::diagnostic::Level;
@@ -200,8 +200,10 @@ impl Entry {
                 Turn::None => {}
                 Turn::First => {
                     let seen = source.stats.seen.lock().unwrap_or_else(PoisonError::into_inner);
-                    if let Some((from, _)) = seen.peers.first() {
-                        emit(Event::SourceReceiving { flow: flow(), source: name(), from: *from });
+                    let connected = source.part.srt().map(SrtOpen::connected).unwrap_or_default();
+                    let from = seen.peers.first().map(|(from, _)| *from).or(connected.first().map(|peer| peer.address));
+                    if let Some(from) = from {
+                        emit(Event::SourceReceiving { flow: flow(), source: name(), from });
                     }
                 }
                 Turn::Lost => {
@@ -327,7 +329,9 @@ impl Entry {
             round_trip_ms: Some(stats.round_trip_ns.value())
                 .filter(|ns| *ns > 0 && by_srt.is_some_and(|srt| !srt.connected().is_empty()))
                 .map(|ns| millis(Duration::from_nanos(ns))),
-            calls_refused: by_srt.filter(|srt| srt.call().is_none()).map(|srt| srt.roster.refusals().1),
+            disconnections: by_srt.map(|srt| srt.roster.tally.disconnections()),
+            calls_refused: by_srt.filter(|srt| srt.call().is_none()).map(|srt| srt.roster.tally.refused()),
+            refused_by_reason: by_srt.map(refused_by_reason).unwrap_or_default(),
             refused: by_srt.map(refused_docs).unwrap_or_default(),
             receive_buffer_bytes: if open { entry.map_or(0, |e| e.granted as u64) } else { 0 },
         })
@@ -376,7 +380,12 @@ impl Entry {
             bytes: stats.bytes.value(),
             packets_dropped: stats.dropped.value(),
             packets_retransmitted: stats.retransmitted.value(),
-            calls_refused: by_srt.filter(|srt| srt.call().is_none()).map(|srt| srt.roster.refusals().1),
+            packets_lost: plan.srt().map(|_| stats.lost.value()),
+            arq_requests: plan.srt().map(|_| stats.arq_requests.value()),
+            max_callers: plan.srt().and_then(|srt| srt.mode.max_callers()).map(|most| most as u64),
+            disconnections: by_srt.map(|srt| srt.roster.tally.disconnections()),
+            calls_refused: by_srt.filter(|srt| srt.call().is_none()).map(|srt| srt.roster.tally.refused()),
+            refused_by_reason: by_srt.map(refused_by_reason).unwrap_or_default(),
             refused: by_srt.map(refused_docs).unwrap_or_default(),
             fec_packets:
                 matches!(plan.datagrams(), Some(route) if matches!(route.protocol, OutputProtocol::RtpFec { .. }))
@@ -477,19 +486,23 @@ impl Entry {
                 let (asked, granted) = (RECEIVE_BUFFER as u64, entry.granted as u64);
                 add(Condition::ReceiveBufferSmall { source: source(), asked, granted });
             }
-            Part::Connecting(srt) => {
-                if let Some(plan) = plan.srt() {
-                    let (part, waited) = (flow::srt::Part::Source(source()), now - entry.opened);
-                    srt::conditions(&part, srt, plan, waited, now, add);
-                }
-            }
-            Part::Open(_) => {}
+            Part::Open(_) | Part::Connecting(_) => {}
         }
         let (sample, stats) = (&entry.sample, &*entry.stats);
         let last = stats.last_packet.value();
         let silent_for = now.saturating_duration_since(last.unwrap_or(entry.opened).max(entry.opened));
+        if let (Part::Connecting(open), Some(plan)) = (&entry.part, plan.srt()) {
+            let media = match sample.state {
+                SourceState::Lost => Media::Lost { silent_for, bitrate_bps: sample.last_bps() },
+                SourceState::Receiving => Media::Comes,
+                SourceState::Idle | SourceState::Connecting => Media::Awaited,
+            };
+            let waited = now.saturating_duration_since(entry.opened);
+            let home = srt::Home { flow: &self.name, part: &flow::srt::Part::Source(source()) };
+            srt::conditions(home, open, plan, media, (waited, now), add);
+        }
         match sample.state {
-            SourceState::Lost => {
+            SourceState::Lost if plan.srt().is_none() => {
                 add(Condition::SourceLost { source: source(), silent_for, bitrate_bps: sample.last_bps() });
             }
             SourceState::Idle if last.is_none_or(|at| at < entry.opened) && plan.srt().is_none() => {
@@ -570,7 +583,8 @@ impl Entry {
             Part::Connecting(srt) => {
                 if let Some(plan) = plan.srt() {
                     let opened = entry.opened.elapsed().unwrap_or_default();
-                    srt::conditions(&flow::srt::Part::Output(output()), srt, plan, opened, now, add);
+                    let home = srt::Home { flow: &self.name, part: &flow::srt::Part::Output(output()) };
+                    srt::conditions(home, srt, plan, Media::Sends, (opened, now), add);
                 }
             }
             Part::Open(_) => {}
@@ -583,7 +597,11 @@ fn peer_doc(address: SocketAddr, since: SystemTime) -> PeerDoc {
 }
 
 fn refused_docs(srt: &SrtOpen) -> Vec<RefusedDoc> {
-    srt.roster.refusals().0.iter().map(srt::refused_doc).collect()
+    srt.roster.refusals().iter().map(srt::refused_doc).collect()
+}
+
+fn refused_by_reason(srt: &SrtOpen) -> BTreeMap<String, u64> {
+    srt.roster.tally.refused_by_reason().map(|(code, count)| (code.to_owned(), count)).collect()
 }
 
 fn output_leg_doc(n: usize, leg: &LegPlan, entry: Option<&OutputEntry>, stats: &OutputStats) -> OutputLegDoc {

@@ -114,6 +114,14 @@ impl SrtMode {
         }
     }
 
+    /// How many peers there may be at the same time; `None`: it calls.
+    pub const fn max_callers(&self) -> Option<usize> {
+        match self {
+            Self::Listener { max_callers, .. } => Some(*max_callers),
+            Self::Caller { .. } | Self::Rendezvous { .. } => None,
+        }
+    }
+
     /// What it shares with another that calls the same peer for the same; `None`: it is called.
     pub(in crate::config) fn call(&self) -> Option<Call> {
         let stream_id = match self {

@@ -293,7 +293,7 @@ impl Link {
         while let Some(event) = connection.poll_event() {
             match event {
                 ConnectionEvent::Closed(reason) => {
-                    self.stats.publish(|| connection.stats(now));
+                    self.stats.publish(now, || connection.stats(now));
                     self.end(match reason {
                         CloseReason::Local => End::Closed,
                         CloseReason::PeerShutdown => End::PeerClosed,
@@ -320,7 +320,7 @@ impl Link {
         }
         if self.published.get().is_none_or(|at| now - at >= PUBLISH) {
             self.published.set(Some(now));
-            self.stats.publish(|| connection.stats(now));
+            self.stats.publish(now, || connection.stats(now));
         }
     }
 

@@ -137,6 +137,8 @@ impl SrtOutputs {
                 }
                 stats.retransmitted.add(sent.retransmitted - then.retransmitted);
                 stats.dropped.add(sent.dropped - then.dropped);
+                stats.lost.add(sent.lost - then.lost);
+                stats.arq_requests.add(sent.naks - then.naks);
             }
             let connected = output.members.iter().filter(|member| member.link.stats.phase() == Phase::Connected);
             stats.connected.set(connected.count() as u64);

@@ -93,6 +93,8 @@ impl SrtInput {
             if !packets.is_empty() {
                 stats.packets.add(packets.len() as u64);
                 stats.bytes.add(packets.iter().map(|packet| packet.payload.len() as u64).sum());
+                // What is in the buffer still is media, and what nobody can decrypt is none.
+                stats.last_packet.set(now);
                 deliver(&mut packets);
             }
             buffer = reuse(packets);
@@ -100,7 +102,6 @@ impl SrtInput {
             let received = *connection.received();
             let then = std::mem::replace(counted, received);
             if received.unique > then.unique {
-                stats.last_packet.set(now);
                 link.stats.last_data.set(now);
             }
             let dropped = std::mem::replace(overflow, link.multiplexer.overflow());
@@ -156,5 +157,7 @@ fn publish(now: &ReceiveCounters, then: &ReceiveCounters, s: &SourceStats) {
     s.late.add(now.belated - then.belated);
     s.undecrypted.add(now.undecrypted - then.undecrypted);
     s.arq_requests.add(now.naks - then.naks);
-    s.arq_recovered.add(now.retransmitted - then.retransmitted);
+    // What was only out of order was recovered too, and what was sent again may have been there already.
+    let by_request = |counters: &ReceiveCounters| counters.recovered.min(counters.retransmitted);
+    s.arq_recovered.add(by_request(now) - by_request(then));
 }

@@ -13,6 +13,9 @@ use crate::proto::srt::negotiated::Negotiated;
 pub use crate::proto::srt::stats::ConnectionStats;
 use crate::time::Instant;
 
+/// Rates are means over this time, or a little longer.
+const RATE_SPAN: Duration = Duration::from_secs(1);
+
 /// How far a connection is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
@@ -38,8 +41,23 @@ pub struct Facts {
     pub cipher: Option<KeyLength>,
     /// What the caller sent.
     pub stream_id: Option<String>,
+    /// Bytes of the largest IP packet.
+    pub mss: u16,
     /// Since when.
     pub since: SystemTime,
+}
+
+/// What was going on lately, from one publication of the figures to the next.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Lately {
+    /// Bits a second that were sent, with what was sent again (`mbpsSendRate`, without headers).
+    pub send_bps: u64,
+    /// Bits a second that were received, whatever became of them (`mbpsRecvRate`, without headers).
+    pub receive_bps: u64,
+    /// When packets were last given up as too late, sent or received.
+    pub dropped: Option<Instant>,
+    /// When packets last came that could not be decrypted.
+    pub undecrypted: Option<Instant>,
 }
 
 /// A connection's figures, from its first packet on.
@@ -59,7 +77,41 @@ pub struct PeerStats {
     pub send_errors: Figure,
     /// There once it is connected.
     pub facts: OnceLock<Facts>,
-    figures: Mutex<ConnectionStats>,
+    closing: OnceLock<String>,
+    published: Mutex<Published>,
+}
+
+/// The figures, and what they were before.
+#[derive(Debug, Default)]
+struct Published {
+    figures: ConnectionStats,
+    lately: Lately,
+    /// When a span began over which rates are taken, and the bytes sent and received until then.
+    span: Option<(Instant, [u64; 2])>,
+}
+
+impl Published {
+    fn update(&mut self, now: Instant, figures: ConnectionStats) {
+        let then = std::mem::replace(&mut self.figures, figures);
+        let (sent, received) = (&figures.sent, &figures.received);
+        if sent.dropped > then.sent.dropped || received.dropped > then.received.dropped {
+            self.lately.dropped = Some(now);
+        }
+        if received.undecrypted > then.received.undecrypted {
+            self.lately.undecrypted = Some(now);
+        }
+        let bytes = [sent.bytes + sent.retransmitted_bytes, received.bytes];
+        let (began, before) = *self.span.get_or_insert((now, bytes));
+        let span = now.saturating_duration_since(began);
+        if span >= RATE_SPAN {
+            let rate = |n: usize| {
+                let bits = u128::from(bytes[n].saturating_sub(before[n])) * 8;
+                u64::try_from(bits * 1_000_000 / span.as_micros()).unwrap_or(u64::MAX)
+            };
+            (self.lately.send_bps, self.lately.receive_bps) = (rate(0), rate(1));
+            self.span = Some((now, bytes));
+        }
+    }
 }
 
 static NUMBERS: AtomicU64 = AtomicU64::new(1);
@@ -76,7 +128,8 @@ impl PeerStats {
             last_data: Moment::default(),
             send_errors: Figure::default(),
             facts: OnceLock::new(),
-            figures: Mutex::default(),
+            closing: OnceLock::new(),
+            published: Mutex::default(),
         }
     }
 
@@ -97,6 +150,17 @@ impl PeerStats {
         }
     }
 
+    /// This end is about to close it; the first who says why counts.
+    pub fn close_because(&self, why: String) {
+        // Somebody may have said so before.
+        let _ = self.closing.set(why);
+    }
+
+    /// Why this end closes it, in words, where there is more to say than that it does.
+    pub fn why_closed(&self) -> Option<&str> {
+        self.closing.get().map(String::as_str)
+    }
+
     /// Since when no data has come.
     pub fn silent_since(&self) -> Instant {
         self.last_data.value().unwrap_or(self.began)
@@ -113,6 +177,7 @@ impl PeerStats {
             send_latency: negotiated.send_latency,
             cipher: negotiated.keys.as_ref().map(StreamKeys::key_length),
             stream_id: negotiated.stream_id.clone(),
+            mss: negotiated.mss,
             since: SystemTime::now(),
         };
         // It is connected once.
@@ -120,15 +185,48 @@ impl PeerStats {
         self.set_phase(Phase::Connected);
     }
 
-    /// The figures of the last time that nobody read them.
-    pub(super) fn publish(&self, figures: impl FnOnce() -> ConnectionStats) {
-        if let Ok(mut place) = self.figures.try_lock() {
-            *place = figures();
+    /// The figures as they are now, unless somebody reads them just then.
+    pub fn publish(&self, now: Instant, figures: impl FnOnce() -> ConnectionStats) {
+        if let Ok(mut published) = self.published.try_lock() {
+            published.update(now, figures());
         }
     }
 
-    /// As of a fifth of a second ago, at most.
-    pub fn figures(&self) -> ConnectionStats {
-        *self.figures.lock().unwrap_or_else(PoisonError::into_inner)
+    /// As of a fifth of a second ago; of a connection that rests, a second.
+    pub fn figures(&self) -> (ConnectionStats, Lately) {
+        let published = self.published.lock().unwrap_or_else(PoisonError::into_inner);
+        (published.figures, published.lately)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rates_are_means_of_the_last_second_and_what_went_wrong_has_its_time() {
+        let peer = PeerStats::new("127.0.0.1:5000".parse().unwrap(), None);
+        let start = Instant::now();
+        let at = |ms| start + Duration::from_millis(ms);
+        let mut figures = ConnectionStats::default();
+        for n in 0..=10 {
+            // 1 Mbit/s out, of which a fifth is sent again; 2 Mbit/s in.
+            (figures.sent.bytes, figures.sent.retransmitted_bytes) = (n * 20_000, n * 5_000);
+            figures.received.bytes = n * 50_000;
+            peer.publish(at(n * 200), || figures);
+            let (_, lately) = peer.figures();
+            let expected = if n < 5 { (0, 0) } else { (1_000_000, 2_000_000) };
+            assert_eq!((lately.send_bps, lately.receive_bps), expected, "{n}");
+        }
+        assert_eq!((peer.figures().1.dropped, peer.figures().1.undecrypted), (None, None));
+        figures.received.dropped = 1;
+        peer.publish(at(2200), || figures);
+        figures.received.undecrypted = 1;
+        peer.publish(at(2400), || figures);
+        peer.publish(at(3000), || figures);
+        let (last, lately) = peer.figures();
+        assert_eq!(last, figures);
+        assert_eq!((lately.dropped, lately.undecrypted), (Some(at(2200)), Some(at(2400))));
+        assert_eq!((lately.send_bps, lately.receive_bps), (0, 0), "nothing for a second");
     }
 }

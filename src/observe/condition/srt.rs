@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use super::{Condition, Severity, count, port, span};
+use super::{Condition, Severity, count, host, port, rate, span};
+use crate::config::value::FlowName;
 
 /// Why a caller was turned away.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -26,26 +27,57 @@ pub enum Refusal {
 }
 
 impl Refusal {
+    /// The codes of all of them, in the order of their numbers.
+    pub const CODES: [&'static str; 8] = [
+        "address",
+        "wrong-passphrase",
+        "no-passphrase",
+        "passphrase-unexpected",
+        "stream-id",
+        "full",
+        "taken",
+        "protocol",
+    ];
+
+    /// Its place in [`Self::CODES`].
+    pub const fn number(&self) -> usize {
+        match self {
+            Self::Address => 0,
+            Self::WrongPassphrase => 1,
+            Self::NoPassphrase => 2,
+            Self::PassphraseUnexpected => 3,
+            Self::StreamId => 4,
+            Self::Full => 5,
+            Self::Taken => 6,
+            Self::Protocol(_) => 7,
+        }
+    }
+
+    /// The stable word, in status and metrics.
+    pub const fn code(&self) -> &'static str {
+        Self::CODES[self.number()]
+    }
+
     /// In words, to stand after "refused:".
     pub fn words(&self) -> &str {
         match self {
-            Self::Address => "its address is not in `allow`",
-            Self::WrongPassphrase => "its passphrase is wrong",
+            Self::Address => "its address is denied by `allow`",
+            Self::WrongPassphrase => "wrong passphrase",
             Self::NoPassphrase => "it has no passphrase, and one is required",
             Self::PassphraseUnexpected => "it has a passphrase, and none is set here",
             Self::StreamId => "its stream ID matches nothing at this port",
-            Self::Full => "`max-callers` are connected already",
+            Self::Full => "as many as `max-callers` are connected already",
             Self::Taken => "another publisher is connected",
             Self::Protocol(words) => words,
         }
     }
 
-    /// Of a caller from this address.
-    fn help(&self, address: &str, stream_id: Option<&str>) -> String {
+    /// Of a caller from this address; `disconnect` ends a connection.
+    fn help(&self, address: &str, stream_id: Option<&str>, disconnect: &str) -> String {
         match self {
             Self::Address => format!("If it is right, add {address} to `allow` here."),
             Self::WrongPassphrase => {
-                "Compare the passphrase of the caller with the file that `passphrase-file` names, letter by letter; while \
+                "Compare the caller's passphrase with the file that `passphrase-file` names here, letter by letter; while \
                  keys are changed, list both in `passphrase-files`."
                     .into()
             }
@@ -56,11 +88,9 @@ impl Refusal {
                 None => "It called without a stream ID: set one on the caller, or remove `stream-id` here.".into(),
             },
             Self::Full => {
-                "Raise `max-callers` of this output, or end one with `mediaconnectctl disconnect FLOW PEER`.".into()
+                format!("Raise `max-callers` of this output, or end a connection with `{disconnect}`.")
             }
-            Self::Taken => {
-                "Stop one of the two senders; `mediaconnectctl disconnect FLOW PEER` ends the one that is connected.".into()
-            }
+            Self::Taken => format!("Stop one of the two senders; `{disconnect}` ends the one that is connected."),
             Self::Protocol(_) => {
                 "The caller must be SRT 1.3 or later in live mode, without groups, packet filter or AES-GCM.".into()
             }
@@ -68,14 +98,64 @@ impl Refusal {
     }
 }
 
+/// A caller that was turned away.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refused {
+    /// By which flow.
+    pub flow: FlowName,
+    /// From where.
+    pub address: String,
+    /// Why.
+    pub why: Refusal,
+    /// What it called with.
+    pub stream_id: Option<String>,
+    /// How often.
+    pub times: u64,
+    /// Others were turned away lately, or for other reasons.
+    pub others: bool,
+    /// The number of the publisher that is connected.
+    pub publisher: Option<u64>,
+}
+
+impl Refused {
+    /// `3 calls from 203.0.113.7 refused: wrong passphrase`
+    fn words(&self) -> String {
+        let Self { address, why, times, others, .. } = self;
+        let others = if *others { " (others too: see status)" } else { "" };
+        format!("{} from {address} refused: {}{others}", count(*times, "call"), why.words())
+    }
+
+    fn help(&self) -> String {
+        let peer = self.publisher.map_or_else(|| "PEER".to_owned(), |number| number.to_string());
+        let disconnect = format!("mediaconnectctl disconnect {} {peer}", self.flow);
+        self.why.help(&self.address, self.stream_id.as_deref(), &disconnect)
+    }
+}
+
 /// Why a call comes to nothing, by what to do about it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum CallTrouble {
-    /// Nobody answers, or the name has no address.
-    Unreachable,
-    /// The passphrases differ, or only one end has one.
-    Passphrase,
-    /// The other end does not want this stream, or nobody more.
+    /// The name has no address.
+    Name,
+    /// Nobody answers.
+    NoAnswer,
+    /// The other end of a rendezvous does not answer.
+    NoRendezvous,
+    /// Somebody answers, and does not come to the end.
+    Unfinished,
+    /// The passphrases differ.
+    WrongPassphrase,
+    /// The other end has a passphrase, and this one has none.
+    NoPassphrase,
+    /// This end has a passphrase, and the other one has none.
+    PassphraseUnexpected,
+    /// The other end does not know the stream ID.
+    StreamId,
+    /// The other end does not want this address or user.
+    Forbidden,
+    /// The other end has as many as it wants, or another one for the same.
+    Busy,
+    /// The other end does not want this stream, for a reason of its own.
     Refused,
     /// The two ends do not speak the same.
     Protocol,
@@ -83,16 +163,69 @@ pub enum CallTrouble {
     Ended,
 }
 
+impl CallTrouble {
+    fn help(self, remote: &str) -> String {
+        let port = port(remote);
+        match self {
+            Self::Name => {
+                format!("Try `getent hosts {}` on this host, or write an address; it is called again.", host(remote))
+            }
+            Self::NoAnswer => format!(
+                "Check that a listener is on at {remote} and that firewalls let UDP port {port} through, both ways; it is \
+                 called again."
+            ),
+            Self::NoRendezvous => format!(
+                "Check that the other end calls too: in rendezvous mode, from its port {port} to the port that `bind` has \
+                 here, which firewalls must let through both ways; it is called again."
+            ),
+            Self::Unfinished => {
+                "Ask at the other end for its log: it answers, but does not let this call in; it may be serving another \
+                 one. It is called again."
+                    .into()
+            }
+            Self::WrongPassphrase => {
+                "Compare the file that `passphrase-file` names here with the other end's passphrase, letter by letter; it \
+                 is called again, with the next of `passphrase-files` if there are several."
+                    .into()
+            }
+            Self::NoPassphrase => "Set `passphrase-file` here to the other end's passphrase; it is called again.".into(),
+            Self::PassphraseUnexpected => {
+                "Remove `passphrase-file` here, or set the passphrase at the other end; it is called again.".into()
+            }
+            Self::StreamId => {
+                "Set `stream-id` here to what the other end expects, or ask there for its log; it is called again.".into()
+            }
+            Self::Forbidden => {
+                "Let the other end allow this host's address, and the user in `stream-id`; it is called again.".into()
+            }
+            Self::Busy => {
+                "Another caller is there, or too many: end one at the other end, or raise its limit; it is called again."
+                    .into()
+            }
+            Self::Refused => "Ask at the other end for its log: it does not want this call; it is called again.".into(),
+            Self::Protocol => {
+                "The other end must be SRT 1.3 or later in live mode, without packet filter and AES-GCM.".into()
+            }
+            Self::Ended => "It is called again by itself.".into(),
+        }
+    }
+}
+
 impl Condition {
     /// Of the conditions about SRT.
     pub(super) fn srt_code(&self) -> Option<&'static str> {
         Some(match self {
-            Self::SrtNobody { .. } => "srt-no-caller",
+            Self::SrtNobody { output: false, .. } => "srt-no-caller",
+            Self::SrtNobody { output: true, .. } => "srt-no-receiver",
+            Self::SrtCallersRefused { .. } => "srt-callers-refused",
             Self::SrtRefused { .. } => "srt-refused",
-            Self::SrtNotConnected { .. } => "srt-not-connected",
+            Self::SrtNotConnected { output: false, .. } => "srt-not-connected",
+            Self::SrtNotConnected { output: true, .. } => "srt-output-not-connected",
             Self::SrtNoData { .. } => "srt-no-data",
-            Self::SrtLatencyLow { .. } => "srt-latency-low",
             Self::SrtUndecrypted { .. } => "srt-undecrypted",
+            Self::SrtLatencyLow { .. } => "srt-latency-low",
+            Self::SrtDropped { .. } => "srt-dropped",
+            Self::SrtLost { .. } => "source-lost",
             _ => return None,
         })
     }
@@ -100,101 +233,209 @@ impl Condition {
     /// Of the conditions about SRT.
     pub(super) fn srt_severity(&self) -> Option<Severity> {
         Some(match self {
-            Self::SrtNobody { output: false, .. } | Self::SrtNoData { .. } | Self::SrtUndecrypted { .. } => {
-                Severity::Critical
+            Self::SrtNobody { output: false, .. }
+            | Self::SrtCallersRefused { .. }
+            | Self::SrtNotConnected { output: false, .. }
+            | Self::SrtNoData { .. }
+            | Self::SrtUndecrypted { .. }
+            | Self::SrtLost { .. } => Severity::Critical,
+            Self::SrtNotConnected { output: true, .. } | Self::SrtRefused { .. } | Self::SrtLatencyLow { .. } => {
+                Severity::Major
             }
-            Self::SrtNotConnected { output, .. } => {
-                if *output {
-                    Severity::Major
-                } else {
-                    Severity::Critical
-                }
-            }
-            Self::SrtRefused { .. } | Self::SrtLatencyLow { .. } => Severity::Major,
+            Self::SrtDropped { .. } => Severity::Minor,
             Self::SrtNobody { output: true, .. } => Severity::Info,
             _ => return None,
         })
     }
 
     pub(super) fn srt_message(&self) -> Option<String> {
+        let (part, words) = (self.srt_part()?, self.srt_words()?);
         Some(match self {
-            Self::SrtNobody { part, bind, silent_for, .. } => {
-                format!("{part}: nobody is connected to {bind}, for {}", span(*silent_for))
+            Self::SrtLost { silent_for, bitrate_bps, .. } => {
+                format!("source {part}: lost for {}, {} before: {words}", span(*silent_for), rate(*bitrate_bps))
             }
-            Self::SrtRefused { part, address, why, times, .. } => {
-                format!("{part}: {} from {address} refused: {}", count(*times, "call"), why.words())
+            _ => format!("{part}: {words}"),
+        })
+    }
+
+    fn srt_part(&self) -> Option<&str> {
+        match self {
+            Self::SrtNobody { part, .. }
+            | Self::SrtCallersRefused { part, .. }
+            | Self::SrtRefused { part, .. }
+            | Self::SrtNotConnected { part, .. }
+            | Self::SrtNoData { part, .. }
+            | Self::SrtUndecrypted { part, .. }
+            | Self::SrtLatencyLow { part, .. }
+            | Self::SrtDropped { part, .. } => Some(part),
+            Self::SrtLost { source, .. } => Some(source),
+            _ => None,
+        }
+    }
+
+    /// Without whose condition it is.
+    fn srt_words(&self) -> Option<String> {
+        Some(match self {
+            Self::SrtNobody { output, bind, silent_for, last, .. } => {
+                let silent = span(*silent_for);
+                match (output, last) {
+                    (true, _) => format!("no receiver is connected to {bind}, for {silent}"),
+                    (false, None) => format!("nobody called {bind} in {silent}"),
+                    (false, Some((peer, why))) => {
+                        format!("the connection of {peer} ended ({why}), and nobody called {bind} in {silent}")
+                    }
+                }
             }
-            Self::SrtNotConnected { part, remote, why, tries, .. } => {
+            Self::SrtCallersRefused { refused, .. } => format!("nobody is connected, and {}", refused.words()),
+            Self::SrtRefused { refused, .. } => refused.words(),
+            Self::SrtNotConnected { remote, why, tries, .. } => {
                 let tries = if *tries > 0 { format!(" ({})", count(*tries, "attempt")) } else { String::new() };
-                format!("{part}: no connection to {remote}: {why}{tries}")
+                format!("no connection to {remote}: {why}{tries}")
             }
-            Self::SrtNoData { part, peer, silent_for } => {
-                format!("{part}: {peer} is connected and has sent no media for {}", span(*silent_for))
+            Self::SrtNoData { peer, silent_for, .. } => {
+                format!("{peer} is connected and has sent no media for {}", span(*silent_for))
             }
-            Self::SrtLatencyLow { part, peer, latency, rtt, dropped } => format!(
-                "{part}: {} given up as too late; the latency of {} is {:.1} round trips to {peer} ({} each)",
+            Self::SrtUndecrypted { peer, packets, .. } => {
+                format!("{} of {peer} could not be decrypted", count(*packets, "packet"))
+            }
+            Self::SrtLatencyLow { peer, latency, rtt, dropped, others, .. } => format!(
+                "{} came too late: the latency of {} is only {:.1} round trips of {} to {peer}{}",
                 count(*dropped, "packet"),
-                span(*latency),
+                millis(*latency),
                 latency.as_secs_f64() / rtt.as_secs_f64().max(1e-6),
-                millis(*rtt)
+                millis(*rtt),
+                and_others(*others),
             ),
-            Self::SrtUndecrypted { part, packets } => {
-                format!("{part}: {} could not be decrypted", count(*packets, "packet"))
-            }
+            Self::SrtDropped { peer, latency, rtt, dropped, others, .. } => format!(
+                "{} came too late, though the latency of {} is {:.1} round trips of {} to {peer}{}",
+                count(*dropped, "packet"),
+                millis(*latency),
+                latency.as_secs_f64() / rtt.as_secs_f64().max(1e-6),
+                millis(*rtt),
+                and_others(*others),
+            ),
+            Self::SrtLost { of, .. } => of.srt_words()?,
             _ => return None,
         })
     }
 
     pub(super) fn srt_help(&self) -> Option<String> {
         Some(match self {
-            Self::SrtNobody { bind, .. } => format!(
-                "Check that the other end is a caller and calls this host on port {}; `tcpdump -ni any udp port {}` shows \
-                 whether it reaches this host.",
+            Self::SrtNobody { output: true, .. } => {
+                "This is fine if no receiver is to be there; else let it call, as SRT caller.".into()
+            }
+            Self::SrtNobody { output: false, bind, .. } => format!(
+                "Check that the sender is on, and calls port {} of this host as SRT caller; `tcpdump -ni any udp port {}` \
+                 shows whether it reaches this host.",
                 port(bind),
                 port(bind)
             ),
-            Self::SrtRefused { address, why, stream_id, .. } => why.help(address, stream_id.as_deref()),
-            Self::SrtNotConnected { remote, trouble, .. } => match trouble {
-                CallTrouble::Unreachable => format!(
-                    "Check that a listener is on at {remote} and that firewalls let UDP port {} through, both ways; it is \
-                     called again.",
-                    port(remote)
-                ),
-                CallTrouble::Passphrase => {
-                    "Compare the passphrases of both ends, letter by letter, and that both have one; it is called again."
-                        .into()
-                }
-                CallTrouble::Refused => {
-                    "Ask at the other end for its log: it has said no to this address, stream ID or number of callers; it \
-                     is called again."
-                        .into()
-                }
-                CallTrouble::Protocol => {
-                    "The other end must be SRT 1.3 or later in live mode, without packet filter and AES-GCM.".into()
-                }
-                CallTrouble::Ended => "It is called again by itself.".into(),
-            },
+            Self::SrtCallersRefused { refused, .. } | Self::SrtRefused { refused, .. } => refused.help(),
+            Self::SrtNotConnected { remote, trouble, .. } => trouble.help(remote),
             Self::SrtNoData { .. } => {
                 "Check that the sender has something to send: its encoder or its own source may have stopped.".into()
             }
-            Self::SrtLatencyLow { rtt, .. } => {
-                let wanted = Duration::from_millis(u64::try_from((*rtt * 4).as_millis()).unwrap_or(u64::MAX).div_ceil(10) * 10);
-                format!("Set `latency = \"{}\"` or more on one end: four round trips bring back what is lost.", millis(wanted))
-            }
-            Self::SrtUndecrypted { .. } => {
+            Self::SrtUndecrypted { flow, number, .. } => format!(
                 "The sender and this end have lost each other's keys: end the connection with `mediaconnectctl disconnect \
-                 FLOW PEER`, it begins anew with fresh ones."
+                 {flow} {number}`; the next one has fresh keys."
+            ),
+            Self::SrtLatencyLow { part, rtt, .. } => {
+                let kind = part.split(' ').next().unwrap_or("source");
+                format!(
+                    "Set `latency = \"{}\"` or more on this {kind}: it takes four round trips to bring back what is lost.",
+                    millis(latency_for(*rtt))
+                )
+            }
+            Self::SrtDropped { .. } => {
+                "The path was interrupted for longer than the latency, or carries less than the stream's rate: look at \
+                 its bandwidth and at `packets-retransmitted` in status; a higher `latency` bridges longer gaps."
                     .into()
             }
+            Self::SrtLost { of, .. } => of.srt_help()?,
             _ => return None,
         })
     }
 }
 
+fn and_others(others: usize) -> String {
+    if others > 0 { format!(", and likewise of {}", count(others as u64, "other peer")) } else { String::new() }
+}
+
+/// What brings back what is lost: four round trips, rounded up to 10 ms, within what may be configured.
+fn latency_for(rtt: Duration) -> Duration {
+    let wanted = u64::try_from((rtt * 4).as_micros()).unwrap_or(u64::MAX).div_ceil(10_000) * 10;
+    Duration::from_millis(wanted.clamp(20, 30_000))
+}
+
+/// As configuration has it; below 10 ms with a decimal.
 fn millis(time: Duration) -> String {
     if time >= Duration::from_millis(10) {
         format!("{}ms", time.as_millis())
     } else {
         format!("{:.1}ms", time.as_secs_f64() * 1e3)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn codes_of_refusals_are_told_apart() {
+        let all = [
+            Refusal::Address,
+            Refusal::WrongPassphrase,
+            Refusal::NoPassphrase,
+            Refusal::PassphraseUnexpected,
+            Refusal::StreamId,
+            Refusal::Full,
+            Refusal::Taken,
+            Refusal::Protocol("groups (bonding) do not match".into()),
+        ];
+        let codes: Vec<_> = all.iter().map(Refusal::code).collect();
+        assert_eq!(codes, Refusal::CODES);
+        for refusal in &all {
+            let (words, help) = (refusal.words(), refusal.help("203.0.113.7", None, ""));
+            assert!(!words.is_empty() && !words.ends_with('.'), "{words}");
+            assert!(help.ends_with('.') && !help.contains("  "), "{help}");
+        }
+        assert!(Refusal::Address.help("203.0.113.7", None, "").contains("add 203.0.113.7 to `allow`"));
+        assert!(Refusal::StreamId.help("", Some("live/1"), "").contains("stream ID \"live/1\""));
+        assert!(Refusal::StreamId.help("", None, "").contains("without a stream ID"));
+    }
+
+    #[test]
+    fn the_latency_to_set_is_four_round_trips_rounded_up() {
+        let for_rtt = |us| millis(latency_for(Duration::from_micros(us)));
+        assert_eq!(for_rtt(100_000), "400ms");
+        assert_eq!(for_rtt(100_001), "410ms");
+        assert_eq!(for_rtt(48_200), "200ms");
+        assert_eq!(for_rtt(100), "20ms", "as little as may be set");
+        assert_eq!(for_rtt(10_000_000), "30000ms", "as much as may be set");
+    }
+
+    #[test]
+    fn every_trouble_of_a_call_has_a_next_step() {
+        use CallTrouble as T;
+        let all = [
+            T::Name,
+            T::NoAnswer,
+            T::NoRendezvous,
+            T::Unfinished,
+            T::WrongPassphrase,
+            T::NoPassphrase,
+            T::PassphraseUnexpected,
+            T::StreamId,
+            T::Forbidden,
+            T::Busy,
+            T::Refused,
+            T::Protocol,
+            T::Ended,
+        ];
+        for trouble in all {
+            let help = trouble.help("ingest.example.net:5000");
+            assert!(help.ends_with('.') && help.len() > 20 && !help.contains("  "), "{trouble:?}: {help}");
+        }
+        assert!(T::Name.help("ingest.example.net:5000").contains("`getent hosts ingest.example.net`"));
     }
 }

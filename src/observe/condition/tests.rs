@@ -53,6 +53,38 @@ fn every() -> Vec<Condition> {
         C::ReceiveBufferSmall { source: source(), asked: 8_388_608, granted: 212_992 },
         C::SourceFailed { source: source(), bind: s(":5000"), error: error() },
         C::InterfaceMissing { part: s("source venue"), interface: s("lan"), waited: TEN },
+        C::SrtNobody { part: s("source venue"), output: false, bind: s(":5000"), silent_for: TEN, last: None },
+        C::SrtNobody {
+            part: s("source venue"),
+            output: false,
+            bind: s(":5000"),
+            silent_for: TEN,
+            last: Some((s("203.0.113.10:41522"), s("the peer closed it"))),
+        },
+        C::SrtNobody { part: s("output playout"), output: true, bind: s(":5000"), silent_for: TEN, last: None },
+        C::SrtCallersRefused { part: s("source venue"), refused: refused(Refusal::WrongPassphrase) },
+        C::SrtRefused { part: s("output playout"), refused: refused(Refusal::Full) },
+        C::SrtNotConnected {
+            part: s("source venue"),
+            output: false,
+            remote: to(),
+            why: s("no answer"),
+            trouble: CallTrouble::NoAnswer,
+            tries: 3,
+        },
+        C::SrtNotConnected {
+            part: s("output playout"),
+            output: true,
+            remote: to(),
+            why: s("the connection ended: the peer closed it"),
+            trouble: CallTrouble::Ended,
+            tries: 0,
+        },
+        no_data(),
+        C::SrtUndecrypted { flow: flow(), part: s("source venue"), peer: to(), number: 7, packets: 9 },
+        C::SrtLatencyLow { part: s("source venue"), peer: to(), latency: TEN, rtt: TEN, dropped: 9, others: 0 },
+        C::SrtDropped { part: s("output playout"), peer: to(), latency: TEN, rtt: TEN / 9, dropped: 9, others: 1 },
+        C::SrtLost { source: source(), silent_for: TEN, bitrate_bps: 8_000_000, of: Box::new(no_data()) },
         C::DestinationUnresolved { output: output(), host: s("decoder.example.net"), error: error(), tries: 3 },
         C::OutputLegFailed { output: output(), destination: to(), open: true },
         C::OutputLegFailed { output: output(), destination: to(), open: false },
@@ -77,10 +109,22 @@ fn every() -> Vec<Condition> {
         C::NoOutputs { file: "flows.d/news.toml".into() },
     ];
     // `code` has an arm for each: if all of them are here, so is every variant.
-    let text = include_str!("../condition.rs");
-    let arms = text.split("fn code(").nth(1).unwrap().split("fn severity(").next().unwrap().matches(" => \"").count();
-    assert_eq!(all.iter().map(C::code).collect::<BTreeSet<_>>().len(), arms);
+    let texts = [(include_str!("../condition.rs"), "fn code("), (include_str!("srt.rs"), "fn srt_code(")];
+    let arms = texts.iter().flat_map(|(text, code)| {
+        let arms = text.split(code).nth(1).unwrap().split("    }\n\n    ").next().unwrap().split(" => \"").skip(1);
+        arms.map(|arm| arm.split('"').next().unwrap())
+    });
+    assert_eq!(all.iter().map(C::code).collect::<BTreeSet<_>>(), arms.collect());
     all
+}
+
+fn refused(why: Refusal) -> Refused {
+    let (address, stream_id) = (s("203.0.113.7"), Some(s("live/1")));
+    Refused { flow: flow(), address, why, stream_id, times: 12, others: true, publisher: None }
+}
+
+fn no_data() -> Condition {
+    Condition::SrtNoData { part: s("source venue"), peer: s("203.0.113.10:41522"), silent_for: TEN }
 }
 
 #[test]
@@ -114,6 +158,19 @@ fn what_is_wrong_with_a_source_is_less_severe_while_another_one_carries_the_flow
     assert_eq!(standby.help(), "The flow goes on without it. Check the sender and the network to it.");
     assert_eq!(covered(Role::Leg).message(), "one leg of several, source b: lost for 10s, 8.00 Mbit/s before");
     assert_eq!(lost().severity(), Severity::Critical);
+}
+
+#[test]
+fn a_source_by_srt_is_lost_as_any_other_with_the_reason_behind_it() {
+    let lost = Condition::SrtLost { source: s("b"), silent_for: TEN, bitrate_bps: 8_000_000, of: Box::new(no_data()) };
+    let words =
+        "source b: lost for 10s, 8.00 Mbit/s before: 203.0.113.10:41522 is connected and has sent no media for 10s";
+    assert_eq!((lost.code(), lost.severity(), lost.message()), ("source-lost", Severity::Critical, s(words)));
+    assert_eq!(lost.help(), no_data().help());
+    let covered = Condition::Covered { role: Role::Standby, of: Box::new(lost) };
+    assert_eq!((covered.code(), covered.severity()), ("source-lost", Severity::Major));
+    assert_eq!(covered.message(), format!("standby {words}"));
+    assert_eq!(covered.help(), format!("The flow goes on without it. {}", no_data().help()));
 }
 
 #[test]

@@ -47,6 +47,17 @@ pub(in crate::observe) fn every() -> Vec<Event> {
         E::Switched { flow: flow(), from: Some(s("a")), to: s("b"), why: s("a was silent"), gap: TEN },
         E::LegsNotIdentical { flow: flow(), source: source() },
         E::LegRejoined { flow: flow(), source: source() },
+        E::SrtConnected { flow: flow(), part: part(), peer: address, terms: s("SRT 1.5.1, in clear, latency 120 ms") },
+        ended("the peer closed it", false),
+        E::SrtKeyUnconfirmed { flow: flow(), part: part(), peer: address, why: s("it does not take the next key") },
+        E::SrtRefused {
+            flow: flow(),
+            part: part(),
+            peer: address,
+            why: s("wrong passphrase"),
+            stream_id: Some(s("a")),
+        },
+        E::SrtCallFailed { flow: flow(), part: part(), remote: s("198.51.100.7:5000"), why: s("no answer") },
         E::OutputFailed { flow: flow(), output: output(), destination: s("198.51.100.7:5000"), error: error() },
         E::OutputBack { flow: flow(), output: output(), after: TEN, dropped: 1 },
         E::ConfigApplied { generation: 2, started: 1, stopped: 0, changed: 3, rejected: 1, took: TEN },
@@ -71,6 +82,15 @@ pub(in crate::observe) fn every() -> Vec<Event> {
     let arms = include_str!("../event.rs").matches("kind(\"").count();
     assert_eq!(all.iter().map(|event| event.kind().name).collect::<BTreeSet<_>>().len(), arms);
     all
+}
+
+fn part() -> Part {
+    Part::Output(s("playout"))
+}
+
+fn ended(why: &str, orderly: bool) -> Event {
+    let (peer, why) = ("203.0.113.10:41522".parse().unwrap(), s(why));
+    Event::SrtEnded { flow: flow(), part: Part::Source(s("venue")), peer, why, orderly }
 }
 
 #[test]
@@ -120,6 +140,31 @@ fn the_loss_of_a_source_that_is_not_needed_does_not_read_as_if_the_flow_were_dea
     };
     assert_eq!(lost(false), "news/b lost: nothing for 10s, 8.00 Mbit/s before");
     assert_eq!(lost(true), "news/b lost: nothing for 10s, 8.00 Mbit/s before; the flow goes on without it");
+}
+
+#[test]
+fn connections_are_told_with_their_peers() {
+    let (peer, why) = ("[2001:db8::7]:41522".parse().unwrap(), s("wrong passphrase"));
+    let refused = |stream_id: Option<&str>| {
+        let (why, stream_id) = (why.clone(), stream_id.map(s));
+        Event::SrtRefused { flow: flow(), part: part(), peer, why, stream_id }.to_string()
+    };
+    assert_eq!(refused(None), "news/playout call from [2001:db8::7]:41522 refused: wrong passphrase");
+    let with_id = "news/playout call from [2001:db8::7]:41522 refused: wrong passphrase (stream ID \"a\\n\")";
+    assert_eq!(refused(Some("a\n")), with_id);
+    let failed = Event::SrtCallFailed { flow: flow(), part: part(), remote: s("decoder:5000"), why: s("no answer") };
+    assert_eq!(failed.to_string(), "news/playout no connection to decoder:5000: no answer; it is called again");
+    assert_eq!((failed.source(), failed.output()), (None, Some("playout")));
+    let closed = ended("disconnected by alice", true);
+    assert_eq!(closed.to_string(), "news/venue connection to 203.0.113.10:41522 ended: disconnected by alice");
+    assert_eq!((closed.source(), closed.output()), (Some("venue"), None));
+}
+
+#[test]
+fn the_end_of_a_connection_is_a_warning_unless_it_was_meant() {
+    let [meant, lost] = [true, false].map(|orderly| ended("the peer closed it", orderly).kind());
+    assert_eq!((meant.level, lost.level), (Level::INFO, Level::WARN));
+    assert_eq!((meant.name, meant.message_id), (lost.name, lost.message_id));
 }
 
 #[test]

@@ -203,7 +203,7 @@ impl Port {
             let packet = match self.listener.handle_datagram(now, arrival, datagram.source, datagram.payload) {
                 Answer::Send(packet) => Some(packet),
                 Answer::Refuse(reject, packet) => {
-                    self.refuse_all(datagram.source, Refusal::Protocol(reject.to_string()));
+                    self.refuse_all(datagram.source, Refusal::Protocol(reject.to_string()), None);
                     Some(packet)
                 }
                 Answer::Conclude(conclusion) => self.conclude(&conclusion, datagram.local, budget, now),
@@ -237,8 +237,8 @@ impl Port {
     }
 
     /// It can't be said which of them was meant.
-    fn refuse_all(&self, from: SocketAddr, why: Refusal) {
-        self.doors().iter().for_each(|door| door.refuse(from, why.clone(), None));
+    fn refuse_all(&self, from: SocketAddr, why: Refusal, stream_id: Option<&str>) {
+        self.doors().iter().for_each(|door| door.refuse(from, why.clone(), stream_id));
     }
 
     /// Somebody wants in. What it is told; `None`: nothing here, either for now or because its flow does.
@@ -259,7 +259,7 @@ impl Port {
             door.rules().pattern.as_ref().is_none_or(|pattern| pattern.matches(stream_id.unwrap_or_default()))
         };
         let Some(door) = doors.iter().find(meant) else {
-            self.refuse_all(conclusion.peer(), Refusal::StreamId);
+            self.refuse_all(conclusion.peer(), Refusal::StreamId, stream_id);
             return Some(conclusion.reject(now, reject(&Refusal::StreamId)));
         };
         match self.admit(door, conclusion, budget, now) {
@@ -332,6 +332,9 @@ impl Port {
         }
         door.roster.add(peer.clone());
         if let Some(silent) = in_place_of {
+            if let Some(silent) = door.roster.peer(silent) {
+                silent.close_because(format!("it was silent, and {} takes its place", call.peer));
+            }
             door.courier.send(FlowCommand::CloseLink(silent));
         }
         let latency = negotiated.receive_latency.max(negotiated.send_latency);

@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::net::{IpAddr, SocketAddr};
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
@@ -65,21 +66,64 @@ pub(in crate::supervisor) struct TurnedAway {
     pub(in crate::supervisor) last: SystemTime,
 }
 
+/// What a source or output counts of its connections, from the flow's start, however often it is opened.
+#[derive(Debug, Default)]
+pub(in crate::supervisor) struct Tally {
+    /// Calls that were turned away, by [`Refusal::number`].
+    refused: [AtomicU64; Refusal::CODES.len()],
+    /// Connections that ended.
+    disconnections: AtomicU64,
+}
+
+impl Tally {
+    /// Calls that were turned away.
+    pub(in crate::supervisor) fn refused(&self) -> u64 {
+        self.refused.iter().map(|count| count.load(Relaxed)).sum()
+    }
+
+    /// The same by [`Refusal::code`], without zeroes.
+    pub(in crate::supervisor) fn refused_by_reason(&self) -> impl Iterator<Item = (&'static str, u64)> {
+        let all = Refusal::CODES.into_iter().zip(&self.refused).map(|(code, count)| (code, count.load(Relaxed)));
+        all.filter(|(_, count)| *count > 0)
+    }
+
+    /// Connections that ended.
+    pub(in crate::supervisor) fn disconnections(&self) -> u64 {
+        self.disconnections.load(Relaxed)
+    }
+}
+
+/// The last connection that ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(in crate::supervisor) struct LastEnd {
+    pub(in crate::supervisor) at: Instant,
+    pub(in crate::supervisor) peer: SocketAddr,
+    /// In words.
+    pub(in crate::supervisor) why: String,
+}
+
 /// The connections of a source or output, and who was turned away; shared by whoever lets in and whoever tells.
 #[derive(Debug, Default)]
-pub(in crate::supervisor) struct Roster(Mutex<Book>);
+pub(in crate::supervisor) struct Roster {
+    book: Mutex<Book>,
+    pub(in crate::supervisor) tally: Arc<Tally>,
+}
 
 #[derive(Debug, Default)]
 struct Book {
     peers: Vec<Arc<PeerStats>>,
     refusals: VecDeque<TurnedAway>,
-    refused: u64,
-    ended: Option<Instant>,
+    ended: Option<LastEnd>,
 }
 
 impl Roster {
+    /// An empty one, whose counts go on.
+    pub(super) fn new(tally: Arc<Tally>) -> Self {
+        Self { book: Mutex::default(), tally }
+    }
+
     fn book(&self) -> MutexGuard<'_, Book> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.book.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// One more connection.
@@ -94,19 +138,25 @@ impl Roster {
         self.book().peers.iter().filter(|peer| peer.phase() != Phase::Over).cloned().collect()
     }
 
-    /// A connection has ended.
-    pub(in crate::supervisor) fn ended(&self) {
-        self.book().ended = Some(Instant::now());
+    /// The connection of this number, unless it is over.
+    pub(super) fn peer(&self, number: u64) -> Option<Arc<PeerStats>> {
+        self.peers().into_iter().find(|peer| peer.number == number)
     }
 
-    /// For how long nobody has been connected any more; `None`: nobody ever was.
-    pub(in crate::supervisor) fn alone_for(&self) -> Option<Duration> {
-        self.book().ended.map(Instant::elapsed)
+    /// A connection has ended.
+    pub(in crate::supervisor) fn ended(&self, peer: SocketAddr, why: String) {
+        self.tally.disconnections.fetch_add(1, Relaxed);
+        self.book().ended = Some(LastEnd { at: Instant::now(), peer, why });
+    }
+
+    /// The last one that ended.
+    pub(in crate::supervisor) fn last_end(&self) -> Option<LastEnd> {
+        self.book().ended.clone()
     }
 
     fn refuse(&self, address: IpAddr, why: Refusal, stream_id: Option<&str>) {
+        self.tally.refused[why.number()].fetch_add(1, Relaxed);
         let mut book = self.book();
-        book.refused += 1;
         let at = book.refusals.iter().position(|known| known.address == address && known.why == why);
         let count = at.and_then(|at| book.refusals.remove(at)).map_or(0, |known| known.count) + 1;
         book.refusals.truncate(REFUSALS - 1);
@@ -114,10 +164,9 @@ impl Roster {
         book.refusals.push_front(TurnedAway { address, why, stream_id, count, last: SystemTime::now() });
     }
 
-    /// The last refusals, newest first, and how many there were in all.
-    pub(in crate::supervisor) fn refusals(&self) -> (Vec<TurnedAway>, u64) {
-        let book = self.book();
-        (book.refusals.iter().cloned().collect(), book.refused)
+    /// The last refusals, newest first.
+    pub(in crate::supervisor) fn refusals(&self) -> Vec<TurnedAway> {
+        self.book().refusals.iter().cloned().collect()
     }
 }
 

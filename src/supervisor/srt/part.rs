@@ -7,6 +7,7 @@ use super::call::{Call, CallPlan, Home};
 use super::door::{Roster, Rules};
 use super::keys::{Derived, Job, Work};
 use super::ports::Behind;
+use super::view::end_in_words;
 use super::{SrtOpen, Way};
 use crate::config::plan::{OutputPlan, SourcePlan, SrtMode, SrtPlan};
 use crate::config::value::Interface;
@@ -36,6 +37,11 @@ impl SrtOpen {
 
     fn call_mut(&mut self) -> Option<&mut Call> {
         if let Way::Call(call) = &mut self.way { Some(call) } else { None }
+    }
+
+    /// Whether others are called at its port too.
+    pub(super) fn is_shared(&self) -> bool {
+        matches!(&self.way, Way::Door(door) if door.is_shared())
     }
 
     fn granted(&self) -> usize {
@@ -135,7 +141,7 @@ impl Entry {
         let failed = |error: crate::io::open::OpenError| Problem::Open(error.to_string());
         self.ensure_task(env);
         let Some(task) = &self.task else { return Err(Problem::Open("the flow has no task".to_owned())) };
-        let roster = Arc::new(Roster::default());
+        let roster = Arc::new(Roster::new(self.tallies.entry(part.clone()).or_default().clone()));
         let way = match (rules(plan), call_plan(plan)) {
             (Some(rules), _) => {
                 let (flow, courier) = (self.name.clone(), task.commands.courier());
@@ -205,7 +211,12 @@ impl Entry {
                 door.set_rules(rules);
                 ending
             }
-            (Way::Call(call), _, Some(plan)) => call.retune(plan, env.now),
+            (Way::Call(call), _, Some(plan)) => {
+                let ending = call.retune(plan, env.now);
+                let peers = ending.iter().filter_map(|number| open.roster.peer(*number));
+                peers.for_each(|peer| peer.close_because(PASSPHRASE_GONE.to_owned()));
+                ending
+            }
             _ => Vec::new(),
         };
         ending.into_iter().for_each(|peer| self.send(FlowCommand::CloseLink(peer)));
@@ -249,9 +260,13 @@ impl Entry {
             LinkEvent::Ended(end) => {
                 let was_connected = peer.facts.get().is_some();
                 if was_connected {
-                    self.open_part(&part).iter().for_each(|open| open.roster.ended());
-                    let why = super::view::end_in_words(&end);
-                    emit(Event::SrtEnded { flow, part: part.clone(), peer: peer.address, why });
+                    let why = peer.why_closed().map_or_else(|| end_in_words(&end), str::to_owned);
+                    let open = self.open_part(&part);
+                    open.iter().for_each(|open| open.roster.ended(peer.address, why.clone()));
+                    // Receivers come and go.
+                    let called = matches!(part, Part::Output(_)) && open.is_some_and(|open| open.call().is_none());
+                    let orderly = end == End::Closed || end == End::PeerClosed && called;
+                    emit(Event::SrtEnded { flow, part: part.clone(), peer: peer.address, why, orderly });
                 }
                 self.ended(&part, &peer, end, was_connected, env);
             }
@@ -262,7 +277,7 @@ impl Entry {
         let remote = self.srt_plan(part).and_then(|plan| plan.mode.remote()).map(ToString::to_string);
         let flow = self.name.clone();
         let Some(call) = self.open_part(part).and_then(SrtOpen::call_mut) else { return };
-        let why = super::view::end_in_words(&end);
+        let why = end_in_words(&end);
         let known = call.last.as_ref().is_some_and(|(last, _)| *last == super::Ended::Link(end.clone()));
         if call.ended(peer.number, end, was_connected, env) && !was_connected && !known {
             let (part, remote) = (part.clone(), remote.unwrap_or_default());
@@ -293,7 +308,7 @@ impl Entry {
 
     /// End the connections that an operator means by `peer`: their number, their address, or address and port. Their
     /// parts, and where they led.
-    pub(in crate::supervisor) fn disconnect(&mut self, peer: &str) -> Vec<(Part, String)> {
+    pub(in crate::supervisor) fn disconnect(&mut self, peer: &str, by: &str) -> Vec<(Part, String)> {
         let is_meant = |stats: &PeerStats| {
             let (address, number) = (stats.address, peer.parse::<u64>().ok());
             number == Some(stats.number)
@@ -306,17 +321,30 @@ impl Entry {
             meant.extend(peers.map(|peer| (part.clone(), peer)));
         }
         for (_, peer) in &meant {
+            peer.close_because(format!("disconnected by {by}"));
             self.send(FlowCommand::CloseLink(peer.number));
         }
         meant.into_iter().map(|(part, peer)| (part, peer.address.to_string())).collect()
     }
 }
 
+/// Why connections end when passphrases change.
+const PASSPHRASE_GONE: &str = "its passphrase is not listed any more";
+
 /// Those that would not be let in any more.
 fn unwelcome(peers: &[Arc<PeerStats>], rules: &Rules) -> Vec<u64> {
-    let welcome = |peer: &PeerStats| {
-        let listed = rules.allow.as_ref().is_none_or(|list| list.iter().any(|net| net.contains(&peer.address.ip())));
-        listed && peer.fits(&rules.passphrases)
-    };
-    peers.iter().filter(|peer| !welcome(peer)).map(|peer| peer.number).collect()
+    let mut unwelcome = Vec::new();
+    for peer in peers {
+        let ip = peer.address.ip();
+        let why = if rules.allow.as_ref().is_some_and(|list| !list.iter().any(|net| net.contains(&ip))) {
+            "`allow` does not list it any more"
+        } else if !peer.fits(&rules.passphrases) {
+            PASSPHRASE_GONE
+        } else {
+            continue;
+        };
+        peer.close_because(why.to_owned());
+        unwelcome.push(peer.number);
+    }
+    unwelcome
 }

@@ -58,6 +58,11 @@ impl std::fmt::Debug for OpenDoor {
 }
 
 impl OpenDoor {
+    /// Whether others can be reached at its port too.
+    pub(super) fn is_shared(&self) -> bool {
+        lock(&self.doors).len() > 1
+    }
+
     /// Who is let in from now on.
     pub(super) fn set_rules(&self, rules: Rules) {
         self.door.set_rules(rules);

@@ -1,28 +1,19 @@
-//! What is told of connections: documents, conditions, words.
+//! What is told of connections: documents, words.
 
 use std::time::Duration;
 
-use super::SrtOpen;
-use super::call::Ended;
 use super::door::TurnedAway;
-use crate::config::plan::SrtPlan;
-use crate::flow::srt::stats::{ConnectionStats, PeerStats};
-use crate::flow::srt::{End, Part};
-use crate::observe::condition::{CallTrouble, Condition};
-use crate::observe::status::{PeerDoc, RefusedDoc, SrtDoc};
+use crate::flow::srt::End;
+use crate::flow::srt::stats::{Facts, PeerStats};
+use crate::observe::status::{KeyStateDoc, PeerDoc, RefusedDoc, SrtDoc};
 use crate::observe::text::rfc3339;
 use crate::proto::srt::handshake::Reject;
 use crate::proto::srt::stats::KeyState;
 use crate::proto::srt::terms::Failure;
-use crate::supervisor::view::millis;
-use crate::time::Instant;
+use crate::supervisor::view::{millis, signed_millis};
 
-/// A refusal this long ago is over.
-const RECENT: Duration = Duration::from_secs(60);
-/// A connection that is silent for this long has nothing to send.
-const SILENT: Duration = Duration::from_secs(2);
-/// With fewer round trips than this, what is lost often does not come in time.
-const ROUND_TRIPS: u32 = 4;
+/// Of a full packet, as libsrt reckons with the capacity of a path.
+const PACKET_BITS: u64 = 1456 * 8;
 
 /// What was agreed on, in words.
 pub(super) fn terms(peer: &PeerStats) -> String {
@@ -41,13 +32,26 @@ fn version(version: u32) -> String {
 }
 
 /// Why a connection ended, or an attempt came to nothing.
-pub(in crate::supervisor) fn end_in_words(end: &End) -> String {
+pub(super) fn end_in_words(end: &End) -> String {
     match end {
+        End::Handshake(Failure::Rejected(reject @ Reject::BadSecret)) => {
+            format!("wrong passphrase, says the peer ({})", number(*reject))
+        }
+        End::Handshake(failure @ Failure::Rejected(reject)) => format!("{failure} ({})", number(*reject)),
         End::Handshake(failure) => failure.to_string(),
         End::PeerClosed => "the peer closed it".to_owned(),
         End::Silent => "the peer fell silent for 5 s".to_owned(),
         End::KeyExhausted => "the peer never took a new key, and the old one was used up".to_owned(),
         End::Closed => "closed here".to_owned(),
+    }
+}
+
+/// The number by which people know a refusal: 1010 for a wrong passphrase, as on the wire; 1403 for forbidden, as in
+/// libsrt's API.
+pub(super) fn number(reject: Reject) -> u32 {
+    match reject {
+        Reject::Predefined(_) | Reject::User(_) => reject.code(),
+        _ => reject.wire(),
     }
 }
 
@@ -58,40 +62,72 @@ pub(in crate::supervisor) fn peer_doc(peer: &PeerStats, receives: bool) -> PeerD
         address: peer.address.to_string(),
         since: facts.map(|facts| rfc3339(facts.since)).unwrap_or_default(),
         number: Some(peer.number),
-        srt: facts.map(|facts| {
-            let f = peer.figures();
-            let (sent, received) = (&f.sent, &f.received);
-            let pick = |of_source: u64, of_output: u64| if receives { of_source } else { of_output };
-            let capacity = u64::from(f.peer_capacity) * 1456 * 8;
-            Box::new(SrtDoc {
-                version: version(facts.version),
-                cipher: facts.cipher.map_or_else(|| "none".to_owned(), |cipher| cipher.to_string()),
-                passphrase: peer.passphrase.as_ref().map(|used| used.name().to_owned()),
-                stream_id: facts.stream_id.clone(),
-                latency_ms: millis(if receives { facts.receive_latency } else { facts.send_latency }),
-                rtt_ms: f.rtt_measured.then(|| millis(f.rtt)),
-                rtt_var_ms: f.rtt_measured.then(|| millis(f.rtt_var)),
-                packets: pick(received.unique, sent.packets),
-                bytes: pick(received.unique_bytes, sent.bytes),
-                packets_lost: pick(received.lost, sent.lost),
-                packets_retransmitted: pick(received.retransmitted, sent.retransmitted),
-                packets_dropped: pick(received.dropped, sent.dropped),
-                packets_belated: received.belated,
-                packets_duplicate: received.duplicates,
-                packets_undecrypted: received.undecrypted,
-                naks: pick(received.naks, sent.naks),
-                acks: pick(received.acks, sent.acks),
-                buffer_ms: millis(if receives { f.buffered_span } else { f.send_buffer }),
-                buffer_packets: pick(f.buffered, f.in_flight + f.unsent),
-                flow_window: pick(f.buffer_room, f.flow_window),
-                flight: f.in_flight,
-                link_capacity_bps: (f.peer_capacity > 0).then_some(capacity),
-                key_refreshes: pick(f.receive_key_refreshes, f.send_key_refreshes),
-                key_unconfirmed: f.send_key == KeyState::Unconfirmed,
-                packets_invalid: f.invalid,
-                memory_bytes: f.memory,
-            })
-        }),
+        srt: facts.map(|facts| Box::new(srt_doc(peer, facts, receives))),
+    }
+}
+
+fn srt_doc(peer: &PeerStats, facts: &Facts, receives: bool) -> SrtDoc {
+    let (f, lately) = peer.figures();
+    let (sent, received) = (&f.sent, &f.received);
+    let pick = |of_source: u64, of_output: u64| if receives { of_source } else { of_output };
+    let of_source = |figure: u64| receives.then_some(figure);
+    let of_output = |figure: u64| (!receives).then_some(figure);
+    let [latency, reverse] = [facts.receive_latency, facts.send_latency].map(millis);
+    let (latency_ms, reverse_latency_ms) = if receives { (latency, reverse) } else { (reverse, latency) };
+    let capacity = u64::from(f.peer_capacity) * PACKET_BITS;
+    SrtDoc {
+        version: version(facts.version),
+        cipher: facts.cipher.map_or_else(|| "none".to_owned(), |cipher| cipher.to_string()),
+        passphrase: peer.passphrase.as_ref().map(|used| used.name().to_owned()),
+        stream_id: facts.stream_id.clone(),
+        mss_bytes: facts.mss.into(),
+        latency_ms,
+        reverse_latency_ms,
+        rtt_ms: f.rtt_measured.then(|| millis(f.rtt)),
+        rtt_var_ms: f.rtt_measured.then(|| millis(f.rtt_var)),
+        rate_bps: pick(lately.receive_bps, lately.send_bps),
+        packets: pick(received.unique, sent.packets),
+        bytes: pick(received.unique_bytes, sent.bytes),
+        packets_total: pick(received.packets, sent.packets + sent.retransmitted),
+        bytes_total: pick(received.bytes, sent.bytes + sent.retransmitted_bytes),
+        packets_lost: pick(received.lost, sent.lost),
+        packets_recovered: of_source(received.recovered),
+        packets_retransmitted: pick(received.retransmitted, sent.retransmitted),
+        bytes_retransmitted: of_output(sent.retransmitted_bytes),
+        packets_dropped: pick(received.dropped, sent.dropped),
+        bytes_dropped: of_output(sent.dropped_bytes),
+        packets_belated: of_source(received.belated),
+        belated_ms: receives
+            .then(|| millis(Duration::from_micros(received.belated_us.checked_div(received.belated).unwrap_or(0)))),
+        packets_duplicate: of_source(received.duplicates),
+        packets_undecrypted: of_source(received.undecrypted),
+        bytes_undecrypted: of_source(received.undecrypted_bytes),
+        packets_no_room: of_source(received.no_room),
+        sequence_jumps: of_source(received.jumps),
+        reorder_distance: of_source(received.reorder_distance),
+        naks: pick(received.naks, sent.naks),
+        acks: pick(received.acks, sent.acks),
+        light_acks: of_source(received.light_acks),
+        probes: of_output(sent.probes),
+        buffer_ms: millis(if receives { f.buffered_span } else { f.send_buffer }),
+        buffer_packets: pick(f.buffered, f.in_flight + f.unsent),
+        flow_window: pick(f.buffer_room, f.flow_window),
+        flight: f.in_flight,
+        packets_unsent: of_output(f.unsent),
+        packets_to_resend: of_output(f.to_resend),
+        peer_rate_pps: of_output(f.peer_receive_rate.into()),
+        link_capacity_bps: (f.peer_capacity > 0).then_some(capacity),
+        drift_ms: receives.then(|| signed_millis(f.drift_us.saturating_mul(1000))),
+        key_state: match if receives { f.receive_key } else { f.send_key } {
+            KeyState::Clear => KeyStateDoc::Clear,
+            KeyState::Secured => KeyStateDoc::Secured,
+            KeyState::Announcing => KeyStateDoc::Announcing,
+            KeyState::Unconfirmed => KeyStateDoc::Unconfirmed,
+        },
+        key_refreshes: pick(f.receive_key_refreshes, f.send_key_refreshes),
+        packets_invalid: f.invalid,
+        send_errors: peer.send_errors.value(),
+        memory_bytes: f.memory,
     }
 }
 
@@ -99,95 +135,10 @@ pub(in crate::supervisor) fn peer_doc(peer: &PeerStats, receives: bool) -> PeerD
 pub(in crate::supervisor) fn refused_doc(refused: &TurnedAway) -> RefusedDoc {
     RefusedDoc {
         address: refused.address.to_string(),
+        code: refused.why.code().to_owned(),
         reason: refused.why.words().to_owned(),
         stream_id: refused.stream_id.clone(),
         count: refused.count,
         last: rfc3339(refused.last),
     }
-}
-
-/// What is not as it should be of a source or output that is open by SRT. `waited`: since it was opened.
-pub(in crate::supervisor) fn conditions(
-    part: &Part,
-    open: &SrtOpen,
-    plan: &SrtPlan,
-    waited: Duration,
-    now: Instant,
-    add: &mut dyn FnMut(Condition),
-) {
-    let output = matches!(part, Part::Output(_));
-    let part = || if output { format!("output {part}") } else { format!("source {part}") };
-    let peers = open.connected();
-    let recent = |at: std::time::SystemTime| at.elapsed().is_ok_and(|ago| ago < RECENT);
-    let refusals = open.roster.refusals().0;
-    if let Some(refused) = refusals.iter().find(|refused| recent(refused.last)) {
-        add(Condition::SrtRefused {
-            part: part(),
-            address: refused.address.to_string(),
-            why: refused.why.clone(),
-            stream_id: refused.stream_id.clone(),
-            times: refused.count,
-        });
-    }
-    match open.call() {
-        Some(call) if peers.is_empty() => {
-            // The first attempt deserves its time.
-            if let Some((ended, _)) = &call.last {
-                let (why, trouble) = trouble(ended);
-                let (remote, tries) = (plan.mode.place(), call.failures);
-                add(Condition::SrtNotConnected { part: part(), output, remote, why, trouble, tries });
-            }
-        }
-        None if peers.is_empty() => {
-            let (bind, silent_for) = (plan.mode.place(), open.roster.alone_for().unwrap_or(waited));
-            add(Condition::SrtNobody { part: part(), output, bind, silent_for });
-        }
-        _ => {}
-    }
-    for peer in &peers {
-        let (figures, address) = (peer.figures(), peer.address.to_string());
-        let silent_for = now - peer.silent_since();
-        if !output && silent_for >= SILENT {
-            add(Condition::SrtNoData { part: part(), peer: address.clone(), silent_for });
-        }
-        if let Some(condition) = low_latency(peer, &figures, output, part()) {
-            add(condition);
-        }
-        if figures.received.undecrypted > 0 && silent_for >= SILENT && !output {
-            add(Condition::SrtUndecrypted { part: part(), packets: figures.received.undecrypted });
-        }
-    }
-}
-
-fn low_latency(peer: &PeerStats, figures: &ConnectionStats, output: bool, part: String) -> Option<Condition> {
-    let facts = peer.facts.get()?;
-    let latency = if output { facts.send_latency } else { facts.receive_latency };
-    let dropped = if output { figures.sent.dropped } else { figures.received.dropped };
-    let low = figures.rtt_measured && latency < figures.rtt * ROUND_TRIPS && dropped > 0;
-    let (peer, rtt) = (peer.address.to_string(), figures.rtt);
-    low.then_some(Condition::SrtLatencyLow { part, peer, latency, rtt, dropped })
-}
-
-fn trouble(ended: &Ended) -> (String, CallTrouble) {
-    let end = match ended {
-        Ended::Name(error) => return (format!("its name can't be looked up: {error}"), CallTrouble::Unreachable),
-        Ended::Link(end) => end,
-    };
-    let trouble = match end {
-        End::Handshake(Failure::NoAnswer | Failure::NotConcluded) => CallTrouble::Unreachable,
-        End::Handshake(Failure::BrokenOff) => CallTrouble::Passphrase,
-        End::Handshake(Failure::Rejected(reject) | Failure::Refused(reject)) => match reject {
-            Reject::BadSecret | Reject::Unsecure => CallTrouble::Passphrase,
-            Reject::Version
-            | Reject::Rogue
-            | Reject::MessageApi
-            | Reject::Congestion
-            | Reject::Filter
-            | Reject::Group
-            | Reject::Crypto => CallTrouble::Protocol,
-            _ => CallTrouble::Refused,
-        },
-        End::PeerClosed | End::Silent | End::KeyExhausted | End::Closed => CallTrouble::Ended,
-    };
-    (end_in_words(end), trouble)
 }
