@@ -1,7 +1,7 @@
 //! Free ports, also between tests of several processes at once.
 
+use std::collections::BTreeSet;
 use std::fs::{self, File};
-use std::net::{Ipv4Addr, UdpSocket};
 use std::process::Command;
 use std::sync::Mutex;
 
@@ -31,7 +31,7 @@ pub fn free_port() -> u16 {
     for n in 0..blocks {
         let port = RANGE.start + (first + n) % blocks * BLOCK;
         let lock = File::create(dir.join(port.to_string())).expect("a port's lock file");
-        if lock.try_lock().is_err() || !(port..port + BLOCK).all(is_free) {
+        if lock.try_lock().is_err() || taken().range(port..port + BLOCK).next().is_some() {
             continue;
         }
         HELD.lock().expect("no test panics in here").push(lock);
@@ -45,6 +45,13 @@ fn user() -> String {
     std::env::var(USER).unwrap_or_else(|_| nix::unistd::getuid().to_string())
 }
 
-fn is_free(port: u16) -> bool {
-    UdpSocket::bind((Ipv4Addr::UNSPECIFIED, port)).is_ok()
+/// The UDP ports of this network that somebody has, by the kernel's tables. To bind one and see would not do: while
+/// another thread starts a program, that has this process's sockets too, for a moment, and so keeps a port taken that was
+/// only tried here.
+fn taken() -> BTreeSet<u16> {
+    // This thread's network: it may have joined another one.
+    let tables = ["/proc/thread-self/net/udp", "/proc/thread-self/net/udp6"];
+    let tables = tables.map(|table| fs::read_to_string(table).unwrap_or_default());
+    let port = |line: &str| u16::from_str_radix(line.split_whitespace().nth(1)?.rsplit_once(':')?.1, 16).ok();
+    tables.iter().flat_map(|table| table.lines()).filter_map(port).collect()
 }
