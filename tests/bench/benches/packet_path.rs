@@ -3,11 +3,11 @@
 //! Those whose name begins with `kernel` make system calls; all others are the product's own work. Divide by the number
 //! of datagrams that the name gives.
 
+use mediaconnect::time::Instant;
 use std::hint::black_box;
 use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
 use std::sync::Arc;
 use std::time::Duration;
-use mediaconnect::time::Instant;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use mediaconnect::config::plan::{OutputProtocol, RtpHeader};
