@@ -3,6 +3,7 @@
 //! Those whose name begins with `kernel` make system calls; all others are the product's own work. Divide by the number
 //! of datagrams that the name gives.
 
+use mediaconnect::time::Instant;
 use std::hint::black_box;
 use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
 use std::sync::Arc;
