@@ -1,6 +1,6 @@
 //! SRT in a flow: connections of its sources and outputs, which share the UDP sockets of their thread.
 //!
-//! A datagram comes to a [`Multiplexer`], which hands it to the [`Link`] it is for and wakes the flow that owns it. The
+//! A datagram comes to a multiplexer, which hands it to the link it is for and wakes the flow that owns it. The
 //! flow releases what a source has received, pushes what its outputs are to send, and then lets all links transmit in one
 //! go, data and control together: so one wake a gather budget serves receiving, releasing and sending.
 
