@@ -7,7 +7,7 @@ use std::path::Path;
 use super::diagnostic::Diagnostic;
 use super::keys::DAEMON;
 use super::plan::{
-    ControlPlan, DaemonPlan, HttpPlan, Limits, LogPlan, LogTarget, SyslogFormat, SyslogPlan, SyslogServer,
+    ControlPlan, DaemonPlan, HttpPlan, Limits, LogPlan, LogTarget, SyslogFormat, SyslogPlan, SyslogServer, TagLabel,
 };
 use super::section::{At, Section, no_such};
 use super::source::{Source, shown};
@@ -93,7 +93,8 @@ fn syslog(source: &Source<'_>, s: &Section<'_, '_>, default: SyslogPlan) -> Sysl
 
 fn http(source: &Source<'_>, s: &Section<'_, '_>, default: HttpPlan) -> HttpPlan {
     let insecure = s.flag("insecure").unwrap_or(false);
-    let Some(listen) = s.parsed_list::<Bind>("listen") else { return default };
+    let tag_labels = tag_labels(source, s);
+    let Some(listen) = s.parsed_list::<Bind>("listen") else { return HttpPlan { tag_labels, ..default } };
     let mut addresses = Vec::new();
     for At { value: bind, span } in listen {
         let address = SocketAddr::new(bind.ip.unwrap_or(IpAddr::V6(Ipv6Addr::UNSPECIFIED)), bind.port);
@@ -110,7 +111,32 @@ fn http(source: &Source<'_>, s: &Section<'_, '_>, default: HttpPlan) -> HttpPlan
         }
         addresses.push(address);
     }
-    HttpPlan { listen: addresses }
+    HttpPlan { listen: addresses, tag_labels }
+}
+
+/// Each tag is a label of every series of a flow.
+const MOST_TAG_LABELS: usize = 8;
+
+fn tag_labels(source: &Source<'_>, s: &Section<'_, '_>) -> Vec<TagLabel> {
+    let mut labels: Vec<TagLabel> = Vec::new();
+    let tags = s.text_list("tag-labels").unwrap_or_default();
+    if let (Some(span), true) = (s.key_span("tag-labels"), tags.len() > MOST_TAG_LABELS) {
+        let problem = format!("`tag-labels`: {} tags are more than {MOST_TAG_LABELS}", tags.len());
+        source.error(&span, problem, Some("keep those that you select metrics by".into()));
+    }
+    for At { value: tag, span } in tags {
+        let plain = |c: char| if c.is_ascii_alphanumeric() { c } else { '_' };
+        let label: String = std::iter::once("tag_").chain([tag.as_str()]).flat_map(str::chars).map(plain).collect();
+        if tag.is_empty() {
+            source.error(&span, "`tag-labels`: a tag has a name", None);
+        } else if let Some(twin) = labels.iter().find(|other| other.label == label) {
+            let problem = format!("`tag-labels`: {} and {} are both the label {label}", shown(&twin.tag), shown(&tag));
+            source.error(&span, problem, Some("keep one of them".into()));
+        } else {
+            labels.push(TagLabel { tag, label });
+        }
+    }
+    labels
 }
 
 fn control(source: &Source<'_>, s: &Section<'_, '_>, default: ControlPlan) -> ControlPlan {

@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 
 use super::plan::{
-    ControlPlan, DaemonPlan, DatagramInput, DatagramRoute, FailoverPlan, FailoverRules, FlowPlan, Limits, LogPlan,
-    OutputPlan, OutputProtocol, OutputRoute, RtpHeader, SourceInput, SourcePlan, SourceProtocol,
+    ControlPlan, DaemonPlan, DatagramInput, DatagramRoute, FailoverPlan, FailoverRules, FlowPlan, HttpPlan, Limits,
+    LogPlan, OutputPlan, OutputProtocol, OutputRoute, RtpHeader, SourceInput, SourcePlan, SourceProtocol,
 };
 use super::value::Interface;
 
@@ -117,7 +117,12 @@ pub fn diff_daemon(old: &DaemonPlan, new: &DaemonPlan) -> Vec<Touch> {
             ("syslog", *syslog != new.log.syslog),
         ],
     );
-    touch("http", Effect::InPlace, &[("listen", http.listen != new.http.listen)]);
+    let HttpPlan { listen, tag_labels } = http;
+    touch(
+        "http",
+        Effect::InPlace,
+        &[("listen", *listen != new.http.listen), ("tag-labels", *tag_labels != new.http.tag_labels)],
+    );
     let ControlPlan { operators, readers } = control;
     touch(
         "control",

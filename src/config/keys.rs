@@ -548,7 +548,8 @@ pub(super) const HTTP: &[Key] = &[
         .default("false"),
     Key::later("token-file"),
     Key::later("tls"),
-    Key::later("tag-labels"),
+    Key::new("tag-labels", Form::List(&Form::Text), "Tags of flows that become labels of their metrics; at most 8")
+        .default("[]"),
 ];
 
 /// `[control]`.

@@ -7,7 +7,7 @@ use std::time::Duration;
 use ipnet::IpNet;
 
 pub use self::daemon::{
-    ControlPlan, DaemonPlan, HttpPlan, Limits, LogPlan, LogTarget, SyslogFormat, SyslogPlan, SyslogServer,
+    ControlPlan, DaemonPlan, HttpPlan, Limits, LogPlan, LogTarget, SyslogFormat, SyslogPlan, SyslogServer, TagLabel,
 };
 pub(super) use self::srt::Call;
 pub use self::srt::{SrtEncryption, SrtMode, SrtPlan};

@@ -406,6 +406,11 @@ impl<'s, 't> Section<'s, 't> {
         self.list(key, |value| Ok(value.as_str().ok_or(None)?.parse()?))
     }
 
+    /// A list of any texts.
+    pub(super) fn text_list(&self, key: &str) -> Option<Vec<At<String>>> {
+        self.list(key, |value| Ok(value.as_str().ok_or(None)?.to_owned()))
+    }
+
     /// The elements that are not refused; all of them are looked at.
     fn list<T>(&self, key: &str, read: impl Fn(&DeValue<'t>) -> Result<T, Option<ValueError>>) -> Option<Vec<At<T>>> {
         let value = self.table.get(key)?;

@@ -6,6 +6,8 @@
 
 mod access;
 mod answer;
+mod feed;
+mod page;
 mod route;
 mod stall;
 mod until;
@@ -34,11 +36,12 @@ pub use until::{UntilError, parse as parse_until};
 
 use self::access::RulesCache;
 use self::answer::Answer;
+use self::feed::Feed;
 use self::route::{Asked, Document, Unroutable, route};
 use self::stall::Stall;
 use super::metrics;
-use super::status::{FlowDoc, StatusDoc};
-use crate::config::plan::ControlPlan;
+use super::status::{FlowDoc, HistoryDoc, OverviewDoc, StatusDoc};
+use crate::config::plan::{ControlPlan, TagLabel};
 use crate::supervisor::control::{Command, Handle};
 
 /// What the server shows: the supervisor's state, as documents.
@@ -51,8 +54,25 @@ pub trait View {
     fn flows(&self, each: &mut dyn FnMut(&FlowDoc));
     /// `/v1/flows/NAME`; `None`: no such flow.
     fn flow(&self, name: &str) -> Option<FlowDoc>;
+    /// `/v1/flows/NAME/history`, so far back; `None`: no such flow.
+    fn history(&self, name: &str, since: Duration) -> Option<HistoryDoc>;
+    /// `/v1/overview`; `about`: with what changes rarely.
+    fn overview(&self, about: bool) -> OverviewDoc;
+    /// What tells that an overview is another.
+    fn pulse(&self) -> Pulse;
+    /// `[http] tag-labels` in force.
+    fn tag_labels(&self) -> Vec<TagLabel>;
     /// `[control]` in force.
     fn control(&self) -> ControlPlan;
+}
+
+/// What an overview says was so: another one says something else. Figures move all the time and do not count.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Pulse {
+    /// Counts the looks that found other conditions than the one before.
+    pub turns: u64,
+    /// Counts the reloads that changed something.
+    pub generation: u64,
 }
 
 /// Serves the control socket: all routes, by the peer's rights. Runs until dropped, and its connections with it.
@@ -141,6 +161,7 @@ struct Server {
     /// `None`: nothing acts here.
     handle: Option<Handle>,
     rules: RulesCache,
+    feed: Feed,
     parties: RefCell<HashMap<Party, usize>>,
     head_time: Duration,
     write_time: Duration,
@@ -186,6 +207,7 @@ where
 impl Server {
     fn new(view: Rc<dyn View>, handle: Option<Handle>) -> Self {
         Self {
+            feed: Feed::new(view.clone()),
             view,
             handle,
             rules: RulesCache::default(),
@@ -272,7 +294,7 @@ impl Server {
             Document::Ready => Answer::text(503, "starting: the configuration is not applied yet\n"),
             Document::Metrics => {
                 let format = answer::metrics_format(headers);
-                let mut scrape = metrics::Scrape::new(format);
+                let mut scrape = metrics::Scrape::new(format, self.view.tag_labels());
                 self.view.flows(&mut |flow| scrape.add(flow));
                 Answer::metrics(format, scrape.finish(&self.view.status()))
             }
@@ -280,10 +302,21 @@ impl Server {
             Document::Flows => Answer::json(&Flows { flows: &*self.view }),
             Document::Flow(name) => match self.view.flow(name) {
                 Some(flow) => Answer::json(&flow),
-                None => Answer::error(404, format!("there is no flow '{name}'")),
+                None => no_flow(name),
             },
+            Document::History(name, since) => match self.view.history(name, *since) {
+                Some(history) => Answer::json(&history),
+                None => no_flow(name),
+            },
+            Document::Overview => Answer::json(&self.view.overview(true)),
+            Document::Live => Answer::events(self.feed.listen()),
+            Document::Page(file) => Answer::page(file),
         }
     }
+}
+
+fn no_flow(name: &str) -> Answer {
+    Answer::error(404, format!("there is no flow '{name}'"))
 }
 
 #[cfg(test)]

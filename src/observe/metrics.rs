@@ -13,6 +13,8 @@ use super::status::{
     AirMode, ConditionDoc, FlowDoc, FlowState, OutputDoc, OutputState, PeerDoc, Severity, SourceDoc, SourceState,
     SrtDoc, StatusDoc,
 };
+use super::text::cut;
+use crate::config::plan::TagLabel;
 
 /// Which text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -219,6 +221,9 @@ fn has_connections(protocol: &str) -> bool {
     protocol.starts_with("srt-")
 }
 
+/// Of a tag's value as a label, in bytes.
+const LONGEST_TAG: usize = 128;
+
 const CONDITIONS: &str = "mediaconnect_flow_condition";
 const ERRORS: &str = "mediaconnect_output_errors";
 const OUTPUT_REFUSED: &str = "mediaconnect_output_calls_refused";
@@ -228,6 +233,7 @@ const SOURCE_REFUSED: &str = "mediaconnect_source_calls_refused";
 #[derive(Debug)]
 pub struct Scrape {
     format: Format,
+    tag_labels: Vec<TagLabel>,
     flows: Vec<Row<{ FLOW.len() }>>,
     sources: Vec<Row<{ SOURCE.len() }>>,
     outputs: Vec<Row<{ OUTPUT.len() }>>,
@@ -251,10 +257,11 @@ impl<const N: usize> Row<N> {
 }
 
 impl Scrape {
-    /// Without flows.
-    pub fn new(format: Format) -> Self {
+    /// Without flows. These tags of flows become labels of all their series.
+    pub fn new(format: Format, tag_labels: Vec<TagLabel>) -> Self {
         Self {
             format,
+            tag_labels,
             flows: Vec::new(),
             sources: Vec::new(),
             outputs: Vec::new(),
@@ -267,7 +274,8 @@ impl Scrape {
 
     /// The metrics of one flow more.
     pub fn add(&mut self, flow: &FlowDoc) {
-        let of = label("flow", &flow.name);
+        let tags = self.tag_labels.iter().filter_map(|known| Some((&known.label, flow.tags.get(&known.tag)?)));
+        let of = tags.fold(label("flow", &flow.name), |of, (name, value)| and(&of, name, cut(value, LONGEST_TAG)));
         conditions(&mut self.conditions, CONDITIONS, &of, &flow.conditions);
         for (name, source) in &flow.sources {
             let of = and(&of, "source", name);

@@ -1,11 +1,15 @@
 //! The documents of `/v1/status` and `/v1/flows`: what the daemon says of itself, and what `mediaconnectctl` reads.
 
+mod history;
+mod overview;
 mod srt;
 
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+pub use self::history::{HistoryDoc, HistorySeries};
+pub use self::overview::{AboutDoc, OverviewDoc, RowDoc, WorstDoc};
 pub use self::srt::{KeyStateDoc, RefusedDoc, SrtDoc};
 use crate::config::diagnostic::Diagnostic;
 

@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use super::log::Record;
 use super::stderr::timestamp;
-use super::text::cut;
+use super::text::{cut, hostname};
 use crate::config::plan::{SyslogFormat, SyslogPlan, SyslogServer};
 use crate::config::value::Destination;
 
@@ -154,13 +154,6 @@ fn format(record: &Record, plan: &SyslogPlan) -> String {
 fn local_time(record: &Record) -> String {
     let Ok(at) = jiff::Timestamp::try_from(record.time) else { return "Jan  1 00:00:00".to_owned() };
     at.to_zoned(jiff::tz::TimeZone::system()).strftime("%b %e %H:%M:%S").to_string()
-}
-
-/// The host's name as it is now; `-` is RFC 5424's nil value.
-fn hostname() -> String {
-    let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
-    let name: String = name.chars().filter(char::is_ascii_graphic).take(255).collect();
-    if name.is_empty() { "-".to_owned() } else { name }
 }
 
 /// RFC 5424 section 6.3. 32473 is the enterprise number that RFC 5612 sets aside for such use.

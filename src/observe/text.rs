@@ -36,6 +36,13 @@ pub fn count(n: u64, noun: &str) -> String {
     format!("{n} {noun}{}", if n == 1 { "" } else { "s" })
 }
 
+/// The host's name as it is now; `-` is RFC 5424's nil value.
+pub fn hostname() -> String {
+    let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    let name: String = name.chars().filter(char::is_ascii_graphic).take(255).collect();
+    if name.is_empty() { "-".to_owned() } else { name }
+}
+
 /// The beginning of `text`, at most `most` bytes.
 pub(super) fn cut(text: &str, most: usize) -> &str {
     let mut end = most.min(text.len());

@@ -8,7 +8,9 @@ pub mod control;
 mod demo;
 mod entry;
 mod figures;
+mod history;
 mod http;
+mod overview;
 mod resolve;
 mod sample;
 pub mod service;
@@ -173,6 +175,7 @@ async fn run(dirs: Dirs, stop: impl AsyncFnOnce(Rc<dyn View>, StopSignals) -> &'
         polling: None,
         logger: Some(logger),
         since: sample::Since::default(),
+        turns: 0,
         daemon,
         dirs: dirs.clone(),
     }));

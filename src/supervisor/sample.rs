@@ -4,6 +4,7 @@ use crate::time::Instant;
 use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime};
 
+use super::history::{OutputHistory, SourceHistory};
 use crate::flow::delay::{DelaySnapshot, Delays};
 use crate::flow::stats::{Invalid, OutputStats, SourceStats};
 use crate::observe::condition::Condition;
@@ -105,6 +106,8 @@ pub(super) struct SourceSample {
     /// Media has come without a break since then.
     pub(super) receiving_since: Option<Instant>,
     restarts: u64,
+    /// From the first media on.
+    pub(super) history: Option<Box<SourceHistory>>,
 }
 
 impl Default for SourceSample {
@@ -124,6 +127,7 @@ impl Default for SourceSample {
             fec_invalid: Default::default(),
             receiving_since: None,
             restarts: 0,
+            history: None,
         }
     }
 }
@@ -144,6 +148,10 @@ impl SourceSample {
         self.merged.update(stats.leg.first.value() + stats.duplicate.value(), now);
         for (trend, stream) in self.fec_invalid.iter_mut().zip(&stats.fec.streams) {
             trend.update(stream.invalid.value(), now);
+        }
+        if stats.packets.value() > 0 {
+            let history = self.history.get_or_insert_with(|| SourceHistory::of_source(now));
+            history.take(self.rate.bps, stats, now);
         }
         let restarts = stats.restarts.value();
         let restarted = std::mem::replace(&mut self.restarts, restarts) != restarts;
@@ -191,11 +199,13 @@ pub(super) struct OutputSample {
     rate: Rate,
     pub(super) state: OutputState,
     failed_at: Option<Instant>,
+    /// From the first media on.
+    pub(super) history: Option<Box<OutputHistory>>,
 }
 
 impl Default for OutputSample {
     fn default() -> Self {
-        Self { rate: Rate::default(), state: OutputState::Idle, failed_at: None }
+        Self { rate: Rate::default(), state: OutputState::Idle, failed_at: None, history: None }
     }
 }
 
@@ -203,6 +213,10 @@ impl OutputSample {
     /// Read the counters. `open`: its socket is.
     pub(super) fn update(&mut self, stats: &OutputStats, open: bool, now: Instant) -> Turn {
         self.rate.update(stats.bytes.value(), now);
+        if stats.packets.value() > 0 {
+            let history = self.history.get_or_insert_with(|| OutputHistory::of_output(now));
+            history.take(self.rate.bps, stats, now);
+        }
         let within = |at: Option<Instant>, span| at.is_some_and(|at| now.saturating_duration_since(at) < span);
         self.state = if !open {
             OutputState::Idle
@@ -275,11 +289,14 @@ impl DelaySample {
 pub(super) struct Since(BTreeMap<(&'static str, String), SystemTime>);
 
 impl Since {
-    /// Remember since when these hold; forget those that hold no more.
-    pub(super) fn note(&mut self, conditions: &[(String, Condition)], now: SystemTime) {
+    /// Remember since when these hold; forget those that hold no more. Whether there are others than before.
+    pub(super) fn note(&mut self, conditions: &[(String, Condition)], now: SystemTime) -> bool {
         let key = |(part, condition): &(String, Condition)| (condition.code(), part.clone());
         let held = |key| (self.0.get(&key).copied().unwrap_or(now), key);
-        self.0 = conditions.iter().map(key).map(held).map(|(from, key)| (key, from)).collect();
+        let noted: BTreeMap<_, _> = conditions.iter().map(key).map(held).map(|(from, key)| (key, from)).collect();
+        let changed = !noted.keys().eq(self.0.keys());
+        self.0 = noted;
+        changed
     }
 
     /// The documents of the conditions that hold now, worst first; those that hold no more are forgotten.

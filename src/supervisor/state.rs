@@ -68,6 +68,8 @@ pub(super) struct State {
     pub(super) logger: Option<Logger>,
     /// Since when each condition of the appliance holds.
     pub(super) since: super::sample::Since,
+    /// Counts the looks that found other conditions than the one before.
+    pub(super) turns: u64,
 }
 
 impl State {

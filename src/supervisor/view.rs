@@ -17,17 +17,19 @@ use super::srt::{self, Media, SrtOpen};
 use super::state::State;
 use super::store::{Freeze, Override, Overrides, Switch};
 use crate::config::diagnostic::Level;
-use crate::config::plan::{ControlPlan, FailoverPlan, LegPlan, OutputPlan, OutputProtocol, RtpHeader, SourceProtocol};
+use crate::config::plan::{
+    ControlPlan, FailoverPlan, LegPlan, OutputPlan, OutputProtocol, RtpHeader, SourceProtocol, TagLabel,
+};
 use crate::config::value::{FlowName, Gather};
 use crate::flow;
 use crate::flow::egress::OutputConfig;
 use crate::flow::stats::{Invalid, OutputStats};
 use crate::observe::condition::{Condition, Mismatch, Role};
 use crate::observe::event::{Event, emit};
-use crate::observe::http::View;
+use crate::observe::http::{Pulse, View};
 use crate::observe::status::{
-    ConfigDoc, DelayDoc, FlowCounts, FlowDoc, FlowState, OutputDoc, OutputLegDoc, OutputState, OverrideDoc, PeerDoc,
-    RefusedDoc, Severity, SourceDoc, SourceState, StatusDoc,
+    ConditionDoc, ConfigDoc, DelayDoc, FlowCounts, FlowDoc, FlowState, HistoryDoc, OutputDoc, OutputLegDoc,
+    OutputState, OverrideDoc, OverviewDoc, PeerDoc, RefusedDoc, Severity, SourceDoc, SourceState, StatusDoc,
 };
 use crate::observe::text::rfc3339;
 
@@ -56,13 +58,30 @@ impl View for StateView {
         Some(flows.get_mut(&name)?.doc(&words))
     }
 
+    fn history(&self, name: &str, since: Duration) -> Option<HistoryDoc> {
+        Some(self.0.borrow().flows.get(&name.parse::<FlowName>().ok()?)?.history(since))
+    }
+
+    fn overview(&self, about: bool) -> OverviewDoc {
+        self.0.borrow_mut().overview(about)
+    }
+
+    fn pulse(&self) -> Pulse {
+        let state = self.0.borrow();
+        Pulse { turns: state.turns, generation: state.generation }
+    }
+
+    fn tag_labels(&self) -> Vec<TagLabel> {
+        self.0.borrow().daemon.http.tag_labels.clone()
+    }
+
     fn control(&self) -> ControlPlan {
         self.0.borrow().daemon.control.clone()
     }
 }
 
 /// What is said of flows outside of them.
-struct Words<'a> {
+pub(super) struct Words<'a> {
     overrides: &'a Overrides,
     held_back: &'a BTreeSet<String>,
     config_dir: &'a Path,
@@ -76,7 +95,7 @@ impl Words<'_> {
 }
 
 impl State {
-    fn words(&mut self) -> (&mut BTreeMap<FlowName, Entry>, Words<'_>) {
+    pub(super) fn words(&mut self) -> (&mut BTreeMap<FlowName, Entry>, Words<'_>) {
         let Self { flows, overrides, held_back, dirs, .. } = self;
         (flows, Words { overrides, held_back, config_dir: &dirs.config })
     }
@@ -85,12 +104,19 @@ impl State {
     pub(super) fn note_conditions(&mut self, now: Instant) {
         let wall = SystemTime::now();
         let conditions = self.conditions();
-        self.since.note(&conditions, wall);
+        let mut turned = self.since.note(&conditions, wall);
         let (flows, words) = self.words();
         for entry in flows.values_mut() {
             let conditions = entry.conditions(&words, now);
-            entry.conditions_since.note(&conditions, wall);
+            turned |= entry.conditions_since.note(&conditions, wall);
         }
+        self.turns += u64::from(turned);
+    }
+
+    /// What is wrong with the appliance, worst first.
+    pub(super) fn condition_docs(&mut self) -> Vec<ConditionDoc> {
+        let conditions = self.conditions();
+        self.since.stamp(conditions, SystemTime::now())
     }
 
     fn status_doc(&mut self) -> StatusDoc {
@@ -104,7 +130,7 @@ impl State {
             } += 1;
             flows.stale += usize::from(entry.stale.is_some());
         }
-        let conditions = self.conditions();
+        let conditions = self.condition_docs();
         StatusDoc {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             uptime_seconds: self.started.elapsed().as_secs(),
@@ -115,7 +141,7 @@ impl State {
                 diagnostics: self.diagnostics.clone(),
             },
             flows,
-            conditions: self.since.stamp(conditions, SystemTime::now()),
+            conditions,
         }
     }
 
@@ -284,17 +310,12 @@ impl Entry {
             .collect();
         let open = entry.is_some_and(|e| e.part.is_open());
         let by_srt = entry.and_then(|e| e.part.srt());
-        let waiting = entry.is_some_and(|e| e.part.waiting().is_some());
         let jitter_ms = rtp.then(|| millis(Duration::from_nanos(stats.jitter_ns.value())));
         let ssrc = stats.ssrc.value();
         Some(SourceDoc {
             protocol: plan.protocol_name().to_owned(),
-            state: match by_srt.and_then(SrtOpen::call) {
-                _ if waiting => SourceState::Connecting,
-                Some(_) if by_srt.is_some_and(|srt| srt.connected().is_empty()) => SourceState::Connecting,
-                _ => entry.map_or(SourceState::Idle, |e| e.sample.state),
-            },
-            on_air: if self.plan.failover.is_some() { entry.is_some_and(|e| e.on_air()) } else { open },
+            state: entry.map_or(SourceState::Idle, |e| e.state()),
+            on_air: entry.is_some_and(|e| self.carries(e)),
             description: plan.description.clone(),
             bind: plan.place(),
             peers: match by_srt {
@@ -342,23 +363,6 @@ impl Entry {
         let blank = Default::default();
         let entry = self.outputs.get(name);
         let stats = entry.map_or(&blank, |e| &*e.stats);
-        let state = match entry {
-            None => OutputState::Idle,
-            Some(e) => match &e.part {
-                Part::Waiting(w) if matches!(w.problem, Problem::Unresolved(Unresolved::Pending(_))) => {
-                    OutputState::Connecting
-                }
-                Part::Waiting(_) => OutputState::Error,
-                Part::Connecting(srt) if srt.connected().is_empty() => {
-                    if srt.call().is_some() {
-                        OutputState::Connecting
-                    } else {
-                        OutputState::Idle
-                    }
-                }
-                Part::Open(_) | Part::Connecting(_) | Part::Closed => e.sample.state,
-            },
-        };
         let peers = entry.into_iter().flat_map(|e| {
             let config = if let Part::Open(config) = &e.part { Some(config) } else { None };
             let legs = config.into_iter().flat_map(OutputConfig::legs);
@@ -370,7 +374,7 @@ impl Entry {
         let own_header = matches!(plan.header(), Some(RtpHeader::Regenerate { .. }));
         Some(OutputDoc {
             protocol: plan.protocol_name().to_owned(),
-            state,
+            state: entry.map_or(OutputState::Idle, |e| e.state()),
             description: plan.description.clone(),
             destination: plan.place(),
             operator_override: word.map(|o| override_doc(o, ["enable", "disable"])),
@@ -405,7 +409,7 @@ impl Entry {
         })
     }
 
-    fn conditions(&self, words: &Words<'_>, now: Instant) -> Vec<(String, Condition)> {
+    pub(super) fn conditions(&self, words: &Words<'_>, now: Instant) -> Vec<(String, Condition)> {
         let mut all = Vec::new();
         let mut add = |part: &str, condition| all.push((part.to_owned(), condition));
         let file = || words.config_dir.join("flows.d").join(format!("{}.toml", self.name));

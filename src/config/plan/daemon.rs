@@ -35,7 +35,7 @@ impl Default for DaemonPlan {
                     facility: 3,
                 },
             },
-            http: HttpPlan { listen: vec![SocketAddr::from(([127, 0, 0, 1], 9740))] },
+            http: HttpPlan { listen: vec![SocketAddr::from(([127, 0, 0, 1], 9740))], tag_labels: Vec::new() },
             control: ControlPlan { operators: "mediaconnect-operators".into(), readers: None },
             networks: BTreeMap::new(),
             gather: Gather::Auto,
@@ -102,6 +102,17 @@ pub enum SyslogFormat {
 pub struct HttpPlan {
     /// Addresses of the read-only listener; empty: off.
     pub listen: Vec<SocketAddr>,
+    /// Flow tags that become metric labels, in the order of the file.
+    pub tag_labels: Vec<TagLabel>,
+}
+
+/// A flow's tag as a label of its metrics.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TagLabel {
+    /// As in the `tags` of flows.
+    pub tag: String,
+    /// `tag_` and the tag, with `_` for what a label can't have.
+    pub label: String,
 }
 
 /// `[control]`.

@@ -1,11 +1,20 @@
 //! Answers: a status, a body, and the headers that every answer has.
 
-use http_body_util::Full;
-use hyper::body::Bytes;
-use hyper::header::{ACCEPT, ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderMap, HeaderValue, X_CONTENT_TYPE_OPTIONS};
+use std::convert::Infallible;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use hyper::body::{Bytes, Frame, SizeHint};
+use hyper::header::{
+    ACCEPT, ALLOW, CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue,
+    REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS,
+};
 use hyper::{Response, StatusCode};
 use serde::Serialize;
+use tokio::sync::mpsc;
 
+use super::page::File;
+use super::route::Allowed;
 use crate::observe::metrics::Format;
 use crate::supervisor::control::Refusal;
 
@@ -17,9 +26,47 @@ const TEXT: &str = "text/plain; charset=utf-8";
 pub(super) struct Answer {
     status: u16,
     content_type: &'static str,
-    allow: Option<&'static str>,
-    body: Vec<u8>,
+    /// Beside those that every answer has.
+    headers: &'static [(HeaderName, &'static str)],
+    body: Body,
 }
+
+/// What follows the head.
+#[derive(Debug)]
+pub(super) enum Body {
+    /// All of it; `None`: it is written.
+    Whole(Option<Bytes>),
+    /// As it comes, until the other end is dropped.
+    Stream(mpsc::Receiver<Bytes>),
+}
+
+impl hyper::body::Body for Body {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        let next = match &mut *self {
+            Self::Whole(bytes) => Poll::Ready(bytes.take()),
+            Self::Stream(stream) => stream.poll_recv(cx),
+        };
+        next.map(|bytes| bytes.map(|bytes| Ok(Frame::data(bytes))))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        matches!(self, Self::Whole(None))
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::Whole(bytes) => SizeHint::with_exact(bytes.as_ref().map_or(0, Bytes::len) as u64),
+            Self::Stream(_) => SizeHint::default(),
+        }
+    }
+}
+
+/// What a browser may do with the dashboard: run its own script, nothing else, and turn no text into HTML.
+const PAGE_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; \
+    base-uri 'none'; form-action 'none'; frame-ancestors 'none'; require-trusted-types-for 'script'; trusted-types 'none'";
 
 #[derive(Serialize)]
 struct ErrorDoc {
@@ -41,7 +88,7 @@ impl Answer {
         match serde_json::to_vec(document) {
             Ok(mut body) => {
                 body.push(b'\n');
-                Self { status, content_type: JSON, allow: None, body }
+                Self::whole(status, JSON, body)
             }
             Err(e) => Self::text(500, &format!("the answer could not be written: {e}\n")),
         }
@@ -49,12 +96,31 @@ impl Answer {
 
     /// Plain words.
     pub(super) fn text(status: u16, body: &str) -> Self {
-        Self { status, content_type: TEXT, allow: None, body: body.as_bytes().to_vec() }
+        Self::whole(status, TEXT, body.as_bytes().to_vec())
+    }
+
+    /// A file of the dashboard.
+    pub(super) fn page(file: &File) -> Self {
+        let headers = &[(CONTENT_SECURITY_POLICY, PAGE_POLICY), (REFERRER_POLICY, "no-referrer")];
+        Self { headers, ..Self::whole(200, file.content_type, Bytes::from_static(file.text.as_bytes())) }
+    }
+
+    /// Server-sent events (HTML Living Standard, section 9.2), until the other end of `events` is dropped.
+    pub(super) fn events(events: mpsc::Receiver<Bytes>) -> Self {
+        Self { status: 200, content_type: "text/event-stream", headers: &[], body: Body::Stream(events) }
+    }
+
+    fn whole(status: u16, content_type: &'static str, body: impl Into<Bytes>) -> Self {
+        Self { status, content_type, headers: &[], body: Body::Whole(Some(body.into())) }
     }
 
     /// 405: the path takes other methods.
-    pub(super) fn method(allow: &'static str) -> Self {
-        Self { allow: Some(allow), ..Self::error(405, format!("this path takes {allow}")) }
+    pub(super) fn method(allowed: Allowed) -> Self {
+        let (allow, headers): (_, &'static [_]) = match allowed {
+            Allowed::Read => ("GET, HEAD", &[(ALLOW, "GET, HEAD")]),
+            Allowed::Act => ("POST", &[(ALLOW, "POST")]),
+        };
+        Self { headers, ..Self::error(405, format!("this path takes {allow}")) }
     }
 
     /// The supervisor's no.
@@ -73,18 +139,18 @@ impl Answer {
             Format::Prometheus => "text/plain; version=0.0.4; charset=utf-8",
             Format::OpenMetrics => "application/openmetrics-text; version=1.0.0; charset=utf-8",
         };
-        Self { status: 200, content_type, allow: None, body: body.into_bytes() }
+        Self::whole(200, content_type, body)
     }
 
-    pub(super) fn into_response(self) -> Response<Full<Bytes>> {
-        let mut response = Response::new(Full::new(Bytes::from(self.body)));
+    pub(super) fn into_response(self) -> Response<Body> {
+        let mut response = Response::new(self.body);
         *response.status_mut() = StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         let headers = response.headers_mut();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static(self.content_type));
         headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
         headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
-        if let Some(allow) = self.allow {
-            headers.insert(ALLOW, HeaderValue::from_static(allow));
+        for (name, value) in self.headers {
+            headers.insert(name, HeaderValue::from_static(value));
         }
         response
     }

@@ -1,9 +1,10 @@
 //! From a request line to what is asked: pure.
 
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use hyper::Method;
 
+use super::page::{self, File};
 use super::until;
 use crate::config::value::FlowName;
 use crate::supervisor::control::Command;
@@ -28,6 +29,21 @@ pub(super) enum Document {
     Status,
     Flows,
     Flow(String),
+    /// Of a flow, so far back.
+    History(String, Duration),
+    Overview,
+    /// The overview again and again.
+    Live,
+    Page(&'static File),
+}
+
+/// The methods that a path takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Allowed {
+    /// GET and HEAD.
+    Read,
+    /// POST.
+    Act,
 }
 
 /// Why a request asks for nothing.
@@ -36,13 +52,13 @@ pub(super) enum Unroutable {
     /// No such path, or no such thing; in words.
     NotFound(String),
     /// The path takes only these methods.
-    Method(&'static str),
+    Method(Allowed),
     /// A query parameter is wrong; in words.
     Query(String),
 }
 
-const READ: &str = "GET, HEAD";
-const ACT: &str = "POST";
+/// How far back a history goes that says nothing of it.
+const HISTORY: Duration = Duration::from_secs(600);
 
 /// What `method path?query` asks for.
 pub(super) fn route(method: &Method, path: &str, query: Option<&str>) -> Result<Asked, Unroutable> {
@@ -52,13 +68,13 @@ pub(super) fn route(method: &Method, path: &str, query: Option<&str>) -> Result<
     let segments: Vec<&str> = segments.iter().map(String::as_str).collect();
     if let Some(asked) = reading(&segments) {
         let reads = method == Method::GET || method == Method::HEAD;
-        return if reads { Ok(asked) } else { Err(Unroutable::Method(READ)) };
+        return if reads { with_since(asked, query) } else { Err(Unroutable::Method(Allowed::Read)) };
     }
     if !acts(&segments) {
         return Err(no_path());
     }
     if method != Method::POST {
-        return Err(Unroutable::Method(ACT));
+        return Err(Unroutable::Method(Allowed::Act));
     }
     acting(&segments, &Query::parse(query)?)
 }
@@ -71,10 +87,29 @@ fn reading(segments: &[&str]) -> Option<Asked> {
         ["v1", "status"] => Document::Status,
         ["v1", "flows"] => Document::Flows,
         ["v1", "flows", name] => Document::Flow((*name).to_owned()),
+        ["v1", "flows", name, "history"] => Document::History((*name).to_owned(), HISTORY),
+        ["v1", "overview"] => Document::Overview,
+        ["v1", "overview", "live"] => Document::Live,
+        [""] => Document::Page(page::file("")?),
+        ["dashboard", name] if !name.is_empty() => Document::Page(page::file(name)?),
         ["v1", "plan"] => return Some(Asked::Plan),
         _ => return None,
     };
     Some(Asked::Read(document))
+}
+
+/// What a history is asked for says how far back. Other documents take no parameters, and mind none.
+fn with_since(asked: Asked, query: Option<&str>) -> Result<Asked, Unroutable> {
+    let Asked::Read(Document::History(name, _)) = asked else { return Ok(asked) };
+    let mut since = HISTORY;
+    for pair in query.unwrap_or_default().split('&').filter(|p| !p.is_empty()) {
+        let Some(text) = pair.strip_prefix("since=") else {
+            return Err(Unroutable::Query(format!("unknown parameter '{pair}'; there is since")));
+        };
+        let time = decode(text).and_then(|text| humantime::parse_duration(&text).ok()).filter(|time| !time.is_zero());
+        since = time.ok_or_else(|| Unroutable::Query("since is a duration such as 10m".to_owned()))?;
+    }
+    Ok(Asked::Read(Document::History(name, since)))
 }
 
 /// Whether there is such an acting path at all, whatever the names in it.

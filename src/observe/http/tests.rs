@@ -1,3 +1,4 @@
+use std::cell::Cell;
 use std::path::PathBuf;
 
 use serde_json::{Value, json};
@@ -14,6 +15,9 @@ use crate::supervisor::control::{Outcome, Refusal, Request as Asking};
 
 struct Shown {
     ready: bool,
+    turns: Cell<u64>,
+    /// How many overviews were made.
+    made: Cell<u64>,
     flows: Vec<FlowDoc>,
     readers: Option<String>,
 }
@@ -21,7 +25,7 @@ struct Shown {
 impl Shown {
     fn new() -> Self {
         let doc: FlowsDoc = serde_json::from_str(include_str!("../../../tests/ctl/flows.json")).unwrap();
-        Self { ready: true, flows: doc.flows, readers: None }
+        Self { ready: true, turns: Cell::default(), made: Cell::default(), flows: doc.flows, readers: None }
     }
 }
 
@@ -37,6 +41,27 @@ impl View for Shown {
     }
     fn flow(&self, name: &str) -> Option<FlowDoc> {
         self.flows.iter().find(|f| f.name == name).cloned()
+    }
+    fn history(&self, name: &str, since: Duration) -> Option<HistoryDoc> {
+        self.flow(name).map(|flow| HistoryDoc {
+            flow: flow.name,
+            step_seconds: 1,
+            steps: usize::try_from(since.as_secs()).unwrap(),
+            until: String::new(),
+            sources: [].into(),
+            outputs: [].into(),
+        })
+    }
+    fn overview(&self, about: bool) -> OverviewDoc {
+        self.made.set(self.made.get() + 1);
+        let doc: OverviewDoc = serde_json::from_str(include_str!("../../../tests/ctl/overview.json")).unwrap();
+        OverviewDoc { about: doc.about.filter(|_| about), generation: self.turns.get(), ..doc }
+    }
+    fn pulse(&self) -> Pulse {
+        Pulse { turns: self.turns.get(), generation: self.turns.get() / 2 }
+    }
+    fn tag_labels(&self) -> Vec<TagLabel> {
+        vec![TagLabel { tag: "Channel".to_owned(), label: "tag_Channel".to_owned() }]
     }
     fn control(&self) -> ControlPlan {
         ControlPlan { operators: "no-such-group-anywhere".into(), readers: self.readers.clone() }
@@ -125,11 +150,15 @@ impl Reply {
 
 /// Runs `test` against a control socket whose peers look like `peer`; `None`: as they are.
 fn with(view: Shown, peer: Option<Peer>, times: Option<Duration>, test: impl AsyncFnOnce(&Bench)) {
+    with_view(Rc::new(view), peer, times, test);
+}
+
+fn with_view(view: Rc<Shown>, peer: Option<Peer>, times: Option<Duration>, test: impl AsyncFnOnce(&Bench)) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     LocalSet::new().block_on(&runtime, async {
         let dir = tempfile::tempdir().unwrap();
         let (handle, requests) = Handle::new();
-        let mut server = Server::new(Rc::new(view), Some(handle));
+        let mut server = Server::new(view, Some(handle));
         if let Some(time) = times {
             (server.head_time, server.write_time) = (time, time);
         }
@@ -165,6 +194,116 @@ fn documents_are_served_as_json() {
         assert_eq!(b.get("/v1/flows/sport").await.json()["name"], "sport");
         let missing = b.get("/v1/flows/nosuch").await;
         assert_eq!((missing.status(), missing.json()), (404, json!({ "error": "there is no flow 'nosuch'" })));
+    });
+}
+
+#[test]
+fn the_dashboard_may_run_its_own_script_and_nothing_else() {
+    with(Shown::new(), None, None, async |b| {
+        let page = b.get("/").await;
+        assert_eq!(page.status(), 200);
+        assert!(page.head.contains("content-type: text/html; charset=utf-8"), "{}", page.head);
+        for rule in ["default-src 'none'", "script-src 'self'", "connect-src 'self'", "frame-ancestors 'none'"] {
+            assert!(
+                page.head.lines().any(|l| l.starts_with("content-security-policy: ") && l.contains(rule)),
+                "{rule}"
+            );
+        }
+        // All that it names is there, and it has no script, style or handler in it.
+        let named: Vec<_> = page.body.split('"').filter(|text| text.starts_with("/dashboard/")).collect();
+        assert_eq!(named.len(), 3, "{named:?}");
+        for path in named {
+            assert_eq!(b.get(path).await.status(), 200, "{path}");
+        }
+        for word in ["<style", " style=", " onclick=", "http://", "https://"] {
+            assert!(!page.body.contains(word), "{word}");
+        }
+        let script = b.get("/dashboard/main.js").await;
+        assert!(script.head.contains("content-type: text/javascript"), "{}", script.head);
+        for import in script.body.split("from \"./").skip(1).filter_map(|rest| rest.split('"').next()) {
+            assert_eq!(b.get(&format!("/dashboard/{import}")).await.status(), 200, "{import}");
+        }
+    });
+}
+
+#[test]
+fn the_script_writes_no_html() {
+    for name in ["main.js", "overview.js", "flow.js", "plot.js", "dom.js", "figures.js"] {
+        let text = page::file(name).unwrap().text;
+        for word in ["innerHTML", "outerHTML", "insertAdjacentHTML", "document.write", "eval(", "new Function"] {
+            assert!(!text.contains(word), "{name}: {word}");
+        }
+    }
+}
+
+#[test]
+fn a_history_is_served_as_far_back_as_is_asked() {
+    with(Shown::new(), None, None, async |b| {
+        assert_eq!(b.get("/v1/flows/news/history?since=2m").await.json()["steps"], 120);
+        assert_eq!(b.get("/v1/flows/nosuch/history").await.error(), "there is no flow 'nosuch'");
+        let wrong = b.get("/v1/flows/news/history?since=soon").await;
+        assert_eq!((wrong.status(), wrong.error().as_str()), (400, "since is a duration such as 10m"));
+    });
+}
+
+/// Listens to the overview; what comes is added to the text.
+async fn listen(b: &Bench) -> (UnixStream, String) {
+    let mut stream = UnixStream::connect(b.socket()).await.unwrap();
+    stream.write_all(b"GET /v1/overview/live HTTP/1.1\r\nHost: x\r\n\r\n").await.unwrap();
+    (stream, String::new())
+}
+
+async fn hear(stream: &mut UnixStream, heard: &mut String, events: usize) {
+    let mut buffer = [0; 4096];
+    while heard.matches("event: overview\ndata: {").count() < events {
+        let n = stream.read(&mut buffer).await.unwrap();
+        assert!(n > 0, "the stream ended: {heard}");
+        heard.push_str(std::str::from_utf8(&buffer[..n]).unwrap());
+    }
+}
+
+#[test]
+fn overviews_are_made_once_for_all_who_listen_and_not_when_nobody_does() {
+    let view = Rc::new(Shown::new());
+    with_view(view.clone(), None, None, async |b| {
+        let (mut all, start) = (Vec::new(), std::time::Instant::now());
+        for _ in 0..5 {
+            all.push(listen(b).await);
+        }
+        for (stream, heard) in &mut all {
+            hear(stream, heard, 3).await;
+            assert!(heard.to_ascii_lowercase().contains("content-type: text/event-stream"), "{heard}");
+            // What changes rarely is in the first one only.
+            assert_eq!(heard.matches("\"about\"").count(), 1, "{heard}");
+        }
+        // The first ones are each listener's own, those that follow are everybody's.
+        assert!(view.made.get() <= 5 + start.elapsed().as_secs(), "{} in {:?}", view.made.get(), start.elapsed());
+        drop(all);
+        b.until_nobody_is_connected().await;
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        let made = view.made.get();
+        tokio::time::sleep(Duration::from_millis(1500)).await;
+        assert_eq!(view.made.get(), made);
+        let (mut stream, mut heard) = listen(b).await;
+        hear(&mut stream, &mut heard, 2).await;
+    });
+}
+
+#[test]
+fn a_change_of_conditions_does_not_wait_for_the_second_to_end() {
+    let view = Rc::new(Shown::new());
+    with_view(view.clone(), None, None, async |b| {
+        let (mut stream, mut heard) = listen(b).await;
+        hear(&mut stream, &mut heard, 2).await;
+        // Six within six tenths of a second or so; without them it would take six.
+        let start = std::time::Instant::now();
+        for n in 3..9 {
+            view.turns.set(n);
+            hear(&mut stream, &mut heard, usize::try_from(n).unwrap()).await;
+        }
+        assert!(start.elapsed() < Duration::from_secs(4), "{:?}", start.elapsed());
+        // The configuration changed meanwhile.
+        assert!(heard.matches("\"about\"").count() > 1, "{heard}");
     });
 }
 
@@ -210,7 +349,7 @@ fn other_methods_and_paths_are_refused_in_words() {
         let wrong = b.get("/v1/reload").await;
         assert_eq!(wrong.status(), 405);
         assert!(wrong.head.contains("allow: post"), "{}", wrong.head);
-        for path in ["/", "/v1/events", "/favicon.ico"] {
+        for path in ["/v1", "/v1/overview/x", "/favicon.ico", "/dashboard/", "/dashboard/nosuch.js"] {
             assert_eq!(b.get(path).await.status(), 404, "{path}");
         }
         assert_eq!(b.post("/v1/freeze?untill=2h").await.error(), "unknown parameter 'untill'");
@@ -258,7 +397,17 @@ fn a_user_outside_the_operators_group_reads_but_does_not_act() {
 fn a_user_outside_the_readers_group_reads_nothing() {
     let view = Shown { readers: Some("no-such-readers".into()), ..Shown::new() };
     with(view, stranger(), None, async |b| {
-        for path in ["/v1/status", "/v1/flows", "/v1/flows/news", "/metrics", "/healthz", "/v1/plan"] {
+        for path in [
+            "/",
+            "/v1/overview",
+            "/v1/overview/live",
+            "/v1/status",
+            "/v1/flows",
+            "/v1/flows/news",
+            "/metrics",
+            "/healthz",
+            "/v1/plan",
+        ] {
             let denied = b.get(path).await;
             assert_eq!(denied.status(), 403, "{path}");
             assert!(denied.error().contains("'no-such-readers'"), "{}", denied.error());

@@ -99,9 +99,32 @@ fn labels_are_well_formed(labels: &str) {
 }
 
 fn render(status: &StatusDoc, flows: &[FlowDoc], format: Format) -> String {
-    let mut scrape = Scrape::new(format);
+    let mut scrape = Scrape::new(format, Vec::new());
     flows.iter().for_each(|flow| scrape.add(flow));
     scrape.finish(status)
+}
+
+#[test]
+fn tags_become_labels_of_all_series_of_their_flow() {
+    let label = |tag: &str| TagLabel { tag: tag.to_owned(), label: format!("tag_{tag}") };
+    let mut scrape = Scrape::new(Format::Prometheus, vec![label("Channel"), label("Site")]);
+    let long = "ö".repeat(100);
+    let tags = [("Channel", "a\"b\\c\n"), ("Other", "x"), ("Site", long.as_str())];
+    let mut tagged = flow("news");
+    tagged.tags = tags.map(|(key, value)| (key.to_owned(), value.to_owned())).into();
+    scrape.add(&tagged);
+    scrape.add(&flow("plain"));
+    let text = scrape.finish(&status());
+    let tags = format!(r#"flow="news",tag_Channel="a\"b\\c\n",tag_Site="{}""#, "ö".repeat(64));
+    for series in [
+        format!("mediaconnect_flow_active{{{tags}}} "),
+        format!("mediaconnect_source_packets_total{{{tags},source=\"a\"}} "),
+        format!("mediaconnect_output_packets_total{{{tags},output=\"x\"}} "),
+    ] {
+        assert!(text.contains(&series), "{series} in {text}");
+    }
+    assert!(text.contains("mediaconnect_flow_active{flow=\"plain\"} "), "{text}");
+    assert!(!text.contains("tag_Other"));
 }
 
 const BOTH: [Format; 2] = [Format::Prometheus, Format::OpenMetrics];

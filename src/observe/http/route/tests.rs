@@ -23,12 +23,29 @@ fn readers_get_documents() {
         ("/v1/flows", Document::Flows),
         ("/v1/flows/news", Document::Flow("news".into())),
         ("/v1/flows/n%65ws", Document::Flow("news".into())),
+        ("/v1/flows/news/history", Document::History("news".into(), HISTORY)),
+        ("/v1/overview", Document::Overview),
+        ("/v1/overview/live", Document::Live),
+        ("/", Document::Page(page::file("").unwrap())),
+        ("/dashboard/main.js", Document::Page(page::file("main.js").unwrap())),
     ] {
         assert_eq!(get(path), Ok(Asked::Read(document.clone())), "{path}");
         assert_eq!(route(&Method::HEAD, path, None), Ok(Asked::Read(document)), "{path}");
-        assert_eq!(post(path), Err(Unroutable::Method("GET, HEAD")), "{path}");
+        assert_eq!(post(path), Err(Unroutable::Method(Allowed::Read)), "{path}");
     }
     assert_eq!(get("/v1/plan"), Ok(Asked::Plan));
+}
+
+#[test]
+fn a_history_goes_as_far_back_as_it_is_asked_for() {
+    let ask = |query: &str| route(&Method::GET, "/v1/flows/news/history", Some(query));
+    for (query, seconds) in [("", 600), ("since=3h", 10_800), ("since=1m%2030s", 90)] {
+        let document = Document::History("news".into(), Duration::from_secs(seconds));
+        assert_eq!(ask(query), Ok(Asked::Read(document)), "{query}");
+    }
+    for query in ["since=", "since=0s", "since=yesterday", "since=%ff", "sinse=3h", "since"] {
+        assert!(matches!(ask(query), Err(Unroutable::Query(_))), "{query}");
+    }
 }
 
 #[test]
@@ -58,7 +75,7 @@ fn operators_post_commands() {
     ] {
         assert_eq!(post(target), Ok(Asked::Act(command)), "{target}");
         let path = target.split('?').next().unwrap();
-        assert_eq!(get(path), Err(Unroutable::Method("POST")), "{target}");
+        assert_eq!(get(path), Err(Unroutable::Method(Allowed::Act)), "{target}");
     }
 }
 
