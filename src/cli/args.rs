@@ -1,7 +1,7 @@
 //! The command line of `mediaconnectctl`.
 
 use std::path::PathBuf;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
@@ -77,6 +77,16 @@ pub enum Command {
         /// Show it again every second, until Ctrl-C
         #[arg(long)]
         watch: bool,
+        /// Show the flow's figures over so long, such as 10m or 3h
+        #[arg(long, value_name = "TIME", requires = "flow", conflicts_with = "watch", value_parser = since)]
+        since: Option<Duration>,
+    },
+    /// Watch all flows, and each in detail, on the whole terminal
+    Top,
+    /// Say for Nagios how all flows fare, or one
+    CheckHealth {
+        /// The flow; without: all
+        flow: Option<String>,
     },
     /// Say what is wrong with a flow, and what to do
     Explain {
@@ -190,6 +200,14 @@ pub enum Part {
     Source,
     /// One of its outputs
     Output,
+}
+
+fn since(text: &str) -> Result<Duration, String> {
+    match humantime::parse_duration(text) {
+        Ok(time) if time.as_secs() > 0 => Ok(time),
+        Ok(_) => Err("it is at least 1s".to_owned()),
+        Err(error) => Err(format!("{error}; write 10m or 3h")),
+    }
 }
 
 fn until(text: &str) -> Result<SystemTime, UntilError> {

@@ -5,12 +5,15 @@ mod changes;
 pub mod check;
 mod client;
 mod explain;
+mod health;
+mod history;
 #[cfg(test)]
 mod sample;
 pub mod schema;
 pub mod sdp;
 mod status;
 mod text;
+mod top;
 
 use std::net::ToSocketAddrs;
 use std::path::Path;
@@ -75,6 +78,7 @@ pub fn main() -> ExitCode {
             print(&String::from_utf8_lossy(&script));
             Ok(Code::Yes)
         }
+        Command::CheckHealth { flow } => return health::run(&Client::new(cli.places.socket()), flow.as_deref()),
         Command::Sdp { flow, output } => print_sdp(&cli.places.config, flow, output),
         command => ask(&Client::new(cli.places.socket()), command),
     };
@@ -127,13 +131,15 @@ fn load_flow(config_dir: &Path, name: &str) -> Result<FlowPlan, Failure> {
     Err(Failure::new(Code::Usage, what))
 }
 
+/// Talk with the daemon.
+fn talk<T>(talk: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    runtime.map_err(|e| Failure::new(Code::Unreachable, format!("no event loop: {e}")))?.block_on(talk)
+}
+
 /// The commands that need the daemon.
 fn ask(client: &Client, command: &Command) -> Result<Code, Failure> {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .map_err(|e| Failure::new(Code::Unreachable, format!("no event loop: {e}")))?;
-    runtime.block_on(async {
+    talk(async {
         match command {
             Command::Plan { json } => outcome(&client.read("/v1/plan").await?, *json, "nothing would change\n", print),
             Command::Reload { json } => {
@@ -142,11 +148,19 @@ fn ask(client: &Client, command: &Command) -> Result<Code, Failure> {
             Command::Thaw { flow } => {
                 outcome(&client.act(&of_flow(flow.as_ref(), "thaw")).await?, false, "", print_error)
             }
-            Command::Status { flow, json, watch: false } => {
+            Command::Status { flow: Some(flow), json, since: Some(since), .. } => {
+                let path = format!("{}?since={}s", flow_path(flow, &["history"]), since.as_secs());
+                let document: Value = client.read(&path).await?;
+                let table = || Ok(history::table(&understood(&document)?, Style::of_stdout()));
+                print(&if *json { pretty(&document) } else { table()? });
+                Ok(Code::Yes)
+            }
+            Command::Top => top::run(client).await,
+            Command::Status { flow, json, watch: false, .. } => {
                 print(&show(client, flow.as_deref(), *json, false).await?);
                 Ok(Code::Yes)
             }
-            Command::Status { flow, json, watch: true } => watch(client, flow.as_deref(), *json).await,
+            Command::Status { flow, json, watch: true, .. } => watch(client, flow.as_deref(), *json).await,
             Command::Explain { flow, json } => explain(client, flow, *json).await,
             Command::Start { flow, clear } => act(client, flow_path(flow, &["start"]), *clear).await,
             Command::Stop { flow, clear } => act(client, flow_path(flow, &["stop"]), *clear).await,
@@ -170,9 +184,11 @@ fn ask(client: &Client, command: &Command) -> Result<Code, Failure> {
                 None => act(client, flow_path(flow, &["switch"]), true).await,
             },
             Command::Freeze { flow, until } => act(client, freeze_path(flow.as_ref(), *until), false).await,
-            Command::Check(_) | Command::Schema { .. } | Command::Completions { .. } | Command::Sdp { .. } => {
-                Ok(Code::Yes)
-            }
+            Command::Check(_)
+            | Command::CheckHealth { .. }
+            | Command::Schema { .. }
+            | Command::Completions { .. }
+            | Command::Sdp { .. } => Ok(Code::Yes),
         }
     })
 }
