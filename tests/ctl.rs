@@ -14,6 +14,7 @@ use tempfile::TempDir;
 
 const STATUS: &str = include_str!("ctl/status.json");
 const FLOWS: &str = include_str!("ctl/flows.json");
+const OVERVIEW: &str = include_str!("ctl/overview.json");
 const NOTHING: &str = r#"{ "changes": [], "diagnostics": [] }"#;
 const REJECTED: &str = r#"{
     "changes": [
@@ -154,6 +155,68 @@ fn explain_exits_by_the_flows_health() {
 }
 
 #[test]
+fn the_history_of_a_flow_is_a_table_or_its_document() {
+    let history = r#"{ "flow": "news", "step-seconds": 10, "steps": 2, "until": "2026-03-01T10:00:00Z", "outputs": {},
+        "sources": { "venue-a": { "bitrate-bps": [null, 4000000], "packets-unrecovered": [0, 3] } } }"#;
+    let daemon = Daemon::new(&[("GET /v1/flows/news/history?since=10800s", 200, history)]);
+    let done = daemon.ctl(&["status", "news", "--since", "3h"]);
+    assert_eq!(done.code, 0, "{}", done.err);
+    assert!(done.out.starts_with("news: the last 20s, a line for 10s\n\nsource venue-a\n"), "{}", done.out);
+    assert!(done.out.contains("\n2026-03-01T10:00:00Z  4.00 Mbit/s  4.00 Mbit/s     0            3"), "{}", done.out);
+    let json: Value = serde_json::from_str(&daemon.ctl(&["status", "news", "--since", "3h", "--json"]).out).unwrap();
+    assert_eq!(json, serde_json::from_str::<Value>(history).unwrap());
+}
+
+#[test]
+fn check_health_tells_nagios_of_all_flows() {
+    let done = Daemon::new(&[("GET /v1/overview", 200, OVERVIEW)]).ctl(&["check-health"]);
+    assert_eq!(done.code, 2);
+    assert_eq!(
+        done.out,
+        "MEDIACONNECT CRITICAL - 3 flows, 2 active, 1 standby, 1 critical; CRITICAL: news: source venue-a: lost for 1m \
+         1s, 12.3 Mbit/s before | 'flows'=3;;;0 'active'=2;;;0;3 'critical'=1;;;0;3 'warning'=0;;;0;3 'stale'=1;;;0;3 \
+         'bitrate_bps'=40000000;;;0 'packets_unrecovered'=17c;;;0\n\
+         CRITICAL: news: source venue-a: lost for 1m 1s, 12.3 Mbit/s before\n"
+    );
+    assert_eq!(done.err, "");
+}
+
+#[test]
+fn check_health_of_a_flow_exits_by_its_worst_condition() {
+    let daemon = Daemon::with_flows();
+    let warned = daemon.ctl(&["check-health", "news"]);
+    assert_eq!(warned.code, 1);
+    let words = "MEDIACONNECT WARNING - news active, source venue-a receiving 12.3 Mbit/s, 1 of 2 outputs sending; major: \
+                 output playout: 239.10.0.1:5000 can't be reached";
+    assert!(warned.out.starts_with(words), "{}", warned.out);
+    let figures = " | 'venue-a bitrate_bps'=12345678;;;0 'venue-a packets_lost'=17c;;;0 \
+                   'venue-a packets_unrecovered'=17c;;;0 'venue-a jitter'=0.000412s;;;0 'outputs_sending'=1;;;0;2\n";
+    assert!(warned.out.contains(figures), "{}", warned.out);
+    let well = daemon.ctl(&["check-health", "sport"]);
+    assert_eq!(well.code, 0);
+    assert!(well.out.starts_with("MEDIACONNECT OK - sport active"), "{}", well.out);
+}
+
+#[test]
+fn what_check_health_can_not_know_is_unknown() {
+    let dir = tempfile::tempdir().unwrap();
+    let gone = ctl(dir.path(), &["check-health"]);
+    assert_eq!((gone.code, gone.err.as_str()), (3, ""));
+    assert!(gone.out.starts_with("MEDIACONNECT UNKNOWN - the daemon is not running"), "{}", gone.out);
+    let nosuch = Daemon::with_flows().ctl(&["check-health", "nosuch"]);
+    assert_eq!((nosuch.code, nosuch.out.as_str()), (3, "MEDIACONNECT UNKNOWN - there is no such flow\n"));
+    let strange = Daemon::new(&[("GET /v1/overview", 200, "{}")]).ctl(&["check-health"]);
+    assert_eq!(strange.code, 3);
+}
+
+#[test]
+fn top_wants_a_terminal() {
+    let done = Daemon::new(&[("GET /v1/overview", 200, OVERVIEW)]).ctl(&["top"]);
+    assert_eq!((done.code, done.out.as_str()), (2, ""));
+    assert!(done.err.contains("top needs a terminal; use status, or status --watch"), "{}", done.err);
+}
+
+#[test]
 fn without_a_daemon_every_command_that_needs_one_exits_with_three_and_says_where_it_looked() {
     let dir = tempfile::tempdir().unwrap();
     for args in [
@@ -290,6 +353,9 @@ fn wrong_usage_exits_with_two() {
         &["nosuch"],
         &["start"],
         &["status", "--nosuch"],
+        &["status", "--since", "10m"],
+        &["status", "news", "--since", "0s"],
+        &["status", "news", "--since", "yesterday"],
         &["restart", "news", "source"],
         &["restart", "news", "leg", "a"],
         &["freeze", "--until", "tonight"],

@@ -56,6 +56,13 @@ impl<'a> Setup<'a> {
         self
     }
 
+    /// With HTTP on a loopback port.
+    pub fn http(self, port: u16) -> Self {
+        let settings = format!("[http]\nlisten = ['127.0.0.1:{port}']\n");
+        fs::write(self.root.path().join("etc/mediaconnect.toml"), settings).expect("settings");
+        self
+    }
+
     /// In another network.
     pub fn in_namespace(self, namespace: &'a Namespace) -> Self {
         Self { namespace: Some(namespace), ..self }

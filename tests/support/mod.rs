@@ -1,6 +1,7 @@
 //! What the tests of the whole product share: the real daemon, media that is judged byte by byte, peers, networks.
 #![allow(dead_code, unreachable_pub, reason = "each test crate uses a part of it")]
 
+pub mod browser;
 pub mod crowd;
 pub mod daemon;
 pub mod machine;
