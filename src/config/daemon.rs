@@ -129,6 +129,9 @@ fn tag_labels(source: &Source<'_>, s: &Section<'_, '_>) -> Vec<TagLabel> {
         let label: String = std::iter::once("tag_").chain([tag.as_str()]).flat_map(str::chars).map(plain).collect();
         if tag.is_empty() {
             source.error(&span, "`tag-labels`: a tag has a name", None);
+        } else if labels.iter().any(|other| other.tag == tag) {
+            let problem = format!("`tag-labels`: {} is listed twice", shown(&tag));
+            source.error(&span, problem, Some("keep one of them".into()));
         } else if let Some(twin) = labels.iter().find(|other| other.label == label) {
             let problem = format!("`tag-labels`: {} and {} are both the label {label}", shown(&twin.tag), shown(&tag));
             source.error(&span, problem, Some("keep one of them".into()));

@@ -6,10 +6,11 @@ use std::time::Duration;
 
 use hyper::body::Bytes;
 use tokio::sync::{mpsc, watch};
-use tokio::time::{Instant, sleep};
+use tokio::time::sleep;
 
 use super::{Pulse, View};
 use crate::observe::status::OverviewDoc;
+use crate::time::Instant;
 
 /// How often an overview is sent.
 const EVERY: Duration = Duration::from_secs(1);

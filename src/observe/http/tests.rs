@@ -266,7 +266,7 @@ async fn hear(stream: &mut UnixStream, heard: &mut String, events: usize) {
 fn overviews_are_made_once_for_all_who_listen_and_not_when_nobody_does() {
     let view = Rc::new(Shown::new());
     with_view(view.clone(), None, None, async |b| {
-        let (mut all, start) = (Vec::new(), std::time::Instant::now());
+        let (mut all, start) = (Vec::new(), crate::time::Instant::now());
         for _ in 0..5 {
             all.push(listen(b).await);
         }
@@ -296,7 +296,7 @@ fn a_change_of_conditions_does_not_wait_for_the_second_to_end() {
         let (mut stream, mut heard) = listen(b).await;
         hear(&mut stream, &mut heard, 2).await;
         // Six within six tenths of a second or so; without them it would take six.
-        let start = std::time::Instant::now();
+        let start = crate::time::Instant::now();
         for n in 3..9 {
             view.turns.set(n);
             hear(&mut stream, &mut heard, usize::try_from(n).unwrap()).await;
