@@ -157,7 +157,7 @@ fn local_time(record: &Record) -> String {
 }
 
 /// The host's name as it is now; `-` is RFC 5424's nil value.
-fn hostname() -> String {
+pub(super) fn hostname() -> String {
     let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
     let name: String = name.chars().filter(char::is_ascii_graphic).take(255).collect();
     if name.is_empty() { "-".to_owned() } else { name }

@@ -1,11 +1,12 @@
 //! Answers: a status, a body, and the headers that every answer has.
 
-use http_body_util::Full;
+use http_body_util::{Either, Full};
 use hyper::body::Bytes;
 use hyper::header::{ACCEPT, ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderMap, HeaderValue, X_CONTENT_TYPE_OPTIONS};
 use hyper::{Response, StatusCode};
 use serde::Serialize;
 
+use super::events::Events;
 use crate::observe::metrics::Format;
 use crate::supervisor::control::Refusal;
 
@@ -13,12 +14,19 @@ const JSON: &str = "application/json";
 const TEXT: &str = "text/plain; charset=utf-8";
 
 /// What goes back.
-#[derive(Debug)]
 pub(super) struct Answer {
     status: u16,
     content_type: &'static str,
     allow: Option<&'static str>,
-    body: Vec<u8>,
+    body: Content,
+}
+
+/// What the body is made of.
+pub(super) type Body = Either<Full<Bytes>, Events>;
+
+enum Content {
+    Whole(Vec<u8>),
+    Events(Box<Events>),
 }
 
 #[derive(Serialize)]
@@ -41,7 +49,7 @@ impl Answer {
         match serde_json::to_vec(document) {
             Ok(mut body) => {
                 body.push(b'\n');
-                Self { status, content_type: JSON, allow: None, body }
+                Self { status, content_type: JSON, allow: None, body: Content::Whole(body) }
             }
             Err(e) => Self::text(500, &format!("the answer could not be written: {e}\n")),
         }
@@ -49,7 +57,7 @@ impl Answer {
 
     /// Plain words.
     pub(super) fn text(status: u16, body: &str) -> Self {
-        Self { status, content_type: TEXT, allow: None, body: body.as_bytes().to_vec() }
+        Self { status, content_type: TEXT, allow: None, body: Content::Whole(body.as_bytes().to_vec()) }
     }
 
     /// 405: the path takes other methods.
@@ -73,11 +81,19 @@ impl Answer {
             Format::Prometheus => "text/plain; version=0.0.4; charset=utf-8",
             Format::OpenMetrics => "application/openmetrics-text; version=1.0.0; charset=utf-8",
         };
-        Self { status: 200, content_type, allow: None, body: body.into_bytes() }
+        Self { status: 200, content_type, allow: None, body: Content::Whole(body.into_bytes()) }
     }
 
-    pub(super) fn into_response(self) -> Response<Full<Bytes>> {
-        let mut response = Response::new(Full::new(Bytes::from(self.body)));
+    /// Events as they happen.
+    pub(super) fn events(events: Events) -> Self {
+        Self { status: 200, content_type: "text/event-stream", allow: None, body: Content::Events(Box::new(events)) }
+    }
+
+    pub(super) fn into_response(self) -> Response<Body> {
+        let mut response = Response::new(match self.body {
+            Content::Whole(body) => Either::Left(Full::new(Bytes::from(body))),
+            Content::Events(events) => Either::Right(*events),
+        });
         *response.status_mut() = StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         let headers = response.headers_mut();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static(self.content_type));

@@ -4,6 +4,7 @@ use std::time::SystemTime;
 
 use hyper::Method;
 
+use super::events::Following;
 use super::until;
 use crate::config::value::FlowName;
 use crate::supervisor::control::Command;
@@ -28,6 +29,7 @@ pub(super) enum Document {
     Status,
     Flows,
     Flow(String),
+    Events(Following),
 }
 
 /// Why a request asks for nothing.
@@ -52,7 +54,11 @@ pub(super) fn route(method: &Method, path: &str, query: Option<&str>) -> Result<
     let segments: Vec<&str> = segments.iter().map(String::as_str).collect();
     if let Some(asked) = reading(&segments) {
         let reads = method == Method::GET || method == Method::HEAD;
-        return if reads { Ok(asked) } else { Err(Unroutable::Method(READ)) };
+        return match asked {
+            _ if !reads => Err(Unroutable::Method(READ)),
+            Asked::Read(Document::Events(_)) => Ok(Asked::Read(Document::Events(following(query)?))),
+            asked => Ok(asked),
+        };
     }
     if !acts(&segments) {
         return Err(no_path());
@@ -71,10 +77,26 @@ fn reading(segments: &[&str]) -> Option<Asked> {
         ["v1", "status"] => Document::Status,
         ["v1", "flows"] => Document::Flows,
         ["v1", "flows", name] => Document::Flow((*name).to_owned()),
+        ["v1", "events"] => Document::Events(Following { follow: true, replay: false }),
         ["v1", "plan"] => return Some(Asked::Plan),
         _ => return None,
     };
     Some(Asked::Read(document))
+}
+
+/// The parameters of `/v1/events`.
+fn following(query: Option<&str>) -> Result<Following, Unroutable> {
+    let mut following = Following { follow: true, replay: false };
+    for pair in query.unwrap_or_default().split('&').filter(|p| !p.is_empty()) {
+        let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
+        let to = match key {
+            "follow" => &mut following.follow,
+            "replay" => &mut following.replay,
+            _ => return Err(Unroutable::Query(format!("unknown parameter '{key}'"))),
+        };
+        *to = value.parse().map_err(|_| Unroutable::Query(format!("{key} is true or false")))?;
+    }
+    Ok(following)
 }
 
 /// Whether there is such an acting path at all, whatever the names in it.
