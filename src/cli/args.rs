@@ -88,6 +88,15 @@ pub enum Command {
         /// The flow; without: all
         flow: Option<String>,
     },
+    /// Show what happened of late: the events that the daemon keeps
+    Events {
+        /// And what happens from now on, until Ctrl-C
+        #[arg(long)]
+        follow: bool,
+        /// Print JSON, one document a line
+        #[arg(long)]
+        json: bool,
+    },
     /// Say what is wrong with a flow, and what to do
     Explain {
         /// The flow

@@ -63,6 +63,50 @@ impl Client {
         }
     }
 
+    /// Server-sent events, each without the empty line that ends it, until the daemon ends the stream. `last`: the id of
+    /// the event after which to go on. Fails with 3.
+    pub(super) async fn stream(
+        &self,
+        path: &str,
+        last: Option<&str>,
+        each: &mut dyn FnMut(&str),
+    ) -> Result<(), Failure> {
+        let stream = UnixStream::connect(&self.socket).await.map_err(|e| self.no_connection(&e))?;
+        let broken = |e: hyper::Error| self.unreachable(&format!("the connection broke: {e}"));
+        let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(broken)?;
+        let mut request = Request::builder().uri(path).header(HOST, "localhost");
+        if let Some(last) = last {
+            request = request.header("last-event-id", last);
+        }
+        let request = request.body(Empty::<Bytes>::new());
+        let request = request.map_err(|e| Failure::new(Code::Usage, format!("{path}: {e}")))?;
+        let read = async {
+            let response = tokio::time::timeout(READ_TIME, sender.send_request(request)).await;
+            let response = response.map_err(|_| self.unreachable("no answer"))?.map_err(broken)?;
+            let (status, mut body) = (response.status().as_u16(), response.into_body());
+            if status != 200 {
+                let body = body.collect().await.map_err(broken)?.to_bytes();
+                return Err(Failure::new(Code::Unreachable, Answer { status, body }.error()));
+            }
+            let mut waiting = Vec::new();
+            while let Some(frame) = body.frame().await {
+                let Ok(data) = frame.map_err(broken)?.into_data() else { continue };
+                waiting.extend_from_slice(&data);
+                while let Some(end) = waiting.windows(2).position(|pair| pair == b"\n\n") {
+                    each(&String::from_utf8_lossy(&waiting[..end]));
+                    waiting.drain(..end + 2);
+                }
+            }
+            Ok(())
+        };
+        tokio::pin!(read);
+        tokio::select! {
+            done = &mut read => done,
+            // The connection ends before the last byte of its answer is handed on.
+            _ = connection => read.await,
+        }
+    }
+
     fn parse<T: DeserializeOwned>(&self, answer: &Answer) -> Result<T, Failure> {
         serde_json::from_slice(&answer.body).map_err(|e| {
             self.unreachable(&format!("the answer is not understood ({e}); is the daemon of another version?"))

@@ -4,6 +4,7 @@ pub mod args;
 mod changes;
 pub mod check;
 mod client;
+mod events;
 mod explain;
 mod health;
 mod history;
@@ -161,6 +162,7 @@ fn ask(client: &Client, command: &Command) -> Result<Code, Failure> {
                 Ok(Code::Yes)
             }
             Command::Status { flow, json, watch: true, .. } => watch(client, flow.as_deref(), *json).await,
+            Command::Events { follow, json } => events::run(client, *follow, *json).await,
             Command::Explain { flow, json } => explain(client, flow, *json).await,
             Command::Start { flow, clear } => act(client, flow_path(flow, &["start"]), *clear).await,
             Command::Stop { flow, clear } => act(client, flow_path(flow, &["stop"]), *clear).await,

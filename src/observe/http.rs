@@ -6,6 +6,7 @@
 
 mod access;
 mod answer;
+mod events;
 mod feed;
 mod page;
 mod route;
@@ -36,6 +37,7 @@ pub use until::{UntilError, parse as parse_until};
 
 use self::access::RulesCache;
 use self::answer::Answer;
+use self::events::Events;
 use self::feed::Feed;
 use self::route::{Asked, Document, Unroutable, route};
 use self::stall::Stall;
@@ -102,6 +104,9 @@ pub async fn serve_tcp(listener: TcpListener, view: Rc<dyn View>) {
 const MOST: usize = 64;
 /// Of those, connections of one user, or from one address: nobody locks the others out alone.
 const MOST_OF_ONE: usize = 16;
+/// Connections of one listener that follow events, at a time; and of those, of one user or from one address.
+const MOST_FOLLOWERS: usize = 32;
+const MOST_FOLLOWERS_OF_ONE: usize = 8;
 /// For a whole request head; also how long a connection may be idle.
 const HEAD_TIME: Duration = Duration::from_secs(10);
 /// For the peer to take more of an answer.
@@ -162,20 +167,37 @@ struct Server {
     handle: Option<Handle>,
     rules: RulesCache,
     feed: Feed,
-    parties: RefCell<HashMap<Party, usize>>,
+    parties: Parties,
+    followers: Parties,
     head_time: Duration,
     write_time: Duration,
 }
 
+/// How many connections each party has.
+type Parties = Rc<RefCell<HashMap<Party, usize>>>;
+
 /// A connection's place among those of its party.
 struct Place {
-    server: Rc<Server>,
+    parties: Parties,
     party: Party,
+}
+
+impl Place {
+    /// `None`: the party has as many as it may.
+    fn among(parties: &Parties, party: Party, most_of_one: usize) -> Option<Self> {
+        let mut counts = parties.borrow_mut();
+        let n = counts.entry(party).or_default();
+        if *n >= most_of_one {
+            return None;
+        }
+        *n += 1;
+        Some(Self { parties: parties.clone(), party })
+    }
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
-        let mut parties = self.server.parties.borrow_mut();
+        let mut parties = self.parties.borrow_mut();
         if let Some(n) = parties.get_mut(&self.party) {
             *n -= 1;
             if *n == 0 {
@@ -193,7 +215,7 @@ where
     loop {
         tokio::select! {
             accepted = accept(), if connections.len() < MOST => match accepted {
-                Ok((mut stream, origin)) => match server.place(origin.party()) {
+                Ok((mut stream, origin)) => match Place::among(&server.parties, origin.party(), MOST_OF_ONE) {
                     Some(place) => { connections.spawn_local(server.clone().connection(stream, origin, place)); }
                     None => { let _ = tokio::time::timeout(ACCEPT_PAUSE, stream.write_all(BUSY)).await; }
                 },
@@ -211,21 +233,17 @@ impl Server {
             view,
             handle,
             rules: RulesCache::default(),
-            parties: RefCell::default(),
+            parties: Parties::default(),
+            followers: Parties::default(),
             head_time: HEAD_TIME,
             write_time: WRITE_TIME,
         }
     }
 
-    /// `None`: the party has as many connections as it may.
-    fn place(self: &Rc<Self>, party: Party) -> Option<Place> {
-        let mut parties = self.parties.borrow_mut();
-        let n = parties.entry(party).or_default();
-        if *n >= MOST_OF_ONE {
-            return None;
-        }
-        *n += 1;
-        Some(Place { server: self.clone(), party })
+    /// For one who follows events; `None`: there are as many as may be.
+    fn follower(&self, party: Party) -> Option<Place> {
+        let all: usize = self.followers.borrow().values().sum();
+        if all < MOST_FOLLOWERS { Place::among(&self.followers, party, MOST_FOLLOWERS_OF_ONE) } else { None }
     }
 
     async fn connection<S>(self: Rc<Self>, stream: S, origin: Origin, place: Place)
@@ -257,20 +275,20 @@ impl Server {
         };
         match origin {
             Origin::Tcp(_) => match asked {
-                Asked::Read(document) => self.document(&document, request.headers()),
+                Asked::Read(document) => self.document(&document, origin, request.headers()),
                 Asked::Plan | Asked::Act(_) => Answer::error(403, "only on the control socket".to_owned()),
             },
-            Origin::Unix(peer) => self.for_peer(peer, asked, request.headers()).await,
+            Origin::Unix(peer) => self.for_peer(peer, asked, origin, request.headers()).await,
         }
     }
 
-    async fn for_peer(&self, peer: &Peer, asked: Asked, headers: &HeaderMap) -> Answer {
+    async fn for_peer(&self, peer: &Peer, asked: Asked, origin: &Origin, headers: &HeaderMap) -> Answer {
         let control = self.view.control();
         let rules = self.rules.rules(control.clone()).await;
         match asked {
             Asked::Act(_) if !may_act(peer, &rules) => Answer::error(403, access::acting_takes(peer, &control, &rules)),
             _ if !may_read(peer, &rules) => Answer::error(403, access::reading_takes(peer, &control, &rules)),
-            Asked::Read(document) => self.document(&document, headers),
+            Asked::Read(document) => self.document(&document, origin, headers),
             Asked::Plan => self.ask(peer, Command::Plan).await,
             Asked::Act(command) => self.ask(peer, command).await,
         }
@@ -287,7 +305,7 @@ impl Server {
         }
     }
 
-    fn document(&self, document: &Document, headers: &HeaderMap) -> Answer {
+    fn document(&self, document: &Document, origin: &Origin, headers: &HeaderMap) -> Answer {
         match document {
             Document::Health => Answer::text(200, "ok\n"),
             Document::Ready if self.view.ready() => Answer::text(200, "ready\n"),
@@ -309,8 +327,15 @@ impl Server {
                 None => no_flow(name),
             },
             Document::Overview => Answer::json(&self.view.overview(true)),
-            Document::Live => Answer::events(self.feed.listen()),
+            Document::Live => match self.follower(origin.party()) {
+                Some(place) => Answer::stream(self.feed.listen(place)),
+                None => Answer::error(503, "too many follow what happens".to_owned()),
+            },
             Document::Page(file) => Answer::page(file),
+            Document::Events(following) => match self.follower(origin.party()) {
+                Some(place) => Answer::events(Events::new(*following, headers, place)),
+                None => Answer::error(503, "too many follow the events".to_owned()),
+            },
         }
     }
 }

@@ -20,6 +20,7 @@ use tracing_subscriber::layer::{Context, Layer, SubscriberExt};
 use tracing_subscriber::registry::Registry;
 
 use super::event::Event;
+use super::feed::feed;
 use super::journal::Journal;
 use super::stderr::Stderr;
 use super::syslog::Syslog;
@@ -144,13 +145,17 @@ impl Pipeline {
     }
 
     fn submit_event(&self, event: &Event) {
-        let kind = event.kind();
-        if !self.enabled(kind.target, &kind.level) {
-            return;
-        }
-        let key = (kind.name, event.flow().map(str::to_owned), event.part());
+        let key = (event.kind().name, event.flow().map(str::to_owned), event.part());
         let admitted = self.throttle().admit(key, Record::of(event), Instant::now());
         if let Some(record) = admitted {
+            self.tell(record);
+        }
+    }
+
+    /// To those who follow events, all of them; to the log, what its level lets through.
+    fn tell(&self, record: Record) {
+        feed().publish(&record);
+        if self.enabled(&record.target, &record.level) {
             self.submit(record);
         }
     }
@@ -222,9 +227,8 @@ impl Logger {
     /// Wait until what is queued and held back has been written, at most `timeout`; whether it was. For the end.
     pub fn flush(&self, timeout: Duration) -> bool {
         let deadline = Instant::now() + timeout;
-        for record in self.pipeline.throttle().drain() {
-            self.pipeline.submit(record);
-        }
+        let held = self.pipeline.throttle().drain();
+        held.into_iter().for_each(|record| self.pipeline.tell(record));
         let (done, wait) = sync_channel(1);
         self.send(Message::Flush(deadline, done), deadline)
             && wait.recv_timeout(deadline.saturating_duration_since(Instant::now())).is_ok()
@@ -351,7 +355,7 @@ impl Writer {
             if swept.elapsed() >= SWEEP {
                 swept = Instant::now();
                 let held = self.pipeline.throttle().sweep(swept);
-                held.iter().for_each(|record| self.write(record));
+                held.into_iter().for_each(|record| self.pipeline.tell(record));
             }
         }
     }

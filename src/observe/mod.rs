@@ -2,6 +2,7 @@
 
 pub mod condition;
 pub mod event;
+pub mod feed;
 pub mod http;
 mod journal;
 pub mod log;

@@ -13,16 +13,17 @@ use hyper::{Response, StatusCode};
 use serde::Serialize;
 use tokio::sync::mpsc;
 
+use super::events::Events;
 use super::page::File;
 use super::route::Allowed;
 use crate::observe::metrics::Format;
 use crate::supervisor::control::Refusal;
 
 const JSON: &str = "application/json";
+const EVENTS: &str = "text/event-stream";
 const TEXT: &str = "text/plain; charset=utf-8";
 
 /// What goes back.
-#[derive(Debug)]
 pub(super) struct Answer {
     status: u16,
     content_type: &'static str,
@@ -32,12 +33,13 @@ pub(super) struct Answer {
 }
 
 /// What follows the head.
-#[derive(Debug)]
 pub(super) enum Body {
     /// All of it; `None`: it is written.
     Whole(Option<Bytes>),
     /// As it comes, until the other end is dropped.
     Stream(mpsc::Receiver<Bytes>),
+    /// What happens.
+    Events(Box<Events>),
 }
 
 impl hyper::body::Body for Body {
@@ -48,6 +50,7 @@ impl hyper::body::Body for Body {
         let next = match &mut *self {
             Self::Whole(bytes) => Poll::Ready(bytes.take()),
             Self::Stream(stream) => stream.poll_recv(cx),
+            Self::Events(events) => return Pin::new(&mut **events).poll_frame(cx),
         };
         next.map(|bytes| bytes.map(|bytes| Ok(Frame::data(bytes))))
     }
@@ -59,7 +62,7 @@ impl hyper::body::Body for Body {
     fn size_hint(&self) -> SizeHint {
         match self {
             Self::Whole(bytes) => SizeHint::with_exact(bytes.as_ref().map_or(0, Bytes::len) as u64),
-            Self::Stream(_) => SizeHint::default(),
+            Self::Stream(_) | Self::Events(_) => SizeHint::default(),
         }
     }
 }
@@ -106,8 +109,13 @@ impl Answer {
     }
 
     /// Server-sent events (HTML Living Standard, section 9.2), until the other end of `events` is dropped.
-    pub(super) fn events(events: mpsc::Receiver<Bytes>) -> Self {
-        Self { status: 200, content_type: "text/event-stream", headers: &[], body: Body::Stream(events) }
+    pub(super) fn stream(events: mpsc::Receiver<Bytes>) -> Self {
+        Self { status: 200, content_type: EVENTS, headers: &[], body: Body::Stream(events) }
+    }
+
+    /// Events as they happen.
+    pub(super) fn events(events: Events) -> Self {
+        Self { status: 200, content_type: EVENTS, headers: &[], body: Body::Events(Box::new(events)) }
     }
 
     fn whole(status: u16, content_type: &'static str, body: impl Into<Bytes>) -> Self {

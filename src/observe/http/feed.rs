@@ -8,7 +8,7 @@ use hyper::body::Bytes;
 use tokio::sync::{mpsc, watch};
 use tokio::time::sleep;
 
-use super::{Pulse, View};
+use super::{Place, Pulse, View};
 use crate::observe::status::OverviewDoc;
 use crate::time::Instant;
 
@@ -31,8 +31,8 @@ impl Feed {
     }
 
     /// An overview with all there is to know now, and then the events as they are made. Must be called within a
-    /// [`tokio::task::LocalSet`].
-    pub(super) fn listen(&self) -> mpsc::Receiver<Bytes> {
+    /// [`tokio::task::LocalSet`]. The place is held as long.
+    pub(super) fn listen(&self, place: Place) -> mpsc::Receiver<Bytes> {
         let (to, events) = mpsc::channel(1);
         let mut newest = self.newest.subscribe();
         if !self.runs.replace(true) {
@@ -45,7 +45,7 @@ impl Feed {
         }
         let first = event(&self.view.overview(true));
         tokio::task::spawn_local(async move {
-            let mut next = first;
+            let (mut next, _place) = (first, place);
             loop {
                 let gone = to.closed();
                 tokio::select! {

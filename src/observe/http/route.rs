@@ -4,6 +4,7 @@ use std::time::{Duration, SystemTime};
 
 use hyper::Method;
 
+use super::events::Following;
 use super::page::{self, File};
 use super::until;
 use crate::config::value::FlowName;
@@ -35,6 +36,7 @@ pub(super) enum Document {
     /// The overview again and again.
     Live,
     Page(&'static File),
+    Events(Following),
 }
 
 /// The methods that a path takes.
@@ -68,7 +70,7 @@ pub(super) fn route(method: &Method, path: &str, query: Option<&str>) -> Result<
     let segments: Vec<&str> = segments.iter().map(String::as_str).collect();
     if let Some(asked) = reading(&segments) {
         let reads = method == Method::GET || method == Method::HEAD;
-        return if reads { with_since(asked, query) } else { Err(Unroutable::Method(Allowed::Read)) };
+        return if reads { with_query(asked, query) } else { Err(Unroutable::Method(Allowed::Read)) };
     }
     if !acts(&segments) {
         return Err(no_path());
@@ -92,15 +94,30 @@ fn reading(segments: &[&str]) -> Option<Asked> {
         ["v1", "overview", "live"] => Document::Live,
         [""] => Document::Page(page::file("")?),
         ["dashboard", name] if !name.is_empty() => Document::Page(page::file(name)?),
+        ["v1", "events"] => Document::Events(Following { follow: true, replay: false }),
         ["v1", "plan"] => return Some(Asked::Plan),
         _ => return None,
     };
     Some(Asked::Read(document))
 }
 
-/// What a history is asked for says how far back. Other documents take no parameters, and mind none.
-fn with_since(asked: Asked, query: Option<&str>) -> Result<Asked, Unroutable> {
-    let Asked::Read(Document::History(name, _)) = asked else { return Ok(asked) };
+/// The parameters of `/v1/events`.
+fn following(query: Option<&str>) -> Result<Following, Unroutable> {
+    let mut following = Following { follow: true, replay: false };
+    for pair in query.unwrap_or_default().split('&').filter(|p| !p.is_empty()) {
+        let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
+        let to = match key {
+            "follow" => &mut following.follow,
+            "replay" => &mut following.replay,
+            _ => return Err(Unroutable::Query(format!("unknown parameter '{key}'"))),
+        };
+        *to = value.parse().map_err(|_| Unroutable::Query(format!("{key} is true or false")))?;
+    }
+    Ok(following)
+}
+
+/// How far back a history goes.
+fn since(query: Option<&str>) -> Result<Duration, Unroutable> {
     let mut since = HISTORY;
     for pair in query.unwrap_or_default().split('&').filter(|p| !p.is_empty()) {
         let Some(text) = pair.strip_prefix("since=") else {
@@ -109,7 +126,16 @@ fn with_since(asked: Asked, query: Option<&str>) -> Result<Asked, Unroutable> {
         let time = decode(text).and_then(|text| humantime::parse_duration(&text).ok()).filter(|time| !time.is_zero());
         since = time.ok_or_else(|| Unroutable::Query("since is a duration such as 10m".to_owned()))?;
     }
-    Ok(Asked::Read(Document::History(name, since)))
+    Ok(since)
+}
+
+/// With what the parameters say. Other documents take none, and mind none.
+fn with_query(asked: Asked, query: Option<&str>) -> Result<Asked, Unroutable> {
+    Ok(Asked::Read(match asked {
+        Asked::Read(Document::Events(_)) => Document::Events(following(query)?),
+        Asked::Read(Document::History(name, _)) => Document::History(name, since(query)?),
+        asked => return Ok(asked),
+    }))
 }
 
 /// Whether there is such an acting path at all, whatever the names in it.

@@ -349,7 +349,7 @@ fn other_methods_and_paths_are_refused_in_words() {
         let wrong = b.get("/v1/reload").await;
         assert_eq!(wrong.status(), 405);
         assert!(wrong.head.contains("allow: post"), "{}", wrong.head);
-        for path in ["/v1", "/v1/overview/x", "/favicon.ico", "/dashboard/", "/dashboard/nosuch.js"] {
+        for path in ["/v1", "/v1/eventz", "/v1/overview/x", "/favicon.ico", "/dashboard/", "/dashboard/nosuch.js"] {
             assert_eq!(b.get(path).await.status(), 404, "{path}");
         }
         assert_eq!(b.post("/v1/freeze?untill=2h").await.error(), "unknown parameter 'untill'");
@@ -527,5 +527,51 @@ fn one_user_cannot_take_all_connections() {
         held.clear();
         b.until_nobody_is_connected().await;
         assert_eq!(b.get("/healthz").await.status(), 200);
+    });
+}
+
+/// What `read` gives until it ends with `end`.
+async fn until(stream: &mut UnixStream, end: &str) -> String {
+    let mut text = String::new();
+    let mut buffer = [0; 4096];
+    while !text.ends_with(end) {
+        let n = stream.read(&mut buffer).await.unwrap();
+        assert!(n > 0, "the stream ended: {text}");
+        text.push_str(std::str::from_utf8(&buffer[..n]).unwrap());
+    }
+    text
+}
+
+async fn follow(b: &Bench, query: &str) -> UnixStream {
+    let mut stream = UnixStream::connect(b.socket()).await.unwrap();
+    stream.write_all(format!("GET /v1/events{query} HTTP/1.1\r\nHost: x\r\n\r\n").as_bytes()).await.unwrap();
+    stream
+}
+
+#[test]
+fn events_begin_at_once_with_their_head() {
+    with(Shown::new(), None, None, async |b| {
+        let head = until(&mut follow(b, "").await, "retry: 2000\n\n\r\n").await.to_ascii_lowercase();
+        assert!(head.starts_with("http/1.1 200 ok\r\n"), "{head}");
+        assert!(head.contains("content-type: text/event-stream\r\n"), "{head}");
+        assert!(head.contains("cache-control: no-store\r\n"), "{head}");
+    });
+}
+
+#[test]
+fn one_user_cannot_take_all_places_to_follow_events_and_a_place_is_free_when_its_connection_ends() {
+    with(Shown::new(), None, None, async |b| {
+        let mut held = Vec::new();
+        for _ in 0..MOST_FOLLOWERS_OF_ONE {
+            let mut stream = follow(b, "").await;
+            until(&mut stream, "retry: 2000\n\n\r\n").await;
+            held.push(stream);
+        }
+        let refused = b.get("/v1/events").await;
+        assert_eq!((refused.status(), refused.error().as_str()), (503, "too many follow the events"));
+        assert_eq!(b.get("/v1/status").await.status(), 200);
+        held.clear();
+        b.until_nobody_is_connected().await;
+        assert!(b.server.followers.borrow().is_empty());
     });
 }

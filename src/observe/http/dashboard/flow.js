@@ -20,13 +20,15 @@ function enter(name, again) {
   page = { name, again, range: RANGES[0], doc: null, history: null, events: null, happened: [], at: null, asked: -Infinity, looked: -Infinity };
   const mine = page;
   // Those of the last hours, then each as it happens.
-  mine.events = new EventSource(`/v1/events?flow=${encodeURIComponent(name)}`);
+  mine.events = new EventSource("/v1/events?replay=true");
   mine.events.onerror = () => { if (mine.events.readyState === EventSource.CLOSED) mine.events = null; };
   const heard = (message) => {
-    try { mine.happened = [JSON.parse(message.data), ...mine.happened].slice(0, MOST_EVENTS); } catch { return; }
+    const event = JSON.parse(message.data);
+    if (event.flow !== name) return;
+    mine.happened = [event, ...mine.happened].slice(0, MOST_EVENTS);
     again();
   };
-  for (const kind of ["message", "event", "alarm"]) mine.events.addEventListener(kind, heard);
+  for (const kind of ["event", "alarm.raised", "alarm.cleared"]) mine.events.addEventListener(kind, heard);
 }
 
 async function read(mine, path, taken) {
@@ -274,5 +276,5 @@ function rows(list) {
 function happenings(mine) {
   if (!mine.happened.length) return null;
   return h("section", { class: "panel", key: "events" }, h("h2", {}, "Events"), h("ol", { class: "events", role: "log", tabindex: "0", "aria-label": "Events, newest first" }, mine.happened.map((event) =>
-    h("li", { key: event.id }, h("time", { datetime: event.time }, moment(event.time || "")), h("span", { class: `pill ${event.severity || "info"}` }, event.severity || "info"), h("span", {}, event.message || event["detail-type"] || "")))));
+    h("li", { key: `${event.id} ${event.type}` }, h("time", { datetime: event.time }, moment(event.time || "")), h("span", { class: `pill ${event.severity || "info"}` }, event.severity || "info"), h("span", {}, event.message || event["detail-type"] || "")))));
 }

@@ -49,6 +49,17 @@ fn a_history_goes_as_far_back_as_it_is_asked_for() {
 }
 
 #[test]
+fn followers_say_where_to_begin_and_whether_to_go_on() {
+    let asked = |follow, replay| Ok(Asked::Read(Document::Events(Following { follow, replay })));
+    let events = |query| route(&Method::GET, "/v1/events", query);
+    assert_eq!(events(None), asked(true, false));
+    assert_eq!(events(Some("replay=true")), asked(true, true));
+    assert_eq!(events(Some("follow=false&replay=false")), asked(false, false));
+    assert_eq!(events(Some("replay=1")), Err(Unroutable::Query("replay is true or false".into())));
+    assert_eq!(events(Some("from=2")), Err(Unroutable::Query("unknown parameter 'from'".into())));
+}
+
+#[test]
 fn operators_post_commands() {
     let out = || "play out".to_owned();
     for (target, command) in [
