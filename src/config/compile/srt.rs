@@ -135,6 +135,7 @@ impl<'t> Flow<'_, 't> {
     fn encryption(&mut self, s: &Section<'_, 't>) -> Option<SrtEncryption> {
         let names = self.key_names(s);
         let key_length = s.number("key-length").and_then(|bytes| KeyLength::from_bytes(usize::try_from(bytes).ok()?));
+        let km_refresh_rate = s.whole("km-refresh-rate").and_then(narrow).unwrap_or(KM_REFRESH);
         let Some((key, names)) = names else {
             for key in ["key-length", "km-refresh-rate"] {
                 let alone = s.key_span(key).filter(|_| !s.has("passphrase-file") && !s.has("passphrase-files"));
@@ -147,7 +148,6 @@ impl<'t> Flow<'_, 't> {
             return None;
         };
         let passphrases = names.into_iter().filter_map(|name| self.passphrase(key, &name)).collect();
-        let km_refresh_rate = s.whole("km-refresh-rate").and_then(narrow).unwrap_or(KM_REFRESH);
         Some(SrtEncryption { passphrases, key_length: key_length.unwrap_or_default(), km_refresh_rate })
     }
 
