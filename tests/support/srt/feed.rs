@@ -49,7 +49,7 @@ pub struct Feeding {
 
 impl Feeding {
     /// So many datagrams, at so many bit/s, stuffing included.
-    pub(super) fn start(
+    pub fn start(
         inlet: Inlet,
         length: u64,
         stream: impl Iterator<Item = Vec<u8>> + Send + 'static,
