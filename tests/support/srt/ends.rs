@@ -291,7 +291,7 @@ impl Receiver {
         assert_same(&self.wait_for_length(sent.len() as u64), sent);
     }
 
-    /// Wait until the newest of numbered datagrams, or one that has come a few before it, has this number.
+    /// Wait until the newest of numbered datagrams, or one that has come a few before it, has this number or a later one.
     #[track_caller]
     pub fn wait_for_number(&self, number: u64) {
         wait_for(&format!("{:?} receives number {number}", self.program), || {
@@ -299,7 +299,10 @@ impl Receiver {
                 Got::File(dir) => read_end(&recording(dir)).chunks_exact(SEVEN).map(<[u8]>::to_vec).collect(),
                 Got::Udp(recorder) => recorder.newest(),
             };
-            newest.iter().any(|datagram: &Vec<u8>| numbers(datagram).contains(&number)).then_some(())
+            newest
+                .iter()
+                .any(|datagram: &Vec<u8>| numbers(datagram).iter().any(|newest| *newest >= number))
+                .then_some(())
         });
     }
 
