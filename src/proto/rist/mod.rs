@@ -1,1 +1,6 @@
 //! RIST.
+#![allow(dead_code)]
+mod extension;
+mod nack;
+mod gre;
+mod psk;
