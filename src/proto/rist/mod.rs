@@ -1,6 +1,10 @@
 //! RIST.
 #![allow(dead_code)]
+mod clock;
 mod extension;
-mod nack;
 mod gre;
-mod psk;
+mod nack;
+pub mod psk;
+mod rtt;
+pub mod stats;
+pub mod tunnel;
