@@ -12,7 +12,10 @@ mod nack;
 pub mod psk;
 pub mod receiver;
 mod rtt;
+pub mod sender;
 pub mod stats;
+#[cfg(test)]
+mod testing;
 pub mod tunnel;
 
 use self::tunnel::TunnelConfig;

@@ -113,3 +113,47 @@ pub struct ReceiverLegStats {
     /// The tunnel's, of the main profile.
     pub tunnel: Option<TunnelStats>,
 }
+
+/// What a sender has sent, on all legs together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct SenderStats {
+    /// Packets, each once, however many legs it went to.
+    pub packets: u64,
+    /// Their payloads' bytes.
+    pub bytes: u64,
+    /// Packets of the history that were gone before they could be sent.
+    pub skipped: u64,
+    /// Null packets of transport stream that were left out.
+    pub nulls_deleted: u64,
+    /// Packets of RTCP that asked for something.
+    pub nacks: u64,
+    /// Packets that they asked for.
+    pub requested: u64,
+    /// Sent again.
+    pub retransmitted: u64,
+    /// Not sent again: that was done within the round trip.
+    pub repeated: u64,
+    /// Not sent again: gone from the history.
+    pub gone: u64,
+    /// Not sent again: the budget was used up.
+    pub over_budget: u64,
+}
+
+/// What a sender has sent and heard on one leg.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct SenderLegStats {
+    /// Packets sent for the first time.
+    pub packets: u64,
+    /// Sent again.
+    pub retransmitted: u64,
+    /// Packets of RTCP that came.
+    pub control: u64,
+    /// Of those, broken ones.
+    pub control_invalid: u64,
+    /// The round trip, once it is known.
+    pub rtt: Option<Duration>,
+    /// When RTCP last came: never where nobody listens, or a firewall keeps it away.
+    pub control_at: Option<Instant>,
+    /// The tunnel's, of the main profile.
+    pub tunnel: Option<TunnelStats>,
+}
