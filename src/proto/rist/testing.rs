@@ -268,8 +268,8 @@ impl Setup {
             stream: Stream { first: FIRST_INDEX, packets: VecDeque::new(), kept: self.kept, ts: self.ts },
             base,
             ppm: self.ppm,
-            main: self.main,
             now: 0,
+            forged: false,
             every: 0,
             next_packet: 0,
             last_index: FIRST_INDEX,
@@ -308,7 +308,7 @@ pub(super) fn send_key(nonce: [u8; 4], length: KeyLength) -> SendKey {
 }
 
 /// What is looked at of every datagram: its leg, whether to the receiver, when, its port, its bytes. `false`: it gets lost.
-pub(super) type Tap = Box<dyn FnMut(usize, bool, u64, Port, &[u8]) -> bool>;
+pub(super) type Tap = Box<dyn FnMut(usize, bool, u64, Port, &mut [u8]) -> bool>;
 
 /// A packet that was delivered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -328,8 +328,9 @@ pub(super) struct Pair {
     pub(super) stream: Stream,
     pub(super) base: Instant,
     ppm: i64,
-    pub(super) main: bool,
     pub(super) now: u64,
+    /// Others than the sender send: nothing is looked at that is delivered.
+    pub(super) forged: bool,
     every: u64,
     next_packet: u64,
     last_index: u64,
@@ -452,9 +453,9 @@ impl Pair {
         }
     }
 
-    fn travel(&mut self, leg: usize, to_receiver: bool, port: Port, datagram: Vec<u8>) {
+    fn travel(&mut self, leg: usize, to_receiver: bool, port: Port, mut datagram: Vec<u8>) {
         if let Some(tap) = &mut self.tap
-            && !tap(leg, to_receiver, self.now, port, &datagram)
+            && !tap(leg, to_receiver, self.now, port, &mut datagram)
         {
             return;
         }
@@ -464,6 +465,9 @@ impl Pair {
     fn deliver(&mut self, at: Instant) {
         self.receiver.release(at, &mut self.released);
         for released in self.released.drain(..) {
+            if self.forged {
+                continue;
+            }
             let payload_there = &self.receiver.held(released.slot)[released.header.payload()];
             let place = if self.stream.ts > 0 { 8..16 } else { 0..8 };
             let index = u64::from_be_bytes(payload_there[place].try_into().unwrap());

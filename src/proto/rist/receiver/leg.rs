@@ -9,7 +9,7 @@ use super::super::tunnel::Tunnel;
 use super::super::{Profile, RemoteId};
 use super::control::Reported;
 
-/// A leg can be asked as long as its RTCP is not older than this.
+/// A leg can be asked as long as something came on it within this time.
 const ALIVE: i64 = SECOND;
 /// Nothing is sent any more to one that has been silent for so long.
 const SILENT: i64 = 10 * SECOND;
@@ -78,7 +78,8 @@ impl Leg {
 
     /// Whether it can be asked for something.
     pub(super) fn is_alive(&self, now: Tick) -> bool {
-        self.remote().is_some() && now.since(self.heard) <= ALIVE
+        let last = self.heard.max(self.media);
+        self.remote().is_some() && now.since(last) <= ALIVE && now.since(self.heard) <= SILENT
     }
 
     /// RTCP of the stream's sender came: who comes anew is answered at once.
