@@ -189,9 +189,11 @@ mod tests {
         for packet in Compound::parse(bytes).unwrap().packets() {
             match Request::read(&packet, PARTIES.media) {
                 Some(Request::Extension(bits)) => upper = u32::from(bits) << 16,
-                Some(request) => asked.extend(request.runs().flat_map(|run| {
-                    (0..run.count).map(move |n| upper | u32::from(run.first.wrapping_add(n as u16)))
-                })),
+                Some(request) => {
+                    asked.extend(request.runs().flat_map(|run| {
+                        (0..run.count).map(move |n| upper | u32::from(run.first.wrapping_add(n as u16)))
+                    }))
+                }
                 None => {}
             }
         }

@@ -185,7 +185,8 @@ mod tests {
             bytes
         };
         assert_eq!(stream(5, CounterForm::Last)[16..], stream(6, CounterForm::Last)[..48], "the one that is not sent");
-        let mut blocks: Vec<_> = (0..500).flat_map(|seq| stream(seq, CounterForm::First).as_chunks::<16>().0.to_vec()).collect();
+        let mut blocks: Vec<_> =
+            (0..500).flat_map(|seq| stream(seq, CounterForm::First).as_chunks::<16>().0.to_vec()).collect();
         let count = blocks.len();
         blocks.sort_unstable();
         blocks.dedup();

@@ -366,7 +366,8 @@ impl Receiver {
     #[must_use]
     pub fn poll_event(&mut self) -> Option<ReceiverEvent> {
         for (number, leg) in (0..).zip(&mut self.legs) {
-            if let Some(event) = leg.as_mut().and_then(|leg| leg.tunnel.as_mut()).and_then(|tunnel| tunnel.poll_event()) {
+            if let Some(event) = leg.as_mut().and_then(|leg| leg.tunnel.as_mut()).and_then(|tunnel| tunnel.poll_event())
+            {
                 return Some(ReceiverEvent::Tunnel(LegId(number), event));
             }
         }

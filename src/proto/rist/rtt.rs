@@ -43,9 +43,7 @@ impl Rtt {
         }
         self.value = Some(match self.value {
             None => (ns, ns / 2),
-            Some((mean, deviation)) => {
-                (mean + (ns - mean) / 8, deviation + ((ns - mean).abs() - deviation) / 4)
-            }
+            Some((mean, deviation)) => (mean + (ns - mean) / 8, deviation + ((ns - mean).abs() - deviation) / 4),
         });
     }
 

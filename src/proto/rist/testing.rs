@@ -122,9 +122,9 @@ impl Link {
 
     fn arrived(&mut self, now: u64) -> Option<(u64, Datagram)> {
         self.travelling.peek().filter(|Reverse((at, ..))| *at <= now)?;
-        self.travelling.pop().map(|Reverse((at, _, media, datagram))| {
-            (at, (if media { Port::Media } else { Port::Control }, datagram))
-        })
+        self.travelling
+            .pop()
+            .map(|Reverse((at, _, media, datagram))| (at, (if media { Port::Media } else { Port::Control }, datagram)))
     }
 }
 
@@ -483,7 +483,8 @@ impl Pair {
     }
 
     fn answer_events(&mut self) {
-        let derive = |nonce, length| vec![Key::derive(b"another one", nonce, length), Key::derive(PHRASE, nonce, length)];
+        let derive =
+            |nonce, length| vec![Key::derive(b"another one", nonce, length), Key::derive(PHRASE, nonce, length)];
         while let Some(event) = self.receiver.poll_event() {
             match event {
                 ReceiverEvent::Tunnel(leg, TunnelEvent::NeedKey { nonce, length }) => {

@@ -124,7 +124,9 @@ impl Tunnel {
             return Opened::Nothing;
         };
         let opened = match header.nonce {
-            None if self.config.key.is_none() => judge(&header, &datagram[header.len..]).map(|inner| (inner, header.len)),
+            None if self.config.key.is_none() => {
+                judge(&header, &datagram[header.len..]).map(|inner| (inner, header.len))
+            }
             None => {
                 self.stats.in_clear += 1;
                 return Opened::Nothing;
@@ -179,7 +181,8 @@ impl Tunnel {
             plain.clear();
             plain.extend_from_slice(body);
             key.apply(header.seq, form, plain);
-            judge(header, plain)
+            let inner = judge(header, plain)?;
+            Some((inner, inner.is_proof(plain)))
         });
         match tried {
             Tried::Read(inner) => Some(inner),
@@ -304,6 +307,19 @@ pub(super) enum Inner {
     Control(usize, Ports),
     KeepAlive(KeepAlive),
     Other,
+}
+
+impl Inner {
+    /// Whether it shows that the key was the right one: random bytes do not look like this.
+    fn is_proof(self, plain: &[u8]) -> bool {
+        match self {
+            Self::Control(..) => true,
+            Self::Media(at) => header::Header::parse(&plain[at..]).is_ok_and(|media| {
+                header::carries_mp2t(media.payload_type) && plain.get(at + media.payload().start) == Some(&0x47)
+            }),
+            Self::KeepAlive(_) | Self::Other => false,
+        }
+    }
 }
 
 /// What a body in clear holds; `None`: it makes no sense.

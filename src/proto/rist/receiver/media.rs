@@ -1,10 +1,10 @@
 //! The way in of media: out of the tunnel, into its place.
 
+use super::super::Port;
 use super::super::clock::Tick;
 use super::super::extension::Extension;
 use super::super::gre;
 use super::super::tunnel::Opened;
-use super::super::Port;
 use super::ring::{Slot, State};
 use super::stream::{Seat, Stream};
 use super::{Delivery, FIRST_PLACE, From, Receiver, ReceiverEvent};
@@ -294,7 +294,9 @@ impl Receiver {
     /// Another source has brought a packet.
     pub(super) fn note_elsewhere(&mut self, at: Tick, header: &Header) {
         let Some(stream) = &self.stream else { return };
-        let Some(place) = stream.seat_elsewhere(header.seq, at).filter(|place| *place >= self.ring.head()) else { return };
+        let Some(place) = stream.seat_elsewhere(header.seq, at).filter(|place| *place >= self.ring.head()) else {
+            return;
+        };
         let due = stream.timing.again(header.timestamp).unwrap_or(at.add(self.latency));
         if place >= self.ring.end() {
             self.open(place, due, at);

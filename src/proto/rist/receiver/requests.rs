@@ -90,14 +90,7 @@ impl Requests {
 
     /// Ask for what is due: `ask` is told of each leg and place. `rate`: packets a second that the stream has. How many
     /// are given up.
-    pub(super) fn scan(
-        &mut self,
-        now: Tick,
-        ring: &Ring,
-        legs: &[Askable],
-        rate: i64,
-        mut ask: impl FnMut(u8, u64),
-    ) {
+    pub(super) fn scan(&mut self, now: Tick, ring: &Ring, legs: &[Askable], rate: i64, mut ask: impl FnMut(u8, u64)) {
         self.refill(now, rate);
         self.due = Tick::NEVER;
         let (budget, due) = (&mut self.budget, &mut self.due);

@@ -155,7 +155,9 @@ impl Stream {
     pub(super) fn seat_elsewhere(&self, seq: Seq, arrival: Tick) -> Option<u64> {
         let number = self.unwrap(seq, None, false);
         let ahead = number.saturating_sub(self.newest);
-        (ahead <= self.most_ahead(arrival)).then(|| number.wrapping_add(self.shift)).filter(|place| *place >= self.first)
+        (ahead <= self.most_ahead(arrival))
+            .then(|| number.wrapping_add(self.shift))
+            .filter(|place| *place >= self.first)
     }
 
     fn most_ahead(&self, arrival: Tick) -> u64 {
@@ -211,7 +213,9 @@ impl Stream {
                 known.count = known.count.saturating_add(1);
             }
             // Also with gaps, once it is known.
-            Some(known) if known.ssrc == ssrc && known.count >= MIN_SEQUENTIAL && header.seq.distance(known.next) > 0 => {
+            Some(known)
+                if known.ssrc == ssrc && known.count >= MIN_SEQUENTIAL && header.seq.distance(known.next) > 0 =>
+            {
                 known.next = header.seq.add(1);
             }
             _ => {

@@ -14,6 +14,8 @@ const MOST_WAITING: u64 = 65_536;
 const MOST_RANGES: usize = 4096;
 /// Packets of each leg whose last time of being sent again is remembered: a power of two.
 const REMEMBERED: usize = 1024;
+/// Numbers that lie further back than this lie ahead.
+const BEFORE_SENT: u64 = 65_536 - 1024;
 /// The round trip where it is not known.
 const UNKNOWN: i64 = 20 * MILLISECOND;
 /// What waits longer than this, and than a round trip, will be asked for again.
@@ -111,6 +113,12 @@ impl Repair {
         }
     }
 
+    /// Packets that wait.
+    #[cfg(test)]
+    pub(super) const fn waiting(&self) -> u64 {
+        self.waiting
+    }
+
     /// What waits too long will be asked for again.
     pub(super) fn forget_old(&mut self, now: Tick, rtt: impl Fn(usize) -> Option<i64>, stats: &mut SenderStats) {
         while let Some(front) = self.asked.front()
@@ -161,7 +169,7 @@ impl Sender {
         let newest_number = u64::from(self.config.first_seq.0) + (newest - start);
         for run in request.runs() {
             // The last one before the newest that has these low bits.
-            let back = match upper.filter(|_| self.config.extended) {
+            let back: u64 = match upper.filter(|_| self.config.extended) {
                 Some(upper) => {
                     let number = u32::from(upper) << 16 | u32::from(run.first);
                     u64::from(((newest_number & 0xFFFF_FFFF) as u32).wrapping_sub(number))
@@ -169,6 +177,10 @@ impl Sender {
                 None => u64::from(((newest_number & 0xFFFF) as u16).wrapping_sub(run.first)),
             };
             self.stats.requested += u64::from(run.count);
+            if back >= if upper.is_some() { 1 << 31 } else { BEFORE_SENT } {
+                // GStreamer asks for packets that it expects and that were not sent yet.
+                continue;
+            }
             // Indices are far below 2^63.
             let first = newest.cast_signed() - back.cast_signed();
             let end = (first + i64::from(run.count)).min(newest.cast_signed() + 1);

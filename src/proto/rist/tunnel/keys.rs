@@ -20,6 +20,8 @@ const PAUSE: i64 = 250 * MILLISECOND;
 const PATIENCE: i64 = 2 * SECOND;
 /// Packets that could not be read with fresh keys, before the passphrase is taken for wrong.
 const HOPELESS: u32 = 8;
+/// Packets in a row that could not be read with a key, before it is taken for a mistake.
+const MISTAKEN: u32 = 64;
 /// How long a nonce is not asked for again whose keys were of no use.
 const GRUDGE: i64 = 10 * SECOND;
 /// Passphrases that are tried.
@@ -36,6 +38,23 @@ struct Seen {
     not_before: Tick,
 }
 
+/// A key with which something was read.
+#[derive(Debug)]
+struct Known {
+    nonce: Nonce,
+    key: Key,
+    /// Packets in a row that could not be read.
+    failures: u32,
+}
+
+/// Keys, one for each passphrase, for a nonce with which nothing was read yet.
+#[derive(Debug)]
+struct Fresh {
+    nonce: Nonce,
+    keys: Vec<Key>,
+    failures: u32,
+}
+
 /// What came of a packet.
 pub(super) enum Tried<T> {
     /// It could be read.
@@ -49,46 +68,59 @@ pub(super) enum Tried<T> {
 #[derive(Debug, Default)]
 pub(super) struct ReceiveKeys {
     /// The one used last first.
-    known: Vec<(Nonce, Key)>,
-    /// Fresh keys, for a nonce with which nothing was read yet, and how often they failed.
-    fresh: Option<(Nonce, Vec<Key>, u32)>,
+    known: Vec<Known>,
+    fresh: Option<Fresh>,
     seen: Vec<Seen>,
     asked: Option<Tick>,
     events: VecDeque<TunnelEvent>,
 }
 
 impl ReceiveKeys {
-    /// Read a packet with the key of its nonce: `read` tries one.
+    /// Read a packet with the key of its nonce. `read` tries one: what came out, and whether that shows the key to be right.
     pub(super) fn open<T>(
         &mut self,
         now: Tick,
         nonce: Nonce,
         length: KeyLength,
-        mut read: impl FnMut(&Key) -> Option<T>,
+        mut read: impl FnMut(&Key) -> Option<(T, bool)>,
     ) -> Tried<T> {
-        let is_it = |(known, key): &(Nonce, Key)| *known == nonce && key.length() == length;
+        let is_it = |known: &Known| known.nonce == nonce && known.key.length() == length;
         if let Some(at) = self.known.iter().position(is_it) {
-            let read = read(&self.known[at].1);
-            if read.is_some() && at > 0 {
-                self.known.swap(0, at);
-            }
-            return read.map_or(Tried::Garbage, Tried::Read);
+            let Some((read, _)) = read(&self.known[at].key) else {
+                self.known[at].failures += 1;
+                if self.known[at].failures == MISTAKEN {
+                    self.known.remove(at);
+                }
+                return Tried::Garbage;
+            };
+            self.known[at].failures = 0;
+            self.known.swap(0, at);
+            return Tried::Read(read);
         }
-        if let Some((fresh, keys, failures)) = &mut self.fresh
-            && *fresh == nonce
+        if let Some(fresh) = &mut self.fresh
+            && fresh.nonce == nonce
         {
-            for at in 0..keys.len() {
-                if let Some(read) = read(&keys[at]) {
-                    let key = keys.swap_remove(at);
-                    self.fresh = None;
-                    self.seen.retain(|seen| seen.nonce != nonce);
-                    self.known.insert(0, (nonce, key));
-                    self.known.truncate(KNOWN);
-                    return Tried::Read(read);
+            let mut made_sense = false;
+            for at in 0..fresh.keys.len() {
+                match read(&fresh.keys[at]) {
+                    Some((read, true)) => {
+                        let key = fresh.keys.swap_remove(at);
+                        self.fresh = None;
+                        self.seen.retain(|seen| seen.nonce != nonce);
+                        self.known.insert(0, Known { nonce, key, failures: 0 });
+                        self.known.truncate(KNOWN);
+                        return Tried::Read(read);
+                    }
+                    Some((_, false)) => made_sense = true,
+                    None => {}
                 }
             }
-            *failures += 1;
-            if *failures == HOPELESS {
+            if made_sense {
+                // Another packet will show which it is.
+                return Tried::Unknown;
+            }
+            fresh.failures += 1;
+            if fresh.failures == HOPELESS {
                 self.fresh = None;
                 self.tell(TunnelEvent::WrongPassphrase);
             }
@@ -130,7 +162,7 @@ impl ReceiveKeys {
         keys.truncate(MOST_KEYS);
         let Some(seen) = self.seen.iter_mut().find(|seen| seen.nonce == nonce && seen.asked.is_some()) else { return };
         seen.not_before = seen.asked.unwrap_or_default().add(GRUDGE);
-        self.fresh = Some((nonce, keys, 0));
+        self.fresh = Some(Fresh { nonce, keys, failures: 0 });
     }
 
     fn tell(&mut self, event: TunnelEvent) {

@@ -196,7 +196,10 @@ fn keep_alives_come_at_the_start_and_then_every_second() {
     let mut other = tunnel(Some(key([1, 2, 3, 5], PHRASE, KeyLength::Aes128)));
     other.open(Tick(0), &out, &mut plain);
     other.open(Tick(0), &out, &mut plain);
-    answer(&mut other, &[PHRASE]);
+    answer(&mut other, &[b"another", PHRASE]);
+    other.open(Tick(0), &out, &mut plain);
+    assert_eq!(other.stats.keep_alives, 0, "it does not show which key is right");
+    assert_eq!(other.open(Tick(0), &control(&mut sealed), &mut plain), Opened::Control(4));
     other.open(Tick(0), &out, &mut plain);
     assert_eq!(other.stats.keep_alives, 1);
 }
@@ -208,7 +211,9 @@ fn nothing_panics() {
     for _ in 0..20_000 {
         let len = random.below(60) as usize;
         let mut datagram: Vec<u8> = (0..len).map(|_| random.below(256) as u8).collect();
-        for (at, byte) in [[0, 0x10, 0x20, 0x30][random.below(4) as usize], 8, 0x88, 0xB4 + random.below(4) as u8].iter().enumerate() {
+        for (at, byte) in
+            [[0, 0x10, 0x20, 0x30][random.below(4) as usize], 8, 0x88, 0xB4 + random.below(4) as u8].iter().enumerate()
+        {
             if let Some(place) = datagram.get_mut(at) {
                 *place = *byte;
             }
