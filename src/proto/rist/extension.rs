@@ -70,7 +70,7 @@ impl Extension {
         let count = payload.len() / size + nulls.count_ones() as usize;
         // The last places are not used.
         let beyond = count > MOST || nulls.trailing_zeros() < (MOST - count) as u32;
-        if payload.len() % size != 0 || beyond {
+        if !payload.len().is_multiple_of(size) || beyond {
             return false;
         }
         let mut rest = payload.chunks_exact(size);
@@ -93,7 +93,7 @@ const NULL_HEADER: [u8; 4] = [0x47, 0x1F, 0xFF, 0x10];
 /// The places of the null packets of a payload that may be left out: bit 6 is the first. At least one packet stays.
 pub(super) fn nulls(payload: &[u8]) -> u8 {
     let count = payload.len() / TS;
-    if payload.len() % TS != 0 || count > MOST || count == 0 {
+    if !payload.len().is_multiple_of(TS) || count > MOST || count == 0 {
         return 0;
     }
     let mut nulls = 0_u8;

@@ -141,11 +141,11 @@ impl Ports {
 
 /// What a keep-alive says of who sends it (section 5.5).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct KeepAlive {
+pub(super) struct KeepAlive {
     /// A number of the device, as MAC addresses are.
-    pub mac: [u8; 6],
+    pub(super) mac: [u8; 6],
     /// The flags `X R B A P E L N`, `D T V J` and 4 that are reserved, from the top.
-    pub capabilities: u16,
+    pub(super) capabilities: u16,
 }
 
 /// Null packet deletion.
@@ -175,7 +175,7 @@ impl KeepAlive {
     }
 
     /// Whether null packet deletion is among what it can do.
-    pub const fn restores_nulls(&self) -> bool {
+    pub(super) const fn restores_nulls(&self) -> bool {
         self.capabilities & N != 0
     }
 }

@@ -419,7 +419,8 @@ impl Receiver {
         // It was parsed when it came.
         let Ok(header) = Header::parse(self.memory.packet(id)) else { return };
         let mut discontinuity = false;
-        while self.restarted.pop_front_if(|first| *first < self.ring.head()).is_some() {
+        while self.restarted.front().is_some_and(|first| *first < self.ring.head()) {
+            self.restarted.pop_front();
             discontinuity = true;
         }
         self.ready.push(Released {

@@ -17,6 +17,8 @@ pub struct TunnelStats {
     pub garbage: u64,
     /// Keep-alives.
     pub keep_alives: u64,
+    /// Whether the peer restores null packets that are left out, by its last keep-alive.
+    pub peer_restores_nulls: Option<bool>,
     /// Something that is of no use here: whole IP packets, authentication.
     pub other: u64,
     /// Keys to send with, after the first one.

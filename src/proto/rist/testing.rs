@@ -62,12 +62,15 @@ impl Path {
 /// A datagram on its way, and to which port.
 type Datagram = (Port, Vec<u8>);
 
+/// When it arrives, in what order, whether at the port of media, and its bytes.
+type Travelling = (u64, u64, bool, Vec<u8>);
+
 struct Link {
     path: Path,
     random: Random,
     bursting: bool,
     turns: u64,
-    travelling: BinaryHeap<Reverse<(u64, u64, bool, Vec<u8>)>>,
+    travelling: BinaryHeap<Reverse<Travelling>>,
     sent: u64,
     last: u64,
 }
@@ -140,9 +143,9 @@ pub(super) struct Stream {
 pub(super) fn payload(index: u64, ts: usize) -> Vec<u8> {
     let mixed = index.wrapping_mul(0x9E37_79B9_7F4A_7C15).to_le_bytes();
     let mut payload = Vec::new();
-    for n in 0..ts {
-        let is_null = n > 0 && mixed[n] % 3 == 0;
-        let mut packet = vec![if is_null { 0xFF } else { mixed[n] }; 188];
+    for (n, &byte) in mixed.iter().enumerate().take(ts) {
+        let is_null = n > 0 && byte.is_multiple_of(3);
+        let mut packet = vec![if is_null { 0xFF } else { byte }; 188];
         packet[..4].copy_from_slice(&if is_null { [0x47, 0x1F, 0xFF, 0x10] } else { [0x47, 0x01, n as u8, 0x10] });
         payload.extend(packet);
     }

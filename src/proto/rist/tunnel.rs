@@ -94,7 +94,6 @@ pub(super) struct Tunnel {
     receive: ReceiveKeys,
     keep_alive_due: Tick,
     keep_alives: u8,
-    pub(super) peer: Option<KeepAlive>,
     pub(super) stats: TunnelStats,
     need_send_key: bool,
 }
@@ -110,7 +109,6 @@ impl Tunnel {
             receive: ReceiveKeys::default(),
             keep_alive_due: Tick::LONG_AGO,
             keep_alives: 0,
-            peer: None,
             stats: TunnelStats::default(),
             need_send_key: false,
         }
@@ -152,7 +150,7 @@ impl Tunnel {
             }
             Inner::KeepAlive(keep_alive) => {
                 self.stats.keep_alives += 1;
-                self.peer = Some(keep_alive);
+                self.stats.peer_restores_nulls = Some(keep_alive.restores_nulls());
                 Opened::Nothing
             }
             Inner::Other => {

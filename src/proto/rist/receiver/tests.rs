@@ -13,7 +13,7 @@ use super::*;
 use crate::proto::hitless::Merger;
 use crate::proto::rtp::receive::tests::Random;
 use crate::proto::rtp::rtcp::{
-    Block, Compound, Packet, SenderReport, blocks, write_receiver_report, write_sender_report, write_source_description,
+    Compound, Packet, SenderReport, write_receiver_report, write_sender_report, write_source_description,
 };
 use crate::proto::seq::{RtpTime, Seq};
 
@@ -496,7 +496,7 @@ fn a_leg_of_a_merge_asks_only_for_what_no_other_source_brought() {
             write_source_description(0x10, b"them", &mut control);
             receiver.handle_datagram(now, now, From { leg: rist, port: Port::Control, remote: RemoteId(1) }, &control);
         }
-        let mut take = |receiver: &mut Receiver, merger: &mut Merger, packet: &[u8]| {
+        let take = |receiver: &mut Receiver, merger: &mut Merger, packet: &[u8]| {
             let from = From { leg: rist, port: Port::Media, remote: RemoteId(1) };
             if let Some(passed) = receiver.handle_datagram(now, now, from, packet) {
                 merger.handle_packet(leg, now, passed.packet, &passed.header);

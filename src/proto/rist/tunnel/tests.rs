@@ -188,7 +188,7 @@ fn keep_alives_come_at_the_start_and_then_every_second() {
         }
     }
     assert_eq!(times, [0, 20, 40, 1040, 2040]);
-    assert_eq!((b.stats.keep_alives, b.peer.map(|peer| peer.restores_nulls())), (5, Some(true)));
+    assert_eq!((b.stats.keep_alives, b.stats.peer_restores_nulls), (5, Some(true)));
     let mut sealed = tunnel(Some(key([1, 2, 3, 4], PHRASE, KeyLength::Aes128)));
     let mut out = Vec::new();
     assert!(sealed.poll_keep_alive(Tick(0), &mut out));
