@@ -8,7 +8,7 @@
 
 use aes::cipher::{BlockCipherEncrypt, InnerIvInit, KeyInit, StreamCipherCore, consts::U16};
 use aes::{Aes128Enc, Aes256Enc};
-use ctr::{CtrCore, flavors::Ctr128BE};
+use ctr::{CtrCore, flavors::Ctr32BE};
 use pbkdf2::pbkdf2_hmac;
 use sha2::Sha256;
 use zeroize::Zeroizing;
@@ -133,8 +133,9 @@ impl Key {
 }
 
 fn apply<C: BlockCipherEncrypt<BlockSize = U16>>(cipher: &C, counter: u128, bytes: &mut [u8]) {
-    let stream = CtrCore::<&C, Ctr128BE>::inner_iv_init(cipher, &counter.to_be_bytes().into());
-    // It fails beyond the last counter, which no packet comes near to.
+    let stream = CtrCore::<&C, Ctr32BE>::inner_iv_init(cipher, &counter.to_be_bytes().into());
+    // The carry out of the last 4 bytes would only matter to the form that is not sent, at the end of its numbers.
+    // It fails beyond 2^32 blocks.
     let _ = stream.try_apply_keystream_partial(bytes.into());
 }
 

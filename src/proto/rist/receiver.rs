@@ -280,6 +280,9 @@ impl Receiver {
     /// Do what time asks for.
     pub fn handle_timeout(&mut self, now: Instant) {
         let now = self.clock.tick(now);
+        if self.config.delivery == Delivery::AtOnce {
+            self.release_due(now);
+        }
         if self.requests.due() <= now {
             self.scan(now);
         }
@@ -301,9 +304,12 @@ impl Receiver {
         (due != Tick::NEVER).then(|| self.clock.instant(due))
     }
 
-    /// When the next packet is to be released.
+    /// When the next packet is to be released. With [`Delivery::AtOnce`] there is none.
     #[must_use]
     pub fn next_release(&self) -> Option<Instant> {
+        if self.config.delivery == Delivery::AtOnce {
+            return None;
+        }
         if !self.ready.is_empty() {
             return Some(self.clock.instant(Tick::LONG_AGO));
         }
@@ -312,10 +318,7 @@ impl Receiver {
 
     /// Release the packets that are due; what is missing in front of one that is due is given up.
     pub fn release(&mut self, now: Instant, out: &mut Vec<Released>) {
-        let now = self.clock.tick(now);
-        while self.ring.first().is_some_and(|slot| slot.due <= now) {
-            self.release_first();
-        }
+        self.release_due(self.clock.tick(now));
         out.append(&mut self.ready);
     }
 
@@ -406,6 +409,13 @@ impl Receiver {
     fn tell(&mut self, event: ReceiverEvent) {
         if self.events.len() < MOST_EVENTS {
             self.events.push_back(event);
+        }
+    }
+
+    /// What is due leaves.
+    fn release_due(&mut self, now: Tick) {
+        while self.ring.first().is_some_and(|slot| slot.due <= now) {
+            self.release_first();
         }
     }
 

@@ -174,7 +174,7 @@ impl Receiver {
             *(if missing { &mut self.stats.late } else { &mut self.stats.duplicates }) += 1;
             *(if missing { &mut stats.late } else { &mut stats.duplicates }) += 1;
             if !again {
-                stream.advance(place, at);
+                stream.advance(place, at, false);
                 if known.is_some_and(|slot| slot.state == State::Elsewhere) {
                     stream.timing.original(at, header.timestamp);
                 }
@@ -186,7 +186,7 @@ impl Receiver {
             stream.timing.again(header.timestamp).unwrap_or_else(as_neighbours)
         } else {
             let (due, jumped) = stream.timing.original(at, header.timestamp);
-            stream.advance(place, at);
+            stream.advance(place, at, true);
             self.jitter.0.update(arrival, header.timestamp, &mut self.jitter.1);
             if jumped {
                 self.stats.timestamp_jumps += 1;

@@ -179,13 +179,13 @@ impl Stream {
         self.newest.saturating_add_signed(seq.distance(Seq(self.highest() as u16)).into())
     }
 
-    /// A packet of this stream came for the first time, in this place.
-    pub(super) fn advance(&mut self, place: u64, arrival: Tick) {
+    /// A packet of this stream came that was not sent again, in this place; the first copy of it, or another one.
+    pub(super) fn advance(&mut self, place: u64, arrival: Tick, first: bool) {
         self.newest = self.newest.max(place.wrapping_sub(self.shift));
         let pause = arrival.since(self.last).clamp(0, SILENCE.1);
         self.pause = (self.pause - self.pause / 64).max(pause);
         self.last = self.last.max(arrival);
-        self.counted.1 += 1;
+        self.counted.1 += i64::from(first);
         let elapsed = arrival.since(self.counted.0);
         if elapsed >= SECOND / 4 {
             let rate = self.counted.1.saturating_mul(SECOND) / elapsed;

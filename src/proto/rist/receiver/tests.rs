@@ -32,7 +32,7 @@ fn finish(pair: &mut Pair) {
         pair.change(leg, 0, CLEAN);
     }
     pair.send(20, 1000);
-    pair.run(3 * S);
+    pair.run(4 * S);
 }
 
 fn run(setup: &Setup, packets: u64) -> Pair {
@@ -53,19 +53,16 @@ fn run(setup: &Setup, packets: u64) -> Pair {
 #[test]
 fn nothing_is_lost_of_100_000_packets_at_2_5_and_10_percent() {
     for of_thousand in [20, 50, 100] {
-        for both in [false, true] {
-            let mut setup = setup(1, Loss::Random(of_thousand), 1000);
-            if both {
-                setup.legs[0][1] = setup.legs[0][0];
-            }
-            let pair = run(&setup, 100_000);
-            assert_eq!(pair.lost(), 0, "{of_thousand} of a thousand, both ways: {both}");
-            let sent = pair.sender.stats();
-            // What is sent again is what got lost, and what got lost of that.
-            let least = 100_000 * of_thousand / 1000;
-            assert!(sent.retransmitted < least * 5 / 4, "{sent:?}");
-            assert!(pair.worst_late < 5 * MS, "released {} us after its time", pair.worst_late);
-        }
+        let mut setup = setup(1, Loss::Random(of_thousand), 1000);
+        // Both ways: what is asked for gets lost, too.
+        setup.legs[0][1] = setup.legs[0][0];
+        let pair = run(&setup, 100_000);
+        assert_eq!(pair.lost(), 0, "{of_thousand} of a thousand");
+        let sent = pair.sender.stats();
+        // What is sent again is what got lost, and what got lost of that.
+        let least = 100_000 * of_thousand / 1000;
+        assert!(sent.retransmitted < least * 5 / 4, "{sent:?}");
+        assert!(pair.worst_late < 5 * MS, "released {} us after its time", pair.worst_late);
     }
 }
 
@@ -83,7 +80,7 @@ fn bursts_reordering_duplicates_and_jitter_cost_nothing() {
     }
 }
 
-/// What is left, for each loss, at a round trip of 100 ms: packets of 20,000 not delivered, and sent again for each 100.
+/// What is left, for each loss, at a round trip of 100 ms: packets of 10,000 not delivered, and sent again for each 100.
 #[test]
 fn residual_loss() {
     let losses = [
@@ -96,37 +93,37 @@ fn residual_loss() {
     let mut table = String::new();
     for (name, loss) in losses {
         for latency in [150, 200, 300, 500, 1000] {
-            let pair = run(&setup(7, loss, latency), 20_000);
-            let share = pair.sender.stats().retransmitted as f64 / 200.0;
+            let pair = run(&setup(7, loss, latency), 10_000);
+            let share = pair.sender.stats().retransmitted as f64 / 100.0;
             table += &format!("{name:7} {latency:5} ms: {:5} lost, {share:4.1} % again\n", pair.lost());
         }
     }
     insta::assert_snapshot!(table, @r"
-    2 %       150 ms:     6 lost,  1.9 % again
-    2 %       200 ms:     6 lost,  1.9 % again
-    2 %       300 ms:     1 lost,  1.9 % again
+    2 %       150 ms:     4 lost,  1.9 % again
+    2 %       200 ms:     4 lost,  1.9 % again
+    2 %       300 ms:     0 lost,  1.9 % again
     2 %       500 ms:     0 lost,  1.9 % again
     2 %      1000 ms:     0 lost,  1.9 % again
-    5 %       150 ms:    43 lost,  4.9 % again
-    5 %       200 ms:    43 lost,  4.9 % again
-    5 %       300 ms:     4 lost,  5.2 % again
-    5 %       500 ms:     0 lost,  5.2 % again
-    5 %      1000 ms:     0 lost,  5.2 % again
-    10 %      150 ms:   204 lost,  9.9 % again
-    10 %      200 ms:   204 lost,  9.9 % again
-    10 %      300 ms:    20 lost, 10.9 % again
-    10 %      500 ms:     0 lost, 11.1 % again
-    10 %     1000 ms:     0 lost, 11.1 % again
-    20 %      150 ms:   851 lost, 20.0 % again
-    20 %      200 ms:   849 lost, 20.0 % again
-    20 %      300 ms:   164 lost, 24.3 % again
-    20 %      500 ms:     8 lost, 25.3 % again
+    5 %       150 ms:    20 lost,  4.9 % again
+    5 %       200 ms:    20 lost,  4.9 % again
+    5 %       300 ms:     2 lost,  5.1 % again
+    5 %       500 ms:     0 lost,  5.1 % again
+    5 %      1000 ms:     0 lost,  5.1 % again
+    10 %      150 ms:   115 lost, 10.3 % again
+    10 %      200 ms:   115 lost, 10.3 % again
+    10 %      300 ms:    13 lost, 11.4 % again
+    10 %      500 ms:     0 lost, 11.6 % again
+    10 %     1000 ms:     0 lost, 11.6 % again
+    20 %      150 ms:   398 lost, 20.3 % again
+    20 %      200 ms:   396 lost, 20.3 % again
+    20 %      300 ms:    76 lost, 24.2 % again
+    20 %      500 ms:     5 lost, 25.3 % again
     20 %     1000 ms:     0 lost, 25.5 % again
-    bursts    150 ms:   636 lost,  2.6 % again
-    bursts    200 ms:    80 lost,  5.7 % again
-    bursts    300 ms:     0 lost,  7.2 % again
-    bursts    500 ms:     0 lost,  7.2 % again
-    bursts   1000 ms:     0 lost,  7.2 % again
+    bursts    150 ms:   516 lost,  3.4 % again
+    bursts    200 ms:    50 lost,  4.8 % again
+    bursts    300 ms:     0 lost,  4.5 % again
+    bursts    500 ms:     0 lost,  4.5 % again
+    bursts   1000 ms:     0 lost,  4.5 % again
     ");
 }
 
@@ -145,19 +142,19 @@ fn the_latency_holds_for_every_packet_whatever_happened_to_it() {
 #[test]
 fn clocks_that_run_apart_for_a_day_do_no_harm() {
     for ppm in [-100, 100] {
-        let mut setup = setup(5, Loss::Random(20), 1500);
+        let mut setup = setup(5, Loss::Random(20), 3000);
         setup.ppm = ppm;
         let mut pair = setup.pair();
-        pair.gather = 50 * MS;
-        pair.send(86_400 * 5, 200 * MS);
+        pair.gather = 100 * MS;
+        pair.send(86_400, S);
         pair.run(86_400 * S);
         finish(&mut pair);
         let received = pair.receiver.stats();
         assert_eq!((pair.lost(), received.restarts, received.timestamp_jumps), (0, 0, 0), "{received:?}");
         // The sender's clock says when; 8.6 s apart in the end.
-        for delivered in pair.delivered.iter().take(86_400 * 5) {
-            let late = delivered.at - (delivered.index - FIRST_INDEX) * 200 * MS;
-            assert!((1500 * MS..1700 * MS).contains(&late), "{delivered:?}: {late} us");
+        for delivered in pair.delivered.iter().take(86_400) {
+            let late = delivered.at - (delivered.index - FIRST_INDEX) * S;
+            assert!((3000 * MS..3250 * MS).contains(&late), "{delivered:?}: {late} us");
         }
     }
 }
@@ -165,8 +162,8 @@ fn clocks_that_run_apart_for_a_day_do_no_harm() {
 #[test]
 fn numbers_wrap_many_times() {
     let mut pair = setup(9, Loss::Random(50), 1000).pair();
-    pair.send(400_000, 250);
-    pair.run(100 * S);
+    pair.send(200_000, 250);
+    pair.run(50 * S);
     finish(&mut pair);
     assert_eq!((pair.lost(), pair.receiver.stats().restarts), (0, 0));
 }
@@ -442,8 +439,8 @@ fn more_than_a_turn_of_16_bits_fits_with_extended_numbers() {
         (setup.extended, setup.kept) = (extended, 200_000);
         let mut pair = setup.pair();
         // 80,000 in the buffer.
-        pair.send(400_000, 25);
-        pair.run(10 * S);
+        pair.send(200_000, 25);
+        pair.run(5 * S);
         let received = pair.receiver.stats();
         assert_eq!(received.early > 0, !extended, "{received:?}");
         pair.run(4 * S);
@@ -521,7 +518,6 @@ fn a_leg_of_a_merge_asks_only_for_what_no_other_source_brought() {
             take(&mut receiver, &mut merger, &[&again.write()[..], &place.to_be_bytes()].concat());
         }
         receiver.handle_timeout(now);
-        receiver.release(now, &mut Vec::new());
         while receiver.poll_transmit(now, &mut out).is_some() {
             for packet in Compound::parse(&out).unwrap().packets() {
                 let Some(request) = super::super::nack::Request::read(&packet, 0x10) else { continue };
