@@ -150,6 +150,8 @@ pub struct Sender {
     start: Option<u64>,
     /// The next to be sent for the first time.
     next: u64,
+    /// The first packet is to be sent once more, on these legs.
+    repeat: LegSet,
     /// The timestamp sent last, and when.
     last: Option<(RtpTime, Tick)>,
     repair: Repair,
@@ -166,6 +168,7 @@ impl Sender {
             legs: Default::default(),
             start: None,
             next: 0,
+            repeat: LegSet::default(),
             last: None,
             repair: Repair::new(config.retransmit_percent),
             plain: Vec::new(),
@@ -226,7 +229,7 @@ impl Sender {
     #[must_use]
     pub fn poll_media<H: History>(&mut self, now: Instant, history: &H) -> Option<MediaOut> {
         let now = self.clock.tick(now);
-        self.fresh(now, history).or_else(|| self.again(now, history))
+        self.repeated(history).or_else(|| self.fresh(now, history)).or_else(|| self.again(now, history))
     }
 
     /// Append the datagram of a packet on one of its legs. `false`: the leg is gone, or its key is used up, and nothing was
@@ -333,6 +336,9 @@ impl Sender {
         self.next += gone;
         let media = self.media(self.next, legs, false, history)?;
         let bytes = history.payload(self.next)?.len();
+        if self.stats.packets == 0 {
+            self.repeat = self.simple_legs(legs);
+        }
         self.next += 1;
         self.last = Some((history.timestamp(media.index)?, now));
         self.stats.packets += 1;
@@ -345,6 +351,18 @@ impl Sender {
             }
         }
         Some(media)
+    }
+
+    /// The first packet, once more. A receiver of librist in the simple profile learns from it where media comes from, and
+    /// drops it.
+    fn repeated<H: History>(&mut self, history: &H) -> Option<MediaOut> {
+        let legs = std::mem::take(&mut self.repeat);
+        if legs == LegSet::default() { None } else { self.media(self.next.checked_sub(1)?, legs, false, history) }
+    }
+
+    fn simple_legs(&self, legs: LegSet) -> LegSet {
+        let is_simple = |leg: &LegId| self.legs[leg.number()].as_ref().is_some_and(|leg| leg.tunnel.is_none());
+        LegSet(legs.iter().filter(is_simple).fold(0, |set, leg| set | 1 << leg.0))
     }
 
     fn media<H: History>(&self, index: u64, legs: LegSet, again: bool, history: &H) -> Option<MediaOut> {
