@@ -123,7 +123,7 @@ pub struct Released {
     /// Where its bytes are: [`Receiver::held`], until [`Receiver::recycle`].
     pub slot: SlotId,
     /// Its header; the payload's range counts in the whole packet. The SSRC is that of the stream, also of a packet that
-    /// was sent again; null packets are restored.
+    /// was sent again; null packets are restored. Whether its payload is transport stream is for the host to say.
     pub header: Header,
     /// When it came.
     pub arrival: Instant,
@@ -291,7 +291,7 @@ impl Receiver {
             self.memory.trim();
             self.requests.trim();
             if self.stream.as_ref().is_none_or(|stream| now.since(stream.last) > TRIM) {
-                self.ring.trim();
+                self.rest();
             }
         }
     }
@@ -419,6 +419,16 @@ impl Receiver {
         }
     }
 
+    /// The stream is silent: give back what nothing waits in.
+    fn rest(&mut self) {
+        self.ring.trim();
+        (self.plain, self.whole) = (Vec::new(), Vec::new());
+        if self.ring.first().is_none() && self.ready.is_empty() {
+            self.memory = Memory::default();
+            self.ready = Vec::new();
+        }
+    }
+
     /// The first packet that is there leaves; what is missing before it is given up.
     fn release_first(&mut self) {
         let Some((gap, slot)) = self.ring.pop() else { return };
@@ -450,7 +460,7 @@ impl Receiver {
         for (number, leg) in (0..).zip(&self.legs) {
             if let Some(leg) = leg.as_ref().filter(|leg| self.asks && leg.is_alive(now)) {
                 let patience = leg.rtt.patience(requests::UNKNOWN);
-                legs.push(Askable { leg: number, rtt: leg.rtt.get(), patience });
+                legs.push(Askable { leg: number, rtt: leg.rtt.get(), patience, once: leg.is_echoed() });
             }
         }
         legs.sort_by_key(|leg| leg.rtt.unwrap_or(i64::MAX));

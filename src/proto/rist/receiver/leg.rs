@@ -105,6 +105,11 @@ impl Leg {
         self.echoed = true;
     }
 
+    /// Whether the sender answers echoes.
+    pub(super) const fn is_echoed(&self) -> bool {
+        self.echoed
+    }
+
     /// Whether to ask for an echo.
     pub(super) fn asks_echo(&self, now: Tick) -> bool {
         self.echoed || now.since(self.since) < ECHOES

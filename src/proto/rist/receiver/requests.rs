@@ -2,8 +2,8 @@
 //!
 //! A packet is asked for when it did not come within the time that is given to reordering, again when the answer should
 //! have come, and no more when an answer would come too late. From the second time on a request is made twice, shortly
-//! after each other: it gets lost as packets do, and senders answer only once a round trip. With several legs each is asked
-//! in turn, the quickest first. All of it is bounded by a budget.
+//! after each other, as it gets lost like all packets: of senders that know echoes, and so answer once a round trip. With
+//! several legs each is asked in turn, the quickest first. All of it is bounded by a budget.
 
 use std::collections::VecDeque;
 
@@ -32,7 +32,8 @@ struct Missing {
     due: Tick,
     /// When it is asked for next.
     next: Tick,
-    /// When it was last asked for.
+    /// When it was asked for: first, and last.
+    asked_first: Tick,
     asked_at: Tick,
     asked: u8,
     /// On which leg.
@@ -48,6 +49,8 @@ pub(super) struct Askable {
     /// Its round trip, if it is known.
     pub(super) rtt: Option<i64>,
     pub(super) patience: i64,
+    /// It answers once a round trip, however often it is asked.
+    pub(super) once: bool,
 }
 
 #[derive(Debug)]
@@ -67,7 +70,16 @@ impl Default for Requests {
 impl Requests {
     /// This one is missing, and may be asked for from `next` on. Places rise.
     pub(super) fn add(&mut self, place: u64, due: Tick, next: Tick) {
-        self.missing.push_back(Missing { place, due, next, asked_at: next, asked: 0, leg: 0, again: false });
+        self.missing.push_back(Missing {
+            place,
+            due,
+            next,
+            asked_first: next,
+            asked_at: next,
+            asked: 0,
+            leg: 0,
+            again: false,
+        });
         self.due = self.due.min(next);
     }
 
@@ -81,11 +93,12 @@ impl Requests {
         self.missing.clear();
     }
 
-    /// One that was missing came, sent again. On which leg it was asked for, and how long ago, if it was asked for once.
+    /// One that was missing came, sent again. On which leg it was asked for, and how long ago it was first, if it was asked for
+    /// once or twice: were only quick answers counted, the round trip would never be seen to be longer.
     pub(super) fn answered(&self, place: u64, arrival: Tick) -> Option<(u8, i64)> {
         let at = self.missing.binary_search_by_key(&place, |missing| missing.place).ok()?;
         let missing = &self.missing[at];
-        (missing.asked == 1).then(|| (missing.leg, arrival.since(missing.asked_at)))
+        (1..=2).contains(&missing.asked).then(|| (missing.leg, arrival.since(missing.asked_first)))
     }
 
     /// Ask for what is due: `ask` is told of each leg and place. `rate`: packets a second that the stream has. How many
@@ -125,9 +138,12 @@ impl Requests {
             } else {
                 ask(askable.leg, missing.place);
                 (missing.leg, missing.asked_at) = (askable.leg, now);
+                if missing.asked == 0 {
+                    missing.asked_first = now;
+                }
                 missing.asked = missing.asked.saturating_add(1);
                 let patience = askable.patience.max(LEAST);
-                missing.again = missing.asked > 1 && patience > 2 * TWICE;
+                missing.again = askable.once && missing.asked > 1 && patience > 2 * TWICE;
                 missing.next = now.add(if missing.again { TWICE } else { patience });
             }
             *due = (*due).min(missing.next);

@@ -552,7 +552,7 @@ fn memory_is_what_is_buffered_and_an_idle_receiver_has_next_to_none() {
     let most = 2200 * (1328 + 150) + (1 << 20);
     assert!(pair.receiver.memory() < most, "{}", pair.receiver.memory());
     pair.run(10 * S);
-    assert!(pair.receiver.memory() < 400 << 10, "{}", pair.receiver.memory());
+    assert!(pair.receiver.memory() < 8 << 10, "{}", pair.receiver.memory());
 }
 
 #[test]
