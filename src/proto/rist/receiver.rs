@@ -15,7 +15,7 @@
 //! # Legs, ports and addresses
 //! A leg is where a sender's packets come to: in the simple profile a port of media and the next one, of RTCP; in the main
 //! profile one port with a tunnel. All legs carry packets of one stream: the same ones, or each a part of them. The host
-//! knows addresses, this end only numbers that the host gives them ([`RemoteId`]): feedback of a leg goes to where RTCP of
+//! knows addresses, this end only numbers that the host gives them ([`RemoteId`](super::RemoteId)): feedback of a leg goes to where RTCP of
 //! the stream's sender last came from, and to nowhere else. So a sender behind NAT is answered through the hole that its
 //! own RTCP made, follows within 100 ms when that moves, and is never sent anything at the address that its media comes
 //! from. RTCP that names another stream, while the stream goes on, moves nothing. A host should check addresses against

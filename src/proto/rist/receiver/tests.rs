@@ -80,7 +80,7 @@ fn bursts_reordering_duplicates_and_jitter_cost_nothing() {
     }
 }
 
-/// What is left, for each loss, at a round trip of 100 ms: packets of 10,000 not delivered, and sent again for each 100.
+/// What is left, for each loss, at a round trip of 100 ms: packets of 4,000 not delivered, and sent again for each 100.
 #[test]
 fn residual_loss() {
     let losses = [
@@ -93,37 +93,37 @@ fn residual_loss() {
     let mut table = String::new();
     for (name, loss) in losses {
         for latency in [150, 200, 300, 500, 1000] {
-            let pair = run(&setup(7, loss, latency), 10_000);
-            let share = pair.sender.stats().retransmitted as f64 / 100.0;
+            let pair = run(&setup(7, loss, latency), 4000);
+            let share = pair.sender.stats().retransmitted as f64 / 40.0;
             table += &format!("{name:7} {latency:5} ms: {:5} lost, {share:4.1} % again\n", pair.lost());
         }
     }
     insta::assert_snapshot!(table, @r"
-    2 %       150 ms:     5 lost,  1.9 % again
-    2 %       200 ms:     5 lost,  1.9 % again
-    2 %       300 ms:     0 lost,  1.9 % again
-    2 %       500 ms:     0 lost,  1.9 % again
-    2 %      1000 ms:     0 lost,  1.9 % again
-    5 %       150 ms:    24 lost,  4.8 % again
-    5 %       200 ms:    24 lost,  4.8 % again
-    5 %       300 ms:     2 lost,  5.1 % again
-    5 %       500 ms:     0 lost,  5.1 % again
-    5 %      1000 ms:     0 lost,  5.1 % again
-    10 %      150 ms:   102 lost, 10.5 % again
-    10 %      200 ms:   102 lost, 10.5 % again
-    10 %      300 ms:    10 lost, 11.5 % again
+    2 %       150 ms:     4 lost,  2.2 % again
+    2 %       200 ms:     4 lost,  2.2 % again
+    2 %       300 ms:     0 lost,  2.3 % again
+    2 %       500 ms:     0 lost,  2.3 % again
+    2 %      1000 ms:     0 lost,  2.3 % again
+    5 %       150 ms:    10 lost,  5.3 % again
+    5 %       200 ms:    10 lost,  5.3 % again
+    5 %       300 ms:     0 lost,  5.5 % again
+    5 %       500 ms:     0 lost,  5.5 % again
+    5 %      1000 ms:     0 lost,  5.5 % again
+    10 %      150 ms:    41 lost, 10.5 % again
+    10 %      200 ms:    41 lost, 10.5 % again
+    10 %      300 ms:     5 lost, 11.4 % again
     10 %      500 ms:     0 lost, 11.6 % again
     10 %     1000 ms:     0 lost, 11.6 % again
-    20 %      150 ms:   390 lost, 20.5 % again
-    20 %      200 ms:   390 lost, 20.5 % again
-    20 %      300 ms:    85 lost, 24.4 % again
-    20 %      500 ms:     2 lost, 25.4 % again
-    20 %     1000 ms:     0 lost, 25.3 % again
-    bursts    150 ms:   780 lost,  3.6 % again
-    bursts    200 ms:    31 lost,  6.2 % again
-    bursts    300 ms:     0 lost,  6.7 % again
-    bursts    500 ms:     0 lost,  6.7 % again
-    bursts   1000 ms:     0 lost,  6.7 % again
+    20 %      150 ms:   158 lost, 21.1 % again
+    20 %      200 ms:   158 lost, 21.1 % again
+    20 %      300 ms:    28 lost, 24.8 % again
+    20 %      500 ms:     1 lost, 25.6 % again
+    20 %     1000 ms:     0 lost, 25.5 % again
+    bursts    150 ms:   366 lost,  4.5 % again
+    bursts    200 ms:     6 lost,  5.8 % again
+    bursts    300 ms:     0 lost,  9.5 % again
+    bursts    500 ms:     0 lost,  9.5 % again
+    bursts   1000 ms:     0 lost,  9.5 % again
     ");
 }
 
@@ -140,20 +140,20 @@ fn the_latency_holds_for_every_packet_whatever_happened_to_it() {
 }
 
 #[test]
-fn clocks_that_run_apart_for_a_day_do_no_harm() {
-    for ppm in [-100, 100] {
+fn clocks_that_run_apart_for_an_hour_do_no_harm() {
+    for ppm in [-500, 500] {
         let mut setup = setup(5, Loss::Random(20), 3000);
         setup.ppm = ppm;
         let mut pair = setup.pair();
         pair.gather = 100 * MS;
-        pair.send(86_400, S);
-        pair.run(86_400 * S);
+        pair.send(7200, S / 2);
+        pair.run(3600 * S);
         finish(&mut pair);
         let received = pair.receiver.stats();
         assert_eq!((pair.lost(), received.restarts, received.timestamp_jumps), (0, 0, 0), "{received:?}");
-        // The sender's clock says when; 8.6 s apart in the end.
-        for delivered in pair.delivered.iter().take(86_400) {
-            let late = delivered.at - (delivered.index - FIRST_INDEX) * S;
+        // The sender's clock says when; 1.8 s apart in the end.
+        for delivered in pair.delivered.iter().take(7200) {
+            let late = delivered.at - (delivered.index - FIRST_INDEX) * S / 2;
             assert!((3000 * MS..3250 * MS).contains(&late), "{delivered:?}: {late} us");
         }
     }
@@ -421,13 +421,13 @@ fn tunnels_carry_it_all_with_keys_and_without() {
             let mut setup = setup(21, Loss::Random(50), 1000);
             (setup.main, setup.key, setup.delete_nulls, setup.extended) = (true, key, delete_nulls, extended);
             setup.ts = 7;
-            let pair = run(&setup, 3000);
+            let pair = run(&setup, 600);
             assert_eq!(pair.lost(), 0, "{key:?} {delete_nulls} {extended}");
             assert!(pair.keys_derived <= 1);
             let tunnel = pair.receiver.leg_stats(pair.legs[0]).unwrap().tunnel.unwrap();
             assert_eq!((tunnel.invalid, tunnel.garbage, tunnel.in_clear), (0, 0, 0), "{tunnel:?}");
             let deleted = pair.sender.stats().nulls_deleted;
-            assert_eq!(deleted > 1000, delete_nulls, "{deleted}");
+            assert_eq!(deleted > 200, delete_nulls, "{deleted}");
         }
     }
 }

@@ -119,9 +119,9 @@ fn a_flood_of_nonces_costs_next_to_nothing_and_shuts_nobody_out() {
     let mut a = tunnel(Some(key([1, 2, 3, 4], PHRASE, KeyLength::Aes128)));
     let mut b = tunnel(Some(key([9, 9, 9, 9], PHRASE, KeyLength::Aes128)));
     let (mut random, mut plain, mut asked, mut read) = (Random(7), Vec::new(), 0, 0);
-    for n in 0..100_000_u32 {
+    for n in 0..20_000_u32 {
         // 10 s, in which there are 9 made-up packets to each real one, half of them twice.
-        let now = Tick(i64::from(n) * SECOND / 10_000);
+        let now = Tick(i64::from(n) * SECOND / 2000);
         let mut datagram = media(&mut a, &rtp((n & 0xFFFF) as u16));
         if n % 10 != 0 {
             datagram[4..8].copy_from_slice(&((random.below(1 << 31) as u32) << 1).to_be_bytes());
@@ -135,7 +135,7 @@ fn a_flood_of_nonces_costs_next_to_nothing_and_shuts_nobody_out() {
         asked += answer(&mut b, &[PHRASE]);
     }
     assert!(asked <= 41, "{asked} keys in 10 s");
-    assert!(read > 9000, "{read} of 10,000 packets were read");
+    assert!(read > 1800, "{read} of 2,000 packets were read");
 }
 
 #[test]
