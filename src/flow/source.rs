@@ -79,6 +79,7 @@ pub(super) struct Source {
 }
 
 /// Where its packets come from.
+#[expect(clippy::large_enum_variant, reason = "nearly every source has sockets, and each packet passes here")]
 pub(super) enum Input {
     /// From sockets of its own.
     Sockets(SocketInput),
