@@ -64,6 +64,7 @@ impl Contender<'_> {
                     let what = Use::Receive { ip: input.bind.ip, interface: interface.clone(), senders };
                     claims.extend(input.ports().map(|port| claim(&part, &format!("{path}.bind"), port, what.clone())));
                 }
+                SourceInput::Rist(_) => {}
                 SourceInput::Srt(srt) => claims.extend(srt_claims(&part, &path, srt, interface.as_ref(), End::Source)),
             }
         }
@@ -71,6 +72,7 @@ impl Contender<'_> {
             let part = format!("output {name:?}");
             let route = match &output.route {
                 OutputRoute::Datagrams(route) => route,
+                OutputRoute::Rist(_) => continue,
                 OutputRoute::Srt(srt) => {
                     let (path, interface) = (format!("outputs.{name}"), output.interface.as_ref());
                     claims.extend(srt_claims(&part, &path, srt, interface, End::Output));
@@ -222,6 +224,7 @@ impl Board {
             };
             let route = match &output.route {
                 OutputRoute::Datagrams(route) => route,
+                OutputRoute::Rist(_) => continue,
                 OutputRoute::Srt(srt) => {
                     let Some(call) = srt.mode.call() else { continue };
                     if let Some(first) = self.calls.get(&call) {

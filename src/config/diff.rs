@@ -243,6 +243,13 @@ fn parts<P: Part>(
     }
 }
 
+fn retune_profile(old: &mut super::plan::RistProfile, new: &super::plan::RistProfile) {
+    use super::plan::RistProfile;
+    if let (RistProfile::Main { encryption: Some(old) }, RistProfile::Main { encryption: Some(new) }) = (old, new) {
+        old.clone_from(new);
+    }
+}
+
 impl Part for SourcePlan {
     fn enabled(&self) -> bool {
         self.enabled
@@ -264,6 +271,11 @@ impl Part for SourcePlan {
                 }
             }
             (SourceInput::Srt(srt), SourceInput::Srt(new)) => srt::retune(srt, new),
+            (SourceInput::Rist(rist), SourceInput::Rist(new)) => {
+                rist.allow.clone_from(&new.allow);
+                rist.latency = new.latency;
+                retune_profile(&mut rist.profile, &new.profile);
+            }
             _ => {}
         }
     }
@@ -319,6 +331,10 @@ impl Part for OutputPlan {
         match (&mut self.route, &new.route) {
             (OutputRoute::Datagrams(route), OutputRoute::Datagrams(new)) => route.smoothing = new.smoothing,
             (OutputRoute::Srt(srt), OutputRoute::Srt(new)) => srt::retune(srt, new),
+            (OutputRoute::Rist(rist), OutputRoute::Rist(new)) => {
+                rist.latency = new.latency;
+                retune_profile(&mut rist.profile, &new.profile);
+            }
             _ => {}
         }
     }

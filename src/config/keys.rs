@@ -151,7 +151,7 @@ pub(super) const SOURCE_PROTOCOLS: &[(&str, Standing)] = &[
     ("udp", Standing::Available),
     ("rtp", Standing::Available),
     ("rtp-fec", Standing::Available),
-    ("rist", Standing::Later),
+    ("rist", Standing::Available),
     ("srt-listener", Standing::Available),
     ("srt-caller", Standing::Available),
     ("srt-rendezvous", Standing::Available),
@@ -163,7 +163,7 @@ pub(super) const OUTPUT_PROTOCOLS: &[(&str, Standing)] = &[
     ("udp", Standing::Available),
     ("rtp", Standing::Available),
     ("rtp-fec", Standing::Available),
-    ("rist", Standing::Later),
+    ("rist", Standing::Available),
     ("srt-caller", Standing::Available),
     ("srt-listener", Standing::Available),
     ("srt-rendezvous", Standing::Available),
@@ -351,7 +351,7 @@ pub(super) const SOURCE: &[Key] = &[
     ENABLED,
     DESCRIPTION,
     Key::later("decryption"),
-    Key::later("profile").on(&["rist"]),
+    Key::new("profile", Form::Choice(&["simple", "main"]), "RTP and RTCP on two ports, or in a tunnel").on(&["rist"]),
     Key::later("subscriber").on(&["entitlement"]),
     Key::later("entitlement").on(&["entitlement"]),
 ];
@@ -478,7 +478,7 @@ pub(super) const OUTPUT: &[Key] = &[
     ENABLED,
     DESCRIPTION,
     Key::later("encryption"),
-    Key::later("profile").on(&["rist"]),
+    Key::new("profile", Form::Choice(&["simple", "main"]), "RTP and RTCP on two ports, or in a tunnel").on(&["rist"]),
 ];
 
 /// A table of `legs`.

@@ -9,12 +9,14 @@ use ipnet::IpNet;
 pub use self::daemon::{
     ControlPlan, DaemonPlan, HttpPlan, Limits, LogPlan, LogTarget, SyslogFormat, SyslogPlan, SyslogServer,
 };
+pub use self::rist::{RistEncryption, RistInput, RistProfile, RistRoute};
 pub(super) use self::srt::Call;
 pub use self::srt::{SrtEncryption, SrtMode, SrtPlan};
 use super::value::{Bind, Bitrate, Destination, Dscp, FlowName, Gather, Interface};
 use crate::proto::fec2022_1::matrix::Matrix;
 
 mod daemon;
+mod rist;
 mod srt;
 
 /// One flow: what arrives, and where it goes.
@@ -134,6 +136,8 @@ pub enum SourceInput {
     Datagrams(DatagramInput),
     /// Over SRT connections.
     Srt(SrtPlan),
+    /// By RIST.
+    Rist(RistInput),
 }
 
 /// The sockets of a source.
@@ -155,19 +159,24 @@ impl SourcePlan {
         match &self.input {
             SourceInput::Datagrams(input) => input.protocol.name(),
             SourceInput::Srt(srt) => srt.mode.name(),
+            SourceInput::Rist(_) => "rist",
         }
     }
 
     /// Do its packets have RTP headers?
     pub const fn is_rtp(&self) -> bool {
-        matches!(&self.input, SourceInput::Datagrams(input) if input.protocol.is_rtp())
+        match &self.input {
+            SourceInput::Datagrams(input) => input.protocol.is_rtp(),
+            SourceInput::Rist(_) => true,
+            SourceInput::Srt(_) => false,
+        }
     }
 
     /// Its sockets; `None`: it is received over SRT.
     pub const fn datagrams(&self) -> Option<&DatagramInput> {
         match &self.input {
             SourceInput::Datagrams(input) => Some(input),
-            SourceInput::Srt(_) => None,
+            _ => None,
         }
     }
 
@@ -175,8 +184,13 @@ impl SourcePlan {
     pub const fn srt(&self) -> Option<&SrtPlan> {
         match &self.input {
             SourceInput::Srt(srt) => Some(srt),
-            SourceInput::Datagrams(_) => None,
+            _ => None,
         }
+    }
+
+    /// Its sockets of RIST; `None`: it is received otherwise.
+    pub const fn rist(&self) -> Option<&RistInput> {
+        if let SourceInput::Rist(rist) = &self.input { Some(rist) } else { None }
     }
 
     /// Where it receives, or whom it calls; for people.
@@ -184,6 +198,7 @@ impl SourcePlan {
         match &self.input {
             SourceInput::Datagrams(input) => input.bind.to_string(),
             SourceInput::Srt(srt) => srt.mode.place(),
+            SourceInput::Rist(rist) => rist.bind.to_string(),
         }
     }
 }
@@ -289,6 +304,8 @@ pub enum OutputRoute {
     Datagrams(DatagramRoute),
     /// Over SRT connections.
     Srt(SrtPlan),
+    /// By RIST.
+    Rist(RistRoute),
 }
 
 /// Datagrams to an address.
@@ -312,6 +329,7 @@ impl OutputPlan {
         match &self.route {
             OutputRoute::Datagrams(route) => route.protocol.name(),
             OutputRoute::Srt(srt) => srt.mode.name(),
+            OutputRoute::Rist(_) => "rist",
         }
     }
 
@@ -319,7 +337,7 @@ impl OutputPlan {
     pub const fn datagrams(&self) -> Option<&DatagramRoute> {
         match &self.route {
             OutputRoute::Datagrams(route) => Some(route),
-            OutputRoute::Srt(_) => None,
+            _ => None,
         }
     }
 
@@ -327,8 +345,13 @@ impl OutputPlan {
     pub const fn srt(&self) -> Option<&SrtPlan> {
         match &self.route {
             OutputRoute::Srt(srt) => Some(srt),
-            OutputRoute::Datagrams(_) => None,
+            _ => None,
         }
+    }
+
+    /// Where it sends by RIST; `None`: it is sent otherwise.
+    pub const fn rist(&self) -> Option<&RistRoute> {
+        if let OutputRoute::Rist(rist) = &self.route { Some(rist) } else { None }
     }
 
     /// The headers of its RTP packets; `None`: it sends no RTP.
@@ -339,14 +362,22 @@ impl OutputPlan {
     /// Where its datagrams go: its legs, or its one destination; none where it is sent over SRT.
     pub fn paths(&self) -> impl Iterator<Item = (&Destination, Option<&Interface>)> {
         let legs = self.legs();
-        let single = self.datagrams().filter(|route| route.legs.is_empty());
-        let single = single.map(|route| (&route.destination, self.interface.as_ref()));
+        let destination = match &self.route {
+            OutputRoute::Datagrams(route) => Some(&route.destination),
+            OutputRoute::Rist(rist) => Some(&rist.destination),
+            OutputRoute::Srt(_) => None,
+        };
+        let single = destination.filter(|_| legs.is_empty()).map(|to| (to, self.interface.as_ref()));
         single.into_iter().chain(legs.iter().map(|leg| (&leg.destination, leg.interface.as_ref())))
     }
 
     /// Its two legs, or none.
     pub fn legs(&self) -> &[LegPlan] {
-        self.datagrams().map_or(&[], |route| &route.legs)
+        match &self.route {
+            OutputRoute::Datagrams(route) => &route.legs,
+            OutputRoute::Rist(rist) => &rist.legs,
+            OutputRoute::Srt(_) => &[],
+        }
     }
 
     /// Where it sends to, or where it is called; for people.
@@ -354,6 +385,7 @@ impl OutputPlan {
         match &self.route {
             OutputRoute::Datagrams(route) => route.destination.to_string(),
             OutputRoute::Srt(srt) => srt.mode.place(),
+            OutputRoute::Rist(rist) => rist.destination.to_string(),
         }
     }
 }

@@ -82,6 +82,7 @@ impl<'t> Flow<'_, 't> {
                     OutputRoute::Datagrams(route) => {
                         self.refuse_twice(&name, plan, route.protocol, spans, &mut board.sent);
                     }
+                    OutputRoute::Rist(_) => {}
                     OutputRoute::Srt(srt) => self.refuse_call_twice(&name, srt, spans, &mut board.calls),
                 }
             }
@@ -138,6 +139,15 @@ impl<'t> Flow<'_, 't> {
                 let interface = self.interface(s);
                 let to = ["destination", "remote"].into_iter().find_map(|key| s.value_span(key));
                 (OutputRoute::Srt(srt?), interface, to.into_iter().collect())
+            }
+            "rist" => {
+                let (route, interface, spans) = self.datagram_route(s, "rtp", sources)?;
+                let OutputRoute::Datagrams(route) = route else { return None };
+                let latency = s.duration("latency").unwrap_or(std::time::Duration::from_secs(1));
+                let profile = self.rist_profile(s);
+                let crate::config::plan::DatagramRoute { destination, legs, source_port, .. } = route;
+                let rist = crate::config::plan::RistRoute { destination, legs, latency, profile, source_port };
+                (OutputRoute::Rist(rist), interface, spans)
             }
             _ => self.datagram_route(s, protocol, sources)?,
         };

@@ -132,7 +132,7 @@ impl<'t> Flow<'_, 't> {
     }
 
     /// `None`: in clear, or refused.
-    fn encryption(&mut self, s: &Section<'_, 't>) -> Option<SrtEncryption> {
+    pub(super) fn encryption(&mut self, s: &Section<'_, 't>) -> Option<SrtEncryption> {
         let names = self.key_names(s);
         let key_length = s.number("key-length").and_then(|bytes| KeyLength::from_bytes(usize::try_from(bytes).ok()?));
         let Some((key, names)) = names else {
