@@ -442,6 +442,7 @@ impl Entry {
         let opened = match &plan.input {
             SourceInput::Datagrams(input) => self.open_sockets(name, &plan, input, stats, env),
             SourceInput::Srt(srt) => self.open_srt_source(name, &plan, srt, stats, env),
+            SourceInput::Rist(_) => Err(Problem::Open("this version cannot receive RIST".into())),
         };
         let Some(entry) = self.sources.get_mut(name) else { return };
         let (part, granted) = match opened {
@@ -515,6 +516,8 @@ impl Entry {
                 let (part, srt) = (srt::Part::Source(name.to_owned()), srt.clone());
                 self.retune_srt(&part, &srt, env);
             }
+            // It cannot be opened.
+            SourceInput::Rist(_) => {}
         }
     }
 
@@ -540,6 +543,7 @@ impl Entry {
         let opened = match &plan.route {
             OutputRoute::Datagrams(route) => self.open_sending(name, &plan, route, (ssrc, stats), env),
             OutputRoute::Srt(srt) => self.open_srt_output(name, &plan, srt, stats, env),
+            OutputRoute::Rist(_) => Err(Problem::Open("this version cannot send RIST".into())),
         };
         let Some(entry) = self.outputs.get_mut(name) else { return };
         match opened {
