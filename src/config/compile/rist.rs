@@ -65,8 +65,7 @@ impl<'t> Flow<'_, 't> {
         let even = if port == 1 { 2 } else { port - 1 };
         let what = if s.has("profile") { "profile = \"simple\"" } else { "the simple profile, the default," };
         let message = format!("`{key}`: port {port} is odd, and {what} has media on an even port, RTCP on the next");
-        let help =
-            format!("use port {even}; or write profile = \"main\", which needs one port, if the other end does too");
+        let help = format!("use port {even}; or profile = \"main\" at both ends, which needs one port");
         self.source.error(at, message, Some(help));
     }
 

@@ -60,3 +60,6 @@ fn profile_keys(old: &RistProfile, new: &RistProfile) -> [(&'static str, bool); 
         ("key-length", both.is_some_and(|(old, new)| old.key_length != new.key_length)),
     ]
 }
+
+#[cfg(test)]
+mod tests;
