@@ -18,6 +18,8 @@ use super::value::{Bind, FlowName, Interface};
 
 mod failover;
 mod output;
+mod passphrase;
+mod rist;
 mod srt;
 #[cfg(test)]
 mod tests;
@@ -144,29 +146,6 @@ impl<'t> Flow<'_, 't> {
         let description = s.text("description").map(|d| d.value).unwrap_or_default();
         let enabled = s.flag("enabled").unwrap_or(true);
         Some(SourcePlan { description, enabled, input: input?, interface, max_bitrate })
-    }
-
-    fn rist_input(&mut self, s: &Section<'_, 't>) -> Option<super::plan::RistInput> {
-        let bind = self.bind(s, "write bind = \":5000\"");
-        let multicast_sources = self.multicast_sources(s, bind.as_ref());
-        let allow = self.allow(s, bind.as_ref(), End::Source);
-        let latency = s.duration("latency").unwrap_or(Duration::from_secs(1));
-        let profile = self.rist_profile(s);
-        Some(super::plan::RistInput { bind: bind?.value, multicast_sources, allow, latency, profile })
-    }
-
-    fn rist_profile(&mut self, s: &Section<'_, 't>) -> super::plan::RistProfile {
-        use super::plan::{RistEncryption, RistProfile};
-        use crate::proto::rist::psk::KeyLength;
-        use crate::proto::srt::km;
-        if s.choice("profile").is_none_or(|choice| choice == 0) {
-            return RistProfile::Simple;
-        }
-        let encryption = self.encryption(s).map(|srt| RistEncryption {
-            passphrases: srt.passphrases,
-            key_length: if srt.key_length == km::KeyLength::Aes256 { KeyLength::Aes256 } else { KeyLength::Aes128 },
-        });
-        RistProfile::Main { encryption }
     }
 
     fn datagram_input(&mut self, s: &Section<'_, 't>, protocol: &str) -> Option<DatagramInput> {

@@ -9,6 +9,7 @@ use ipnet::IpNet;
 pub use self::daemon::{
     ControlPlan, DaemonPlan, HttpPlan, Limits, LogPlan, LogTarget, SyslogFormat, SyslogPlan, SyslogServer,
 };
+pub use self::failover::{FailoverPlan, FailoverRules, ReturnMode, SwitchOn};
 pub use self::rist::{RistEncryption, RistInput, RistProfile, RistRoute};
 pub(super) use self::srt::Call;
 pub use self::srt::{SrtEncryption, SrtMode, SrtPlan};
@@ -16,6 +17,7 @@ use super::value::{Bind, Bitrate, Destination, Dscp, FlowName, Gather, Interface
 use crate::proto::fec2022_1::matrix::Matrix;
 
 mod daemon;
+mod failover;
 mod rist;
 mod srt;
 
@@ -38,80 +40,6 @@ pub struct FlowPlan {
     pub failover: Option<FailoverPlan>,
     /// By name; may be empty.
     pub outputs: BTreeMap<String, OutputPlan>,
-}
-
-/// `[failover]`: what the sources of a flow are to each other.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum FailoverPlan {
-    /// All carry the same RTP packets: they are merged into one stream (ST 2022-7). Every source carries RTP.
-    Merge {
-        /// How far the sources may be apart, and the delay that is added; 10 ms to 15 s.
-        recovery_window: Duration,
-    },
-    /// One of them is on air.
-    Failover(FailoverRules),
-}
-
-/// Which source is on air.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct FailoverRules {
-    /// The preferred one, a key of `sources`; `None`: the survivor stays on air.
-    pub primary: Option<String>,
-    /// When the primary takes over again.
-    pub return_mode: ReturnMode,
-    /// For [`ReturnMode::Hold`]: how long the primary must have been well; up to 1 h.
-    pub hold: Duration,
-    /// What takes a source off air.
-    pub switch_on: SwitchOn,
-}
-
-impl Default for FailoverRules {
-    fn default() -> Self {
-        Self {
-            primary: None,
-            return_mode: ReturnMode::Hold,
-            hold: Duration::from_secs(5),
-            switch_on: SwitchOn::default(),
-        }
-    }
-}
-
-/// When the primary takes over again.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ReturnMode {
-    /// With its first data.
-    Immediate,
-    /// Once it has been well for the hold time.
-    Hold,
-    /// By the operator, or when the one on air fails.
-    Manual,
-}
-
-/// What takes a source off air. `None`: not that.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct SwitchOn {
-    /// No data for so long; 50 ms to 10 s.
-    pub silence: Option<Duration>,
-    /// Less than this over a second.
-    pub min_bitrate: Option<Bitrate>,
-    /// So many continuity errors in a second; at least 1.
-    pub continuity_errors: Option<u32>,
-    /// No PAT for so long; 100 ms to 60 s.
-    pub pat_loss: Option<Duration>,
-    /// So many packets gone for good in a second; at least 1.
-    pub unrecovered: Option<u32>,
-}
-
-impl Default for SwitchOn {
-    fn default() -> Self {
-        Self {
-            silence: Some(Duration::from_millis(500)),
-            min_bitrate: None,
-            continuity_errors: None,
-            pat_loss: None,
-            unrecovered: None,
-        }
-    }
 }
 
 /// One source of a flow.
@@ -172,23 +100,17 @@ impl SourcePlan {
         }
     }
 
-    /// Its sockets; `None`: it is received over SRT.
+    /// Its sockets; `None`: it is received over SRT or by RIST.
     pub const fn datagrams(&self) -> Option<&DatagramInput> {
-        match &self.input {
-            SourceInput::Datagrams(input) => Some(input),
-            _ => None,
-        }
+        if let SourceInput::Datagrams(input) = &self.input { Some(input) } else { None }
     }
 
-    /// Its SRT connections; `None`: it has sockets of its own.
+    /// Its SRT connections; `None`: it is not received over SRT.
     pub const fn srt(&self) -> Option<&SrtPlan> {
-        match &self.input {
-            SourceInput::Srt(srt) => Some(srt),
-            _ => None,
-        }
+        if let SourceInput::Srt(srt) = &self.input { Some(srt) } else { None }
     }
 
-    /// Its sockets of RIST; `None`: it is received otherwise.
+    /// How it is received by RIST; `None`: it is not.
     pub const fn rist(&self) -> Option<&RistInput> {
         if let SourceInput::Rist(rist) = &self.input { Some(rist) } else { None }
     }
@@ -224,6 +146,8 @@ pub enum Stream {
     ColumnFec,
     /// The FEC packets of rows.
     RowFec,
+    /// Reports, both ways, and what is asked for once more.
+    Rtcp,
 }
 
 impl Stream {
@@ -233,12 +157,13 @@ impl Stream {
             Self::Media => "media",
             Self::ColumnFec => "column FEC",
             Self::RowFec => "row FEC",
+            Self::Rtcp => "RTCP",
         }
     }
 }
 
 /// Would a receiver of both streams, each with its output's protocol, at the same address and port take them for one?
-/// FEC mixes with anything; media of different protocols is told apart.
+/// FEC and RTCP mix with anything; media of different protocols is told apart.
 pub(super) fn mixes((protocol, stream): (&str, Stream), (other, other_stream): (&str, Stream)) -> bool {
     let media_alone = stream == Stream::Media && other_stream == Stream::Media;
     !media_alone || protocol == other
@@ -333,28 +258,22 @@ impl OutputPlan {
         }
     }
 
-    /// Where its datagrams go; `None`: it is sent over SRT.
+    /// Where its datagrams go; `None`: it is sent over SRT or by RIST.
     pub const fn datagrams(&self) -> Option<&DatagramRoute> {
-        match &self.route {
-            OutputRoute::Datagrams(route) => Some(route),
-            _ => None,
-        }
+        if let OutputRoute::Datagrams(route) = &self.route { Some(route) } else { None }
     }
 
-    /// Its SRT connections; `None`: it sends datagrams to an address.
+    /// Its SRT connections; `None`: it is not sent over SRT.
     pub const fn srt(&self) -> Option<&SrtPlan> {
-        match &self.route {
-            OutputRoute::Srt(srt) => Some(srt),
-            _ => None,
-        }
+        if let OutputRoute::Srt(srt) = &self.route { Some(srt) } else { None }
     }
 
-    /// Where it sends by RIST; `None`: it is sent otherwise.
+    /// How it is sent by RIST; `None`: it is not.
     pub const fn rist(&self) -> Option<&RistRoute> {
         if let OutputRoute::Rist(rist) = &self.route { Some(rist) } else { None }
     }
 
-    /// The headers of its RTP packets; `None`: it sends no RTP.
+    /// The headers of its RTP packets; `None`: it sends no RTP, or RIST makes them.
     pub fn header(&self) -> Option<RtpHeader> {
         self.datagrams().and_then(|route| route.protocol.header())
     }
@@ -376,6 +295,15 @@ impl OutputPlan {
         match &self.route {
             OutputRoute::Datagrams(route) => &route.legs,
             OutputRoute::Rist(rist) => &rist.legs,
+            OutputRoute::Srt(_) => &[],
+        }
+    }
+
+    /// What goes to each of [`Self::paths`], and what is added to the destination's port for each.
+    pub const fn streams(&self) -> &'static [(Stream, u16)] {
+        match &self.route {
+            OutputRoute::Datagrams(route) => route.protocol.streams(),
+            OutputRoute::Rist(rist) => rist.profile.streams(),
             OutputRoute::Srt(_) => &[],
         }
     }
@@ -443,13 +371,13 @@ impl OutputProtocol {
     }
 
     /// What it sends, and what is added to the destination's port for each.
-    pub fn streams(self) -> impl Iterator<Item = (Stream, u16)> {
-        let (column, row) = match self {
-            Self::RtpFec { matrix, .. } => (true, matrix.row_stream()),
-            _ => (false, false),
-        };
-        let all = [(Stream::Media, 0, true), (Stream::ColumnFec, 2, column), (Stream::RowFec, 4, row)];
-        all.into_iter().filter(|(.., sent)| *sent).map(|(stream, offset, _)| (stream, offset))
+    pub const fn streams(self) -> &'static [(Stream, u16)] {
+        const ALL: &[(Stream, u16)] = &[(Stream::Media, 0), (Stream::ColumnFec, 2), (Stream::RowFec, 4)];
+        match self {
+            Self::RtpFec { matrix, .. } if matrix.row_stream() => ALL,
+            Self::RtpFec { .. } => ALL.split_at(2).0,
+            Self::Udp { .. } | Self::Rtp(_) => ALL.split_at(1).0,
+        }
     }
 
     /// The headers of its RTP packets; `None`: it sends no RTP.

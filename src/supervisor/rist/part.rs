@@ -27,12 +27,6 @@ const CONTROL_BUFFER: usize = 1 << 20;
 /// The virtual ports of a tunnel, as librist has them.
 const VIRTUAL_PORTS: (u16, u16) = (32_768, 1968);
 
-impl RistProfile {
-    pub(super) fn encryption(&self) -> Option<&RistEncryption> {
-        if let Self::Main { encryption } = self { encryption.as_ref() } else { None }
-    }
-}
-
 fn failed(error: &OpenError) -> Problem {
     Problem::Open(error.to_string())
 }
