@@ -127,7 +127,7 @@ fn relay(setup: Setup<'_>, [sends, receives]: [String; 2]) -> Daemon {
     daemon.wait_for_flow("sends", "the receiver is known", |flow| {
         flow["outputs"]["out"]["rist"]["legs"]
             .as_array()
-            .is_some_and(|legs| legs.iter().all(|leg| leg["rtt-ms"].is_number()))
+            .is_some_and(|legs| !legs.is_empty() && legs.iter().all(|leg| leg["rtt-ms"].is_number()))
     });
     daemon
 }

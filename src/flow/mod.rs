@@ -47,7 +47,9 @@ pub use self::load::Load;
 use self::load::LoadMeter;
 pub use self::orders::{Courier, Inbox, Orders, orders};
 use self::rist::source::{RistInput, share_asking};
-use self::rist::{RistKeys, RistLeg, RistNews, RistOutputConfig, RistOutputSeed, RistSourceConfig, RistSourceSeed};
+use self::rist::{
+    RistEvent, RistKeys, RistLeg, RistNews, RistOutputConfig, RistOutputSeed, RistSourceConfig, RistSourceSeed,
+};
 use self::source::{Input, Receivers, SocketInput, Source, SourceConfig};
 use self::srt::source::SrtInput;
 use self::srt::{FlowLinks, Keks, Link, LinkNews, LinkSeed, Multiplexers, Part, SrtOutputConfig, SrtSourceConfig};
@@ -420,7 +422,7 @@ impl Flow {
         }
         egress.rist.transmit(send, now);
         while let Some((name, leg, event)) = egress.rist.poll_event() {
-            tell(Part::Output(name.to_owned()), leg, event);
+            tell(Part::Output(name.to_owned()), leg, RistEvent::Tunnel(event));
         }
     }
 

@@ -136,7 +136,16 @@ pub struct RistNews {
     /// On which leg.
     pub leg: LegId,
     /// What.
-    pub event: TunnelEvent,
+    pub event: RistEvent,
+}
+
+/// What a tunnel asks for or tells.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RistEvent {
+    /// It needs keys.
+    Tunnel(TunnelEvent),
+    /// The sender uses the passphrase at this place of those that were tried: it may know no other.
+    SenderUses(usize),
 }
 
 /// Keys for a tunnel that asked for them.

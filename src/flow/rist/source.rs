@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::remotes::Remotes;
 use super::stats::{Figures, PUBLISH, SourceFigures};
-use super::{RistKeys, RistSourceConfig, RistSourceSeed, SourceSockets, TunnelKeys, cname, ntp_now};
+use super::{RistEvent, RistKeys, RistSourceConfig, RistSourceSeed, SourceSockets, TunnelKeys, cname, ntp_now};
 use crate::flow::egress::MediaPacket;
 use crate::flow::gate::Gate;
 use crate::flow::ingest::transport_stream;
@@ -21,7 +21,6 @@ use crate::io::reactor::Reactor;
 use crate::proto::mpegts::packet::SYNC;
 use crate::proto::rist::receiver::{Delivery, From, Receiver, ReceiverConfig, ReceiverEvent, Released, Transmit};
 use crate::proto::rist::stats::ReceiverStats;
-use crate::proto::rist::tunnel::TunnelEvent;
 use crate::proto::rist::{LegId, Port as PortKind, Profile, RemoteId};
 use crate::proto::rtp::header::Header;
 use crate::time::Instant;
@@ -56,6 +55,8 @@ pub(in crate::flow) struct RistInput {
     /// What of its figures was counted.
     counted: ReceiverStats,
     undecrypted: u64,
+    /// The place of the passphrase that its sender uses, as was told.
+    sender_uses: Option<usize>,
     figures: SourceFigures,
     publishes: Arc<Figures<SourceFigures>>,
     published: Option<Instant>,
@@ -172,6 +173,7 @@ impl RistInput {
             datagram: Vec::new(),
             counted: ReceiverStats::default(),
             undecrypted: 0,
+            sender_uses: None,
             figures: SourceFigures::default(),
             publishes: figures,
             published: None,
@@ -242,13 +244,23 @@ impl RistInput {
     /// The passphrases are others: ask for all keys anew.
     pub(in crate::flow) fn renew_keys(&mut self, now: Instant) {
         self.receiver.renew_keys(now);
+        self.sender_uses = None;
+        if let Some(tunnel) = &mut self.figures.senders.tunnel {
+            tunnel.peer_key = None;
+        }
     }
 
     /// What its tunnel asks for; ask until `None`.
-    pub(in crate::flow) fn poll_event(&mut self) -> Option<(LegId, TunnelEvent)> {
+    pub(in crate::flow) fn poll_event(&mut self) -> Option<(LegId, RistEvent)> {
+        let used = self.figures.senders.tunnel.and_then(|tunnel| tunnel.peer_key);
+        if used != std::mem::replace(&mut self.sender_uses, used)
+            && let Some(used) = used
+        {
+            return Some((self.leg, RistEvent::SenderUses(used)));
+        }
         loop {
             match self.receiver.poll_event()? {
-                ReceiverEvent::Tunnel(leg, event) => return Some((leg, event)),
+                ReceiverEvent::Tunnel(leg, event) => return Some((leg, RistEvent::Tunnel(event))),
                 // They show in its figures.
                 ReceiverEvent::SourceRestarted(_) | ReceiverEvent::TimestampJump => {}
             }

@@ -21,6 +21,8 @@ pub struct TunnelStats {
     pub peer_restores_nulls: Option<bool>,
     /// Something that is of no use here: whole IP packets, authentication.
     pub other: u64,
+    /// Of the keys that were provided for the peer's nonce, the place of the one that is right; `None`: not known.
+    pub peer_key: Option<usize>,
     /// Keys to send with, after the first one.
     pub send_keys: u64,
 }

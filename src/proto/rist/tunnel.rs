@@ -183,7 +183,10 @@ impl Tunnel {
             Some((inner, inner.is_proof(plain)))
         });
         match tried {
-            Tried::Read(inner) => Some(inner),
+            Tried::Read(inner) => {
+                self.stats.peer_key = self.receive.right();
+                Some(inner)
+            }
             Tried::Unknown => {
                 self.stats.undecrypted += 1;
                 None
@@ -214,6 +217,7 @@ impl Tunnel {
         if self.config.key.is_some() {
             (self.asked_for_key, self.need_send_key) = (true, true);
             self.receive.renew(now);
+            self.stats.peer_key = None;
         }
     }
 

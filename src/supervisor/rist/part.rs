@@ -8,8 +8,8 @@ use crate::config::plan::{OutputPlan, RistEncryption, RistInput, RistProfile, Ri
 use crate::flow::FlowCommand;
 use crate::flow::egress::LegConfig;
 use crate::flow::rist::{
-    LegSockets, RistKeys, RistLeg, RistNews, RistOutputConfig, RistOutputSeed, RistSourceConfig, RistSourceSeed,
-    SourceSockets, TunnelKeys,
+    LegSockets, RistEvent, RistKeys, RistLeg, RistNews, RistOutputConfig, RistOutputSeed, RistSourceConfig,
+    RistSourceSeed, SourceSockets, TunnelKeys,
 };
 use crate::flow::srt::Part;
 use crate::flow::stats::{OutputStats, SourceStats};
@@ -31,8 +31,8 @@ fn failed(error: &OpenError) -> Problem {
     Problem::Open(error.to_string())
 }
 
-/// A key to send with, of the newest passphrase and a nonce that is new.
-fn send_key(encryption: &RistEncryption) -> Result<SendKey, Problem> {
+/// A key to send with, of the passphrase at this place and a nonce that is new.
+fn send_key(encryption: &RistEncryption, place: usize) -> Result<SendKey, Problem> {
     let fault = || Problem::Open("the kernel gives no random numbers for a key".to_owned());
     let nonce = loop {
         let random = getrandom::u32().map_err(|_| fault())?;
@@ -41,7 +41,7 @@ fn send_key(encryption: &RistEncryption) -> Result<SendKey, Problem> {
             break nonce;
         }
     };
-    let passphrase = encryption.passphrases.first().ok_or_else(|| Problem::Open("no passphrase".to_owned()))?;
+    let passphrase = encryption.passphrases.get(place).ok_or_else(|| Problem::Open("no passphrase".to_owned()))?;
     Ok(SendKey { nonce, key: Key::derive(passphrase.secret().bytes(), nonce, encryption.key_length) })
 }
 
@@ -49,7 +49,7 @@ fn tunnel(profile: &RistProfile) -> Result<Box<TunnelConfig>, Problem> {
     let [a, b, c, d] = entry::random().to_be_bytes();
     Ok(Box::new(TunnelConfig {
         ports: VIRTUAL_PORTS,
-        key: profile.encryption().map(send_key).transpose()?,
+        key: profile.encryption().map(|encryption| send_key(encryption, 0)).transpose()?,
         rotate_after: 0,
         // What others send so they have made public themselves.
         accept_weak_counter: true,
@@ -238,19 +238,25 @@ impl Entry {
             Part::Output(name) => self.plan.outputs.get(name).and_then(|plan| Some(&plan.rist()?.profile)),
         };
         let Some(encryption) = profile.and_then(RistProfile::encryption).cloned() else { return };
+        let answers = matches!(part, Part::Source(_));
         match event {
-            TunnelEvent::NeedKey { nonce, length } => self.derive_rist(part, leg, move || {
+            RistEvent::Tunnel(TunnelEvent::NeedKey { nonce, length }) => self.derive_rist(part, leg, move || {
                 let passphrases = encryption.passphrases.iter();
                 let keys =
                     passphrases.map(|passphrase| Key::derive(passphrase.secret().bytes(), nonce, length)).collect();
                 Some(TunnelKeys::Receive(nonce, keys))
             }),
+            // Which one the sender knows is told when it is.
+            RistEvent::Tunnel(TunnelEvent::NeedSendKey) if answers && encryption.passphrases.len() > 1 => {}
             // Where there is none to have, the present one stays.
-            TunnelEvent::NeedSendKey => {
-                self.derive_rist(part, leg, move || send_key(&encryption).ok().map(TunnelKeys::Send))
+            RistEvent::Tunnel(TunnelEvent::NeedSendKey) => {
+                self.derive_rist(part, leg, move || send_key(&encryption, 0).ok().map(TunnelKeys::Send));
             }
-            // It shows in the figures, and in a condition.
-            TunnelEvent::WrongPassphrase => {}
+            RistEvent::SenderUses(place) if encryption.passphrases.len() > 1 => {
+                self.derive_rist(part, leg, move || send_key(&encryption, place).ok().map(TunnelKeys::Send));
+            }
+            // A wrong one shows in the figures, and in a condition; where there is one alone it is in use.
+            RistEvent::Tunnel(TunnelEvent::WrongPassphrase) | RistEvent::SenderUses(_) => {}
         }
     }
 

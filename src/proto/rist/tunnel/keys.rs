@@ -72,6 +72,8 @@ pub(super) struct ReceiveKeys {
     fresh: Option<Fresh>,
     seen: Vec<Seen>,
     asked: Option<Tick>,
+    /// The place of the key that was right, of those provided last.
+    right: Option<usize>,
     events: VecDeque<TunnelEvent>,
 }
 
@@ -106,6 +108,7 @@ impl ReceiveKeys {
                     Some((read, true)) => {
                         let key = fresh.keys.swap_remove(at);
                         self.fresh = None;
+                        self.right = Some(at);
                         self.seen.retain(|seen| seen.nonce != nonce);
                         self.known.insert(0, Known { nonce, key, failures: 0 });
                         self.known.truncate(KNOWN);
@@ -157,6 +160,11 @@ impl ReceiveKeys {
         }
     }
 
+    /// The place of the key that was right, of those provided last.
+    pub(super) const fn right(&self) -> Option<usize> {
+        self.right
+    }
+
     /// Keys for a nonce that was asked for.
     pub(super) fn provide(&mut self, nonce: Nonce, mut keys: Vec<Key>) {
         keys.truncate(MOST_KEYS);
@@ -169,7 +177,7 @@ impl ReceiveKeys {
 
     /// Ask anew for the key in use, which stays until others are provided; what was of no use may be of use now.
     pub(super) fn renew(&mut self, now: Tick) {
-        (self.fresh, self.asked) = (None, None);
+        (self.fresh, self.asked, self.right) = (None, None, None);
         self.seen.clear();
         self.known.truncate(1);
         if let Some(known) = self.known.first() {
