@@ -158,7 +158,7 @@ fn places_of_paths(name: &str, output: &OutputPlan) -> impl Iterator<Item = Stri
     single.into_iter().chain((1..=legs).map(leg))
 }
 
-/// Of several faults at one place the first is enough: media and FEC ports conflict together.
+/// Of several faults at one place the first is enough: the port of media and those beside it conflict together.
 fn one_a_place(mut faults: Vec<Diagnostic>) -> Vec<Diagnostic> {
     let mut seen = BTreeSet::new();
     faults.retain(|fault| seen.insert((fault.line, fault.column)));

@@ -202,7 +202,7 @@ pub(super) fn instead(key: &str, protocol: &str) -> Option<&'static str> {
         ("reorder-window", "rist") => Some("write `latency`, the receiver's buffer"),
         ("passphrase-files", "rist") => Some("an output has one: write `passphrase-file`"),
         ("smoothing", "rist") => Some("remove it: receivers pace what they have in their buffers"),
-        ("remote", "rist") => Some("a source waits to be sent to: write `bind`, and the sender's address in `allow`"),
+        ("remote", "rist") => Some("nobody calls by RIST: a source has `bind` and `allow`, an output `destination`"),
         _ => None,
     }
 }

@@ -20,9 +20,8 @@ impl<'t> Flow<'_, 't> {
         let latency = s.duration("latency").unwrap_or(LATENCY);
         let profile = self.rist_profile(s);
         let At { value: bind, span } = bind?;
-        if profile == RistProfile::Simple {
-            self.even_port(s, "bind", bind.port, &span);
-            self.local_port(bind.port | 1, &span);
+        if profile == RistProfile::Simple && self.is_even(s, "bind", bind.port, &span) {
+            self.local_port(bind.port + 1, &span);
         }
         Some(RistInput { bind, multicast_sources, allow, latency, profile })
     }
@@ -36,7 +35,9 @@ impl<'t> Flow<'_, 't> {
         let source_port = self.rist_source_port(s, &profile);
         let paths = paths?;
         if profile == RistProfile::Simple {
-            paths.iter().for_each(|(leg, span)| self.even_port(s, "destination", leg.destination.port, span));
+            for (leg, span) in &paths {
+                self.is_even(s, "destination", leg.destination.port, span);
+            }
         }
         let (legs, spans): (Vec<_>, Vec<_>) = paths.into_iter().unzip();
         let LegPlan { destination, interface } = legs.first()?.clone();
@@ -57,16 +58,17 @@ impl<'t> Flow<'_, 't> {
         port
     }
 
-    /// TR-06-1, section 5.1: media on an even port, RTCP on the next.
-    fn even_port(&self, s: &Section<'_, 't>, key: &str, port: u16, at: &Span) {
+    /// TR-06-1, section 5.1: media on an even port, RTCP on the next. Another port is reported.
+    fn is_even(&self, s: &Section<'_, 't>, key: &str, port: u16, at: &Span) -> bool {
         if port.is_multiple_of(2) {
-            return;
+            return true;
         }
         let even = if port == 1 { 2 } else { port - 1 };
         let what = if s.has("profile") { "profile = \"simple\"" } else { "the simple profile, the default," };
         let message = format!("`{key}`: port {port} is odd, and {what} has media on an even port, RTCP on the next");
         let help = format!("use port {even}; or profile = \"main\" at both ends, which needs one port");
         self.source.error(at, message, Some(help));
+        false
     }
 
     fn rist_profile(&mut self, s: &Section<'_, 't>) -> RistProfile {
