@@ -205,5 +205,5 @@ fn every_shipped_example_is_valid() {
     let loaded = load(temp.path(), &Context::default());
     assert_eq!(loaded.diagnostics, []);
     let encrypted = format!("{loaded:?}").matches("Passphrase(").count();
-    assert_eq!(encrypted, 3);
+    assert_eq!(encrypted, 5);
 }

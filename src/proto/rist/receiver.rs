@@ -157,6 +157,17 @@ impl Receiver {
         self.reorder = nanos(reorder).clamp(0, 3600 * SECOND);
     }
 
+    /// Change when packets are handed on. Those that wait are with the next [`Self::release`], where they go through at once
+    /// from now on.
+    pub fn set_delivery(&mut self, delivery: Delivery) {
+        self.config.delivery = delivery;
+        if delivery == Delivery::AtOnce {
+            while self.ring.first().is_some() {
+                self.release_first();
+            }
+        }
+    }
+
     /// Whether what is missing is asked for: from the start it is.
     pub const fn set_asking(&mut self, asks: bool) {
         self.asks = asks;
@@ -252,6 +263,13 @@ impl Receiver {
     /// The packets released so far are sent: their memory may be used again.
     pub fn recycle(&mut self) {
         self.memory.recycle();
+    }
+
+    /// The passphrases are others: ask for all keys anew, by events. Those in use stay so until then.
+    pub fn renew_keys(&mut self, now: Instant) {
+        let now = self.clock.tick(now);
+        let tunnels = self.legs.iter_mut().flatten().filter_map(|leg| leg.tunnel.as_mut());
+        tunnels.for_each(|tunnel| tunnel.renew_keys(now));
     }
 
     /// Keys that a tunnel asked for.

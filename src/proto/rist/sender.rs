@@ -29,8 +29,9 @@ use super::clock::{Clock, Tick};
 use super::extension::{self, Extension};
 use super::psk::{Key, Nonce};
 use super::stats::{SenderLegStats, SenderStats};
-use super::tunnel::SendKey;
+use super::tunnel::{SendKey, Tunnel};
 use crate::proto::rtp::header::{self, FIXED_LEN, Header};
+use crate::proto::rtp::rtcp::{write_bye, write_receiver_report, write_source_description};
 use crate::proto::seq::{RtpTime, Seq};
 use crate::time::Instant;
 
@@ -174,6 +175,30 @@ impl Sender {
         let now = self.clock.tick(now);
         // Below MOST_LEGS.
         (0..MOST_LEGS).find(|number| self.transmit(*number, now, out)).map(|number| LegId(number as u8))
+    }
+
+    /// Append the last datagram of control of a leg, which tells that the stream is over. `false`: there is no such leg, or
+    /// its key is used up.
+    #[must_use]
+    pub fn write_bye(&mut self, leg: LegId, out: &mut Vec<u8>) -> bool {
+        let (ssrc, start) = (self.config.ssrc, out.len());
+        let Some(Some(there)) = self.legs.get_mut(usize::from(leg.0)) else { return false };
+        out.resize(start + there.tunnel.as_ref().map_or(0, Tunnel::overhead), 0);
+        write_receiver_report(ssrc, None, out);
+        write_source_description(ssrc, &self.config.cname, out);
+        write_bye(ssrc, out);
+        let sealed = there.tunnel.as_mut().is_none_or(|tunnel| tunnel.seal_control(&mut out[start..]));
+        if !sealed {
+            out.truncate(start);
+        }
+        sealed
+    }
+
+    /// The passphrases are others: ask for all keys anew, by events. Those in use stay so until then.
+    pub fn renew_keys(&mut self, now: Instant) {
+        let now = self.clock.tick(now);
+        let tunnels = self.legs.iter_mut().flatten().filter_map(|leg| leg.tunnel.as_mut());
+        tunnels.for_each(|tunnel| tunnel.renew_keys(now));
     }
 
     /// Keys that a tunnel asked for.

@@ -209,6 +209,14 @@ impl Tunnel {
         }
     }
 
+    /// Ask for all keys anew. Those in use stay so until then.
+    pub(super) fn renew_keys(&mut self, now: Tick) {
+        if self.config.key.is_some() {
+            (self.asked_for_key, self.need_send_key) = (true, true);
+            self.receive.renew(now);
+        }
+    }
+
     /// What the host should do; ask until `None`.
     pub(super) fn poll_event(&mut self) -> Option<TunnelEvent> {
         if std::mem::take(&mut self.need_send_key) {

@@ -357,6 +357,12 @@ pub fn write_source_description(ssrc: u32, cname: &[u8], out: &mut Vec<u8>) {
     out.resize(end, 0);
 }
 
+/// Append a goodbye of one source.
+pub fn write_bye(ssrc: u32, out: &mut Vec<u8>) {
+    head(1, BYE, 1, out);
+    out.extend(ssrc.to_be_bytes());
+}
+
 /// Append an application-defined packet with these 32-bit words.
 pub fn write_app(subtype: u8, ssrc: u32, name: [u8; 4], data: &[u32], out: &mut Vec<u8>) {
     head(subtype, APP, (2 + data.len()) as u16, out);

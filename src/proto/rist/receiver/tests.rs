@@ -577,6 +577,42 @@ fn it_wakes_no_more_often_than_there_is_something_to_do() {
     assert!(pair.services < 10 * 12 * 4, "{} in 10 s without media", pair.services);
 }
 
+#[test]
+fn what_waits_is_handed_on_at_once_where_a_merge_takes_over() {
+    let config = ReceiverConfig {
+        latency: Duration::from_secs(1),
+        reorder: Duration::from_millis(25),
+        delivery: Delivery::Buffered,
+        ssrc: 2,
+        cname: b"us".to_vec(),
+        ntp: 0,
+    };
+    let now = Instant::now();
+    let mut receiver = Receiver::new(now, config);
+    let leg = receiver.add_leg(Profile::Simple { feedback: None }).unwrap();
+    let from = From { leg, port: Port::Media, remote: RemoteId(1) };
+    let packet = |n: u16| [&Header::new(33, Seq(n), RtpTime(u32::from(n) * 900), 4).write()[..], &[0x47; 188]].concat();
+    let mut out = Vec::new();
+    for n in 0..5 {
+        assert_eq!(receiver.handle_datagram(now, now, from, &packet(n)), None);
+    }
+    receiver.release(now, &mut out);
+    assert!(out.is_empty());
+    receiver.set_delivery(Delivery::AtOnce);
+    receiver.release(now, &mut out);
+    assert_eq!(out.iter().map(|released| released.header.seq.0).collect::<Vec<_>>(), [0, 1, 2, 3, 4]);
+    assert_eq!(receiver.held(out[4].slot), packet(4));
+    receiver.recycle();
+    assert_eq!(receiver.handle_datagram(now, now, from, &packet(5)).unwrap().packet, packet(5));
+    // And back: what went through is not handed on again.
+    receiver.set_delivery(Delivery::Buffered);
+    assert_eq!(receiver.handle_datagram(now, now, from, &packet(6)), None);
+    out.clear();
+    receiver.release(now + Duration::from_secs(3), &mut out);
+    assert_eq!(out.iter().map(|released| released.header.seq.0).collect::<Vec<_>>(), [6]);
+    assert_eq!(receiver.stats().unrecovered, 0);
+}
+
 /// Anything, at any time, on any port.
 fn hostile(seed: u64, main: bool) {
     let mut setup = setup(seed, Loss::Random(50), 200);

@@ -383,3 +383,24 @@ fn nothing_that_arrives_panics() {
         bench.control();
     }
 }
+
+#[test]
+fn a_stream_that_is_over_says_so() {
+    let mut bench = Bench::new(|_| {});
+    let mut bye = Vec::new();
+    assert!(bench.sender.write_bye(bench.leg, &mut bye));
+    let packets: Vec<_> = Compound::parse(&bye).unwrap().packets().collect();
+    assert!(
+        matches!(
+            packets[..],
+            [
+                Packet::ReceiverReport { ssrc: SSRC, block: None },
+                Packet::SourceDescription { ssrc: SSRC, .. },
+                Packet::Bye { ssrc: Some(SSRC) },
+            ]
+        ),
+        "{packets:?}"
+    );
+    bench.sender.remove_leg(bench.leg);
+    assert!(!bench.sender.write_bye(bench.leg, &mut bye));
+}

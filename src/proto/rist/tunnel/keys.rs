@@ -162,7 +162,21 @@ impl ReceiveKeys {
         keys.truncate(MOST_KEYS);
         let Some(seen) = self.seen.iter_mut().find(|seen| seen.nonce == nonce && seen.asked.is_some()) else { return };
         seen.not_before = seen.asked.unwrap_or_default().add(GRUDGE);
+        // Known only if it was asked for anew.
+        self.known.retain(|known| known.nonce != nonce);
         self.fresh = Some(Fresh { nonce, keys, failures: 0 });
+    }
+
+    /// Ask anew for the key in use, which stays until others are provided; what was of no use may be of use now.
+    pub(super) fn renew(&mut self, now: Tick) {
+        (self.fresh, self.asked) = (None, None);
+        self.seen.clear();
+        self.known.truncate(1);
+        if let Some(known) = self.known.first() {
+            let (nonce, length) = (known.nonce, known.key.length());
+            self.seen.push(Seen { nonce, length, packets: ENOUGH, asked: Some(now), not_before: Tick::LONG_AGO });
+            self.tell(TunnelEvent::NeedKey { nonce, length });
+        }
     }
 
     fn tell(&mut self, event: TunnelEvent) {

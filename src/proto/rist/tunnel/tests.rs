@@ -223,3 +223,39 @@ fn nothing_panics() {
         answer(&mut b, &[PHRASE]);
     }
 }
+
+#[test]
+fn a_passphrase_that_is_replaced_loses_nothing_and_one_that_is_gone_counts_no_more() {
+    let mut a = tunnel(Some(key([1, 2, 3, 4], PHRASE, KeyLength::Aes128)));
+    let mut b = tunnel(Some(key([9, 9, 9, 9], PHRASE, KeyLength::Aes128)));
+    let (mut plain, mut n, mut now) = (Vec::new(), 0, Tick(0));
+    let mut arrives = |a: &mut Tunnel, b: &mut Tunnel| {
+        (n, now) = (n + 1, now.add(10 * MILLISECOND));
+        b.open(now, &media(a, &rtp(n)), &mut plain) != Opened::Nothing
+    };
+    for _ in 0..3 {
+        arrives(&mut a, &mut b);
+        answer(&mut b, &[PHRASE]);
+    }
+    // Another one comes in front of it.
+    b.renew_keys(Tick(SECOND));
+    assert!(arrives(&mut a, &mut b), "while keys are derived");
+    assert_eq!(b.poll_event(), Some(TunnelEvent::NeedSendKey));
+    assert_eq!(answer(&mut b, &[b"another", PHRASE]), 1);
+    assert!((0..100).all(|_| arrives(&mut a, &mut b)));
+    // The sender takes it into use: as with any new key, two packets show the nonce.
+    a.renew_keys(Tick(SECOND));
+    assert_eq!(a.poll_event(), Some(TunnelEvent::NeedSendKey));
+    a.provide_send_key(key([7, 7, 7, 7], b"another", KeyLength::Aes256));
+    let mut lost = 0;
+    for _ in 0..100 {
+        lost += u32::from(!arrives(&mut a, &mut b));
+        answer(&mut b, &[b"another", PHRASE]);
+    }
+    assert_eq!(lost, 2);
+    // It is replaced once more, without a word to the sender: nothing of it is read any more.
+    b.renew_keys(Tick(2 * SECOND));
+    answer(&mut b, &[b"third"]);
+    assert!(!(0..20).any(|_| arrives(&mut a, &mut b)));
+    assert_eq!(b.poll_event(), Some(TunnelEvent::WrongPassphrase));
+}
