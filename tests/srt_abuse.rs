@@ -11,8 +11,8 @@ use support::crowd::Random;
 use support::daemon::{Daemon, count};
 use support::media::v4;
 use support::ports::free_port;
+use support::sample::numbered;
 use support::srt::ends::{Receiver, Sender};
-use support::srt::media::numbered;
 use support::srt::{Options, Place, Program};
 
 /// Datagrams a second of the flood.

@@ -10,12 +10,12 @@ use std::process::Stdio;
 
 use serde_json::Value;
 use support::daemon::{Daemon, Setup, count};
+use support::feed::{Feeding, Inlet};
 use support::media::SEVEN;
 use support::peers::{Peer, command};
 use support::ports::free_port;
+use support::sample::{numbered, numbers};
 use support::srt::ends::{Receiver, Sender};
-use support::srt::feed::{Feeding, Inlet};
-use support::srt::media::{numbered, numbers};
 use support::srt::{Options, Place, Program};
 use support::wait_for;
 

@@ -139,7 +139,8 @@ mod tests {
 
     #[test]
     fn packets_are_kept_for_their_time_and_known_by_their_numbers() {
-        let (start, mut history) = (Instant::now(), History::new(Duration::from_millis(100), start));
+        let start = Instant::now();
+        let mut history = History::new(Duration::from_millis(100), start);
         let at = |n: u64| start + Duration::from_millis(n);
         for n in 0..1000_u64 {
             history.push(&n.to_be_bytes().repeat(1 + n as usize % 160), at(n));
@@ -160,7 +161,8 @@ mod tests {
 
     #[test]
     fn memory_is_bounded_whatever_is_to_be_kept() {
-        let (start, mut history) = (Instant::now(), History::new(Duration::from_secs(3600), start));
+        let start = Instant::now();
+        let mut history = History::new(Duration::from_secs(3600), start);
         let payload = vec![7; 1 << 20];
         (0..400).for_each(|_| history.push(&payload, start));
         assert!(history.ring.capacity() <= LIMIT);

@@ -593,15 +593,18 @@ impl Flow {
         self.transmit_rist(&mut shard.buffers.borrow_mut().send, now);
     }
 
+    fn add_watched(&mut self, name: String, stats: Arc<SourceStats>, input: std::io::Result<Input>) {
+        match input {
+            Ok(input) => self.add_source(Source { name, stats, input }),
+            Err(error) => tracing::error!(target: "mediaconnect::flow", "a source's socket can't be watched: {error}"),
+        }
+    }
+
     fn obey(&mut self, command: FlowCommand) {
         match command {
             FlowCommand::OpenSource { name, config, receivers, stats } => {
-                match SocketInput::new(config, receivers, stats.clone(), &self.shard.reactor) {
-                    Ok(sockets) => self.add_source(Source { name, stats, input: Input::Sockets(sockets) }),
-                    Err(error) => {
-                        tracing::error!(target: "mediaconnect::flow", "a source's socket can't be watched: {error}")
-                    }
-                }
+                let sockets = SocketInput::new(config, receivers, stats.clone(), &self.shard.reactor);
+                self.add_watched(name, stats, sockets.map(Input::Sockets));
             }
             FlowCommand::RetuneSource(name, config) => {
                 if let Some(source) = self.sources.iter_mut().find(|s| s.name == name) {
@@ -618,12 +621,8 @@ impl Flow {
                 }
             }
             FlowCommand::OpenRistSource { name, seed, stats } => {
-                match RistInput::new(*seed, stats.clone(), &self.shard.reactor, Instant::now()) {
-                    Ok(rist) => self.add_source(Source { name, stats, input: Input::Rist(Box::new(rist)) }),
-                    Err(error) => {
-                        tracing::error!(target: "mediaconnect::flow", "a source's socket can't be watched: {error}")
-                    }
-                }
+                let rist = RistInput::new(*seed, stats.clone(), &self.shard.reactor, Instant::now());
+                self.add_watched(name, stats, rist.map(|rist| Input::Rist(Box::new(rist))));
             }
             FlowCommand::RetuneRistSource(name, config) => {
                 if let Some(rist) = self.rist_source(&name) {

@@ -175,7 +175,7 @@ impl fmt::Debug for RistKeys {
 fn ntp_now() -> u64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default() + NTP_TO_UNIX;
     // Of the seconds, the low 32 bits.
-    since.as_secs() << 32 | u64::from(since.subsec_nanos()) * (1 << 32) / 1_000_000_000
+    (since.as_secs() << 32) | (u64::from(since.subsec_nanos()) * (1 << 32) / 1_000_000_000)
 }
 
 /// A name that says nothing of this host.

@@ -312,7 +312,9 @@ impl RistOutput {
 
     fn transmit(&mut self, history: &History, send: &mut SendBatch, scratch: &mut Scratch, now: Instant) {
         let Scratch { media, control, controls } = scratch;
-        (media.clear(), control.clear(), controls.clear());
+        media.clear();
+        control.clear();
+        controls.clear();
         loop {
             let start = control.len();
             let Some(leg) = self.sender.poll_control(now, control) else { break };

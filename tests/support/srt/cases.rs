@@ -10,13 +10,13 @@ use tempfile::TempDir;
 use super::ends::{Receiver, Sender};
 use super::link::Link;
 use super::matrix::RATE;
-use super::media::stream;
-use super::nat::{Nat, Way, Weather};
-use super::packet::{Key, Kind};
+use super::packet::{Key, Kind, Nat, Weather};
 use super::{Options, Place, Program};
 use crate::support::daemon::Daemon;
 use crate::support::media::SEVEN;
+use crate::support::nat::Way;
 use crate::support::ports::free_port;
+use crate::support::sample::stream;
 use crate::support::wait_for;
 
 /// A little of the stream, for what is about connections.
