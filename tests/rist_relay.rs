@@ -217,11 +217,12 @@ fn a_merge_asks_only_for_what_no_leg_has_brought() {
 
 #[test]
 fn latency_and_passphrases_change_without_a_lost_packet() {
-    let [input, port, output] = [free_port(), free_port(), free_port()];
+    let [input, listen, port, output] = [free_port(), free_port(), free_port(), free_port()];
+    let _way = Way::start(listen, port, nothing());
     let sink = Sink::bind(Wire::Udp, v4(output), STREAM);
     let flows = |latency: &str, sends: &str, receives: &str| {
         let keys = |keys: &str| format!("profile = 'main'\n{keys}");
-        let (out, source) = (rist_out(port, &keys(sends)), rist_in(port, &keys(receives)));
+        let (out, source) = (rist_out(listen, &keys(sends)), rist_in(port, &keys(receives)));
         let latencies = |text: String| text.replace("'1s'", &format!("'{latency}'"));
         [udp_in(input) + &latencies(out), latencies(source) + &udp_out(output)]
     };
@@ -245,7 +246,8 @@ fn latency_and_passphrases_change_without_a_lost_packet() {
 
 #[test]
 fn another_passphrase_or_profile_is_told_and_what_to_do_about_it() {
-    let [input, port, output] = [free_port(), free_port(), free_port()];
+    let [input, listen, port, output] = [free_port(), free_port(), free_port(), free_port()];
+    let _way = Way::start(listen, port, nothing());
     let main = |name: &str| format!("profile = 'main'\npassphrase-file = '{name}'");
     let cases = [
         (main("old"), main("new"), "rist-wrong-passphrase"),
@@ -255,7 +257,7 @@ fn another_passphrase_or_profile_is_told_and_what_to_do_about_it() {
     ];
     let setup = Setup::new().secret("old", PASSPHRASE).secret("new", "another horse, another battery");
     let flows = |(sends, receives): (&str, &str)| {
-        [udp_in(input) + &rist_out(port, sends), rist_in(port, receives) + &udp_out(output)]
+        [udp_in(input) + &rist_out(listen, sends), rist_in(port, receives) + &udp_out(output)]
     };
     let [sends, receives] = flows((&cases[0].0, &cases[0].1));
     let daemon = setup.flow("sends", &sends).flow("receives", &receives).start();
