@@ -158,7 +158,8 @@ fn what_the_network_loses_comes_again_in_the_simple_profile() {
             && count(&sends, "outputs/out/arq-requests") > 0
     );
     assert!(daemon.ctl_ok(&["status", "receives"]).contains("simple profile"));
-    assert_eq!(sends["conditions"].as_array().map(Vec::len), Some(0), "{sends:#}");
+    // Its source is lost by now.
+    assert!(!sends["conditions"].to_string().contains("output out"), "{sends:#}");
 }
 
 #[test]
@@ -248,6 +249,7 @@ fn latency_and_passphrases_change_without_a_lost_packet() {
 fn another_passphrase_or_profile_is_told_and_what_to_do_about_it() {
     let [input, listen, port, output] = [free_port(), free_port(), free_port(), free_port()];
     let _way = Way::start(listen, port, nothing());
+    let _sink = Sink::bind(Wire::Udp, v4(output), STREAM);
     let main = |name: &str| format!("profile = 'main'\npassphrase-file = '{name}'");
     let cases = [
         (main("old"), main("new"), "rist-wrong-passphrase"),
