@@ -62,7 +62,7 @@ pub struct Damage {
 }
 
 /// What a network does.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub struct Weather<W: Wire> {
     /// From callers to the listener.
     pub forth: Damage,
@@ -320,13 +320,14 @@ fn carry<W: Wire>(fronts: &[Front], weather: Weather<W>, stop: &AtomicBool, repo
     while !stop.load(Ordering::Relaxed) {
         wait(fronts, &callers, under_way.first_key_value().map(|((due, _), _)| *due));
         let mut reports = reports.lock().expect("nobody panics with this lock");
-        let mut take = |way: Way, caller: usize, datagram: &[u8], direction: &mut Direction<W>, report: &mut Report<W>| {
-            let now = Instant::now();
-            for delay in direction.take(datagram, report).delays.into_iter().flatten() {
-                order += 1;
-                under_way.insert((now + delay, order), (way, caller, datagram.to_vec()));
-            }
-        };
+        let mut take =
+            |way: Way, caller: usize, datagram: &[u8], direction: &mut Direction<W>, report: &mut Report<W>| {
+                let now = Instant::now();
+                for delay in direction.take(datagram, report).delays.into_iter().flatten() {
+                    order += 1;
+                    under_way.insert((now + delay, order), (way, caller, datagram.to_vec()));
+                }
+            };
         for (index, front) in fronts.iter().enumerate() {
             while let Ok((length, from)) = front.socket.recv_from(&mut buffer) {
                 let known = callers.iter().position(|caller| (caller.front, caller.address) == (index, from));

@@ -62,10 +62,13 @@ pub fn table(columns: &[(&str, Vec<(Trial, Outcome)>)]) -> String {
         text += &format!("\n| {name} |");
         for (_, outcomes) in columns {
             let outcome = outcomes.iter().find(|(trial, _)| trial.network == number).map(|(_, outcome)| outcome);
-            text += &outcome.map_or_else(|| " |".to_owned(), |outcome| {
-                let again = outcome.retransmitted as f64 * 100.0 / outcome.packets as f64;
-                format!(" {} ({again:.1}) |", outcome.missing)
-            });
+            text += &outcome.map_or_else(
+                || " |".to_owned(),
+                |outcome| {
+                    let again = outcome.retransmitted as f64 * 100.0 / outcome.packets as f64;
+                    format!(" {} ({again:.1}) |", outcome.missing)
+                },
+            );
         }
     }
     text + "\n"
