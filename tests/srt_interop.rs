@@ -5,6 +5,7 @@ mod support;
 
 use std::time::Duration;
 
+use support::side_by_side::for_all;
 use support::srt::cases::{
     calls_again_to_receive, calls_again_to_send, calls_by, changes_its_key, connects_without,
     delivers_what_is_buffered_at_the_end, handshakes, is_refused, is_refused_by_stream_id, latency_in_force,
@@ -12,7 +13,7 @@ use support::srt::cases::{
     takes_the_next_sender,
 };
 use support::srt::link::Link;
-use support::srt::matrix::{Case, PASSPHRASE, for_all};
+use support::srt::matrix::{Case, PASSPHRASE};
 use support::srt::{Options, Program};
 
 const US: Program = Program::Mediaconnect;

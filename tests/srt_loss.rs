@@ -4,9 +4,9 @@
 
 mod support;
 
+use support::side_by_side::for_all;
 use support::srt::Program;
 use support::srt::link::Link;
-use support::srt::matrix::for_all;
 use support::srt::trial::{Outcome, Trial, table};
 
 const US: Program = Program::Mediaconnect;

@@ -5,12 +5,13 @@ mod support;
 
 use std::time::Duration;
 
+use support::side_by_side::for_all;
 use support::srt::cases::{
     calls_again_to_receive, calls_again_to_send, calls_by, changes_its_key, connects_without, ends_with_all_sent,
     handshakes, is_refused, latency_in_force, longest_stream_id, meets, outlasts_silence, takes_the_next_sender,
 };
 use support::srt::link::Link;
-use support::srt::matrix::{Case, PASSPHRASE, for_all};
+use support::srt::matrix::{Case, PASSPHRASE};
 use support::srt::trial::Trial;
 use support::srt::{Options, Program};
 

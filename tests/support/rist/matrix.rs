@@ -4,12 +4,11 @@ use std::net::{Ipv4Addr, SocketAddr};
 
 use super::link::Link;
 use super::{Options, Profile, Program};
-use crate::support::media::v4;
 use crate::support::ports::free_port;
 use crate::support::sample::{BITS_PER_SECOND, stream};
 
-/// Faster than the stream is, so that its 20 s take 5.
-pub const RATE: u64 = 4 * BITS_PER_SECOND;
+/// Faster than the stream is, so that its 20 s take 10.
+pub const RATE: u64 = 2 * BITS_PER_SECOND;
 
 /// How a stream goes over.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -4,8 +4,6 @@ use super::link::Link;
 use super::{Options, Program};
 use crate::support::sample::{BITS_PER_SECOND, stream};
 
-pub use crate::support::side_by_side::for_all;
-
 /// The passphrase of every test.
 pub const PASSPHRASE: &str = "correct horse battery";
 /// Faster than the stream is, so that its 20 s take 5.
