@@ -62,7 +62,7 @@ pub struct Damage {
 }
 
 /// What a network does.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub struct Weather<W: Wire> {
     /// From callers to the listener.
     pub forth: Damage,

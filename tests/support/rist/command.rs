@@ -63,6 +63,8 @@ pub(super) fn receiving(program: Program, at: &[SocketAddr], options: &Options, 
         (Program::Gstreamer, Into::File(file)) => {
             let mut command = gstreamer(options);
             command.args(["ristsrc", &format!("receiver-buffer={}", options.buffer)]).args(addresses(at));
+            // Else a busy machine loses packets in the system's small buffers.
+            command.args((0..at.len()).map(|n| format!("rist_rtp_udpsrc{n}::buffer-size=4000000")));
             command.args(["!", "rtpmp2tdepay", "!", "filesink", "buffer-mode=unbuffered"]);
             command.arg(format!("location={}", file.display()));
             command

@@ -14,9 +14,6 @@ use crate::support::ports::free_port;
 use crate::support::sample::stuffing;
 use crate::support::wait_for;
 
-/// Datagrams of stuffing that have come when a stream begins.
-const LEAD: u64 = 20;
-
 /// The end that sends.
 pub struct Sender {
     running: Running,
@@ -49,7 +46,7 @@ impl Sender {
         Self { running, inlet: Some(inlet) }
     }
 
-    /// Send stuffing until that comes, then these datagrams at so many bit/s, and then stuffing until that is stopped.
+    /// Send stuffing until a second of it has come, so that reports have gone both ways on every path, then these datagrams at so many bit/s, and then stuffing until that is stopped.
     #[track_caller]
     pub fn feed(&mut self, to: &Receiver, stream: &'static [u8], bits_per_second: u64) -> Feeding {
         let datagrams = stream.chunks_exact(SEVEN).map(<[u8]>::to_vec);
@@ -67,7 +64,7 @@ impl Sender {
     ) -> Feeding {
         let stream = datagrams.chain(std::iter::repeat_with(stuffing));
         let (before, feeding) = (to.got.length(), self.feed_stuffing(length, stream, bits_per_second));
-        wait_for("something comes", || (to.got.length() >= before + LEAD * SEVEN as u64).then_some(()));
+        wait_for("something comes", || (to.got.length() >= before + bits_per_second / 8).then_some(()));
         feeding.begin();
         feeding
     }

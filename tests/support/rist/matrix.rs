@@ -7,8 +7,8 @@ use super::{Options, Profile, Program};
 use crate::support::ports::free_port;
 use crate::support::sample::{BITS_PER_SECOND, stream};
 
-/// Faster than the stream is, so that its 20 s take 5.
-pub const RATE: u64 = 4 * BITS_PER_SECOND;
+/// Faster than the stream is, so that its 20 s take 10.
+pub const RATE: u64 = 2 * BITS_PER_SECOND;
 
 /// How a stream goes over.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -18,10 +18,10 @@ pub enum Mode {
     /// Its null packets are left out and put in again.
     NullDeletion(Profile),
     /// Twice, over two paths.
-    Duplicated,
+    Duplicated(Profile),
     /// Half over one path, half over another.
     Split,
-    /// To a group.
+    /// To a group, in a network where groups are on loopback.
     Multicast,
 }
 
@@ -44,6 +44,13 @@ impl Case {
         both.into_iter().flatten().collect()
     }
 
+    /// To a group, both ways. Of the peers only these find each other there.
+    pub fn multicast(us: Program) -> Vec<Self> {
+        let peers = [Program::Librist, Program::Gstreamer].into_iter();
+        let ways = peers.flat_map(|peer| [(peer, true), (peer, false)]);
+        ways.map(|(peer, we_send)| Self { us, peer, we_send, mode: Mode::Multicast }).collect()
+    }
+
     /// A real transport stream comes as it was sent.
     #[track_caller]
     pub fn run(self) {
@@ -53,7 +60,7 @@ impl Case {
         let (mut sender, receiver) = match self.mode {
             Mode::Plain(profile) => link.start(&Options::new(profile)),
             Mode::NullDeletion(profile) => link.start(&Options::new(profile).null_deletion()),
-            Mode::Duplicated => link.start_bonded(&simple),
+            Mode::Duplicated(profile) => link.start_bonded(&Options::new(profile)),
             Mode::Split => link.start_bonded(&simple.split()),
             Mode::Multicast => link.start_at(&[group()], &simple),
         };
@@ -73,14 +80,14 @@ fn sent(program: Program) -> Vec<Mode> {
     match program {
         Program::Librist => {
             let nulls = [Profile::Main(None), Profile::Main(Some(32))].map(Mode::NullDeletion);
-            plain.into_iter().chain(nulls).chain([Mode::Duplicated, Mode::Multicast]).collect()
+            plain.into_iter().chain(nulls).chain([Mode::Duplicated(Profile::Main(None))]).collect()
         }
         Program::Ffmpeg => plain.to_vec(),
         Program::Gstreamer => {
             let nulls = Mode::NullDeletion(Profile::Simple);
-            vec![plain[0], nulls, Mode::Duplicated, Mode::Split, Mode::Multicast]
+            vec![plain[0], nulls, Mode::Duplicated(Profile::Simple), Mode::Split]
         }
-        Program::Mediaconnect => plain.into_iter().chain([Mode::Duplicated, Mode::Multicast]).collect(),
+        Program::Mediaconnect => plain.into_iter().chain(both_ways_of_two()).collect(),
     }
 }
 
@@ -89,18 +96,23 @@ fn received(program: Program) -> Vec<Mode> {
     let plain = Profile::ALL.map(Mode::Plain);
     match program {
         Program::Ffmpeg => plain.to_vec(),
-        Program::Gstreamer => vec![plain[0], Mode::Duplicated, Mode::Multicast],
-        Program::Librist | Program::Mediaconnect => {
-            plain.into_iter().chain([Mode::Duplicated, Mode::Multicast]).collect()
-        }
+        Program::Gstreamer => vec![plain[0], Mode::Duplicated(Profile::Simple)],
+        // With the simple profile it takes what comes to two ports for two streams.
+        Program::Librist => plain.into_iter().chain([Mode::Duplicated(Profile::Main(None))]).collect(),
+        Program::Mediaconnect => plain.into_iter().chain(both_ways_of_two()).collect(),
     }
+}
+
+fn both_ways_of_two() -> [Mode; 2] {
+    [Profile::Simple, Profile::Main(Some(16))].map(Mode::Duplicated)
 }
 
 /// The matrix for the README.
 pub fn table() -> String {
     let mut table = "| | sends to us | receives from us |\n|---|---|---|\n".to_owned();
     for peer in Program::PEERS {
-        let all = Case::all(Program::Mediaconnect, peer);
+        let groups = Case::multicast(Program::Mediaconnect).into_iter().filter(|case| case.peer == peer);
+        let all: Vec<_> = Case::all(Program::Mediaconnect, peer).into_iter().chain(groups).collect();
         let cell = |we_send: bool| {
             let modes = all.iter().filter(|case| case.we_send == we_send).map(|case| mode_name(case.mode));
             modes.collect::<Vec<_>>().join(", ")
@@ -131,7 +143,7 @@ fn mode_name(mode: Mode) -> String {
     match mode {
         Mode::Plain(profile) => profile_name(profile),
         Mode::NullDeletion(profile) => format!("{} without null packets", profile_name(profile)),
-        Mode::Duplicated => "simple over two paths".to_owned(),
+        Mode::Duplicated(profile) => format!("{} over two paths", profile_name(profile)),
         Mode::Split => "simple split over two paths".to_owned(),
         Mode::Multicast => "simple to a group".to_owned(),
     }
