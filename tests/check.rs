@@ -174,6 +174,23 @@ fn the_schemas_are_json() {
     }
 }
 
+#[test]
+fn the_schema_has_every_key_of_srt_with_its_range_and_default() {
+    let temp = site("valid-full.toml");
+    let schema: serde_json::Value = serde_json::from_str(&ctl(temp.path(), &["schema", "flow"]).1).unwrap();
+    let keys = ["latency", "passphrase-file", "passphrase-files", "key-length", "km-refresh-rate", "stream-id"];
+    for (table, others) in [("sources", &["remote", "allow"][..]), ("outputs", &["bind", "remote", "max-callers"])] {
+        let found = &schema["properties"][table]["additionalProperties"]["properties"];
+        for key in keys.iter().chain(others) {
+            assert!(found[*key]["description"].is_string(), "{table} {key}: {found}");
+        }
+        let rate = &found["km-refresh-rate"];
+        let range = [&rate["minimum"], &rate["maximum"], &rate["default"]].map(serde_json::Value::as_u64);
+        assert_eq!(range, [Some(64), Some(1 << 25), Some(16_777_216)]);
+        assert_eq!(found["key-length"]["enum"], serde_json::json!([16, 24, 32]));
+    }
+}
+
 /// `etc/` holds the commented files that the package installs.
 #[test]
 fn every_shipped_example_is_valid() {
@@ -205,5 +222,5 @@ fn every_shipped_example_is_valid() {
     let loaded = load(temp.path(), &Context::default());
     assert_eq!(loaded.diagnostics, []);
     let encrypted = format!("{loaded:?}").matches("Passphrase(").count();
-    assert_eq!(encrypted, 3);
+    assert_eq!(encrypted, 5);
 }

@@ -5,7 +5,8 @@ mod support;
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
-use std::path::PathBuf;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
 use std::time::Instant;
 
@@ -15,7 +16,8 @@ use tempfile::TempDir;
 
 use support::{PATIENCE, wait_for};
 
-const OUTPUTS: [&str; 4] = ["udp-as-received", "udp-three-a-datagram", "rtp-regenerated", "rtp-passthrough"];
+const OUTPUTS: [&str; 5] =
+    ["udp-as-received", "udp-three-a-datagram", "rtp-regenerated", "rtp-passthrough", "udp-after-srt"];
 
 /// A running demo, in a temporary directory of the test's own. It is killed when dropped.
 struct Demo {
@@ -119,7 +121,20 @@ fn the_demo_verifies_every_byte_of_every_output() {
         let a_datagram = if name == "udp-three-a-datagram" { 3 } else { 7 };
         assert!(datagrams >= sent.div_ceil(a_datagram), "{name}:\n{text}");
     }
-    assert!(text.ends_with(&format!("OK: each of 4 outputs received all {sent} TS packets, every byte verified\n")));
+    assert!(text.ends_with(&format!("OK: each of 5 outputs received all {sent} TS packets, every byte verified\n")));
+}
+
+#[test]
+fn the_srt_hop_of_the_demo_is_encrypted_by_a_passphrase_that_only_its_user_can_read() {
+    let mut demo = Demo::start("3s");
+    let flow = PathBuf::from(demo.told("edit the flow:"));
+    let status = demo.told("and by HTTP:").replace("/metrics", "/v1/flows/demo");
+    let key = flow.parent().and_then(Path::parent).expect("a directory").join("secrets/hop");
+    assert_eq!(fs::metadata(&key).expect("the passphrase").permissions().mode() & 0o777, 0o600);
+    wait_for("the hop is connected, and encrypted", || get(&status).filter(|flow| flow.contains("\"AES-256\"")));
+    let passphrase = fs::read_to_string(&key).expect("the passphrase");
+    let (ended, text) = demo.end();
+    assert!(ended.success() && !text.contains(passphrase.trim_end()), "{ended}\n{text}");
 }
 
 #[test]

@@ -87,14 +87,19 @@ fn the_example_flows_are_valid() {
 }
 
 #[test]
-fn the_example_of_srt_is_valid() {
+fn the_examples_of_srt_and_rist_are_valid() {
     let page = page("mediaconnect-flow.5");
-    let (_, rest) = page.split_once(".Bd -literal -offset indent\n").unwrap();
-    let (flow, _) = rest.split_once(".Ed\n").unwrap();
-    let mut files = vec![("flows.d/example.toml", flow)];
-    let keys = ["secrets/venue-a-new", "secrets/venue-a", "secrets/affiliates"];
-    files.extend(keys.map(|key| (key, "correct horse battery\n")));
-    assert_eq!(diagnostics(&files), []);
+    let displays = page.split(".Bd -literal -offset indent\n").skip(1);
+    let flows: Vec<_> = displays.map(|rest| rest.split_once(".Ed\n").unwrap().0).collect();
+    let [srt, rist] = flows.as_slice() else { panic!("{flows:?}") };
+    for (flow, keys) in [
+        (srt, ["secrets/venue-a-new", "secrets/venue-a", "secrets/affiliates"].as_slice()),
+        (rist, &["secrets/venue-c-new", "secrets/venue-c"]),
+    ] {
+        let mut files = vec![("flows.d/example.toml", *flow)];
+        files.extend(keys.iter().map(|key| (*key, "correct horse battery\n")));
+        assert_eq!(diagnostics(&files), []);
+    }
 }
 
 #[test]

@@ -265,8 +265,11 @@ fn operators_act_and_others_only_read() {
     assert!(stopped.status.success(), "{}", text(&stopped));
     let standby = machine.wait_for_state("news", "standby");
     assert!(standby["conditions"].to_string().contains("olga"), "it shows who: {standby:#}");
-    let commands = of_event(&machine.records(), "operator-command");
-    assert!(commands.iter().any(|record| record["MESSAGE"].to_string().contains("olga")), "{commands:#?}");
+    // The journal has it a little later than status.
+    wait_for("the journal says who", || {
+        let commands = of_event(&machine.records(), "operator-command");
+        commands.iter().any(|record| record["MESSAGE"].to_string().contains("olga")).then_some(())
+    });
 }
 
 #[test]

@@ -5,14 +5,15 @@ mod support;
 
 use std::time::Duration;
 
+use support::side_by_side::for_all;
 use support::srt::cases::{
-    calls_again_to_receive, calls_again_to_send, calls_by, changes_its_key, connects_without,
+    KEY_PERIOD, calls_again_to_receive, calls_again_to_send, calls_by, changes_its_key, connects_without,
     delivers_what_is_buffered_at_the_end, handshakes, is_refused, is_refused_by_stream_id, latency_in_force,
     longest_stream_id, meets, only_so_many_receivers_are_served, outlasts_silence, second_sender_is_refused,
     takes_the_next_sender,
 };
 use support::srt::link::Link;
-use support::srt::matrix::{Case, PASSPHRASE, for_all};
+use support::srt::matrix::{Case, PASSPHRASE};
 use support::srt::{Options, Program};
 
 const US: Program = Program::Mediaconnect;
@@ -94,20 +95,17 @@ fn no_more_receivers_are_served_than_may_call() {
 fn the_keys_of_peers_change_and_nothing_is_lost() {
     let key = Options::new().encrypted(PASSPHRASE, 16);
     with_each_peer(|peer| {
-        let refreshed = key.clone().refresh(300, 50);
+        let refreshed = key.clone().refresh(KEY_PERIOD, KEY_PERIOD * 2 / 5);
         changes_its_key(Link::pushed(peer, US), &refreshed, &key);
         changes_its_key(Link::pulled(peer, US), &refreshed, &key);
     });
 }
 
-/// Lines of an output that make it change its key every 300 packets.
-const OUR_REFRESH: &str = "km-refresh-rate = 300";
-
 #[test]
 fn our_keys_change_and_peers_lose_nothing() {
     let key = Options::new().encrypted(PASSPHRASE, 16);
     with_each_peer(|peer| {
-        let refreshed = key.clone().keys(OUR_REFRESH);
+        let refreshed = key.clone().keys(&format!("km-refresh-rate = {KEY_PERIOD}"));
         changes_its_key(Link::pushed(US, peer), &refreshed, &key);
         changes_its_key(Link::pulled(US, peer), &refreshed, &key);
     });

@@ -4,9 +4,9 @@
 
 mod support;
 
+use support::side_by_side::for_all_with;
 use support::srt::Program;
 use support::srt::link::Link;
-use support::srt::matrix::for_all;
 use support::srt::trial::{Outcome, Trial, table};
 
 const US: Program = Program::Mediaconnect;
@@ -29,7 +29,8 @@ fn link(pair: usize) -> Link {
 
 /// Every network with these latencies.
 fn outcomes(pair: usize, latencies: &[u32], packets: u64) -> Vec<(Trial, Outcome)> {
-    for_all(Trial::grid(link(pair), latencies, packets), Trial::run)
+    // What an overloaded machine delays is too late, whoever sent it.
+    for_all_with(2, Trial::grid(link(pair), latencies, packets), Trial::run)
 }
 
 /// Nothing is missing, and nothing came twice or out of order.

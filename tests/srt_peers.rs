@@ -5,12 +5,14 @@ mod support;
 
 use std::time::Duration;
 
+use support::side_by_side::for_all;
 use support::srt::cases::{
-    calls_again_to_receive, calls_again_to_send, calls_by, changes_its_key, connects_without, ends_with_all_sent,
-    handshakes, is_refused, latency_in_force, longest_stream_id, meets, outlasts_silence, takes_the_next_sender,
+    KEY_PERIOD, calls_again_to_receive, calls_again_to_send, calls_by, changes_its_key, connects_without,
+    ends_with_all_sent, handshakes, is_refused, latency_in_force, longest_stream_id, meets, outlasts_silence,
+    takes_the_next_sender,
 };
 use support::srt::link::Link;
-use support::srt::matrix::{Case, PASSPHRASE, for_all};
+use support::srt::matrix::{Case, PASSPHRASE};
 use support::srt::trial::Trial;
 use support::srt::{Options, Program};
 
@@ -35,7 +37,7 @@ fn every_peer_says_why_it_is_refused() {
 #[test]
 fn a_rendezvous_a_new_key_and_lost_handshakes_are_seen() {
     let key = Options::new().encrypted(PASSPHRASE, 16);
-    changes_its_key(Link::pulled(Program::Ffmpeg, LIBSRT), &key.clone().refresh(300, 50), &key);
+    changes_its_key(Link::pulled(Program::Ffmpeg, LIBSRT), &key.clone().refresh(KEY_PERIOD, KEY_PERIOD * 2 / 5), &key);
     meets(Program::Gstreamer, LIBSRT, &key);
     for_all(handshakes().collect(), |(way, kind, times)| {
         connects_without(Link::pushed(LIBSRT, Program::Gstreamer), way, kind, times);

@@ -1,5 +1,6 @@
 //! `status`: all flows as a table, or one flow in detail.
 
+mod rist;
 mod srt;
 
 use std::fmt::Write;
@@ -223,7 +224,9 @@ pub(super) fn detail(flow: &FlowDoc, style: Style) -> String {
     }
     out.push_str(&table.render(style, ""));
     for (name, output) in &flow.outputs {
-        srt::output(&mut out, &style.paint(Paint::Strong, &format!("output {name}")), output);
+        let title = style.paint(Paint::Strong, &format!("output {name}"));
+        srt::output(&mut out, &title, output);
+        rist::output(&mut out, &title, output);
     }
     if !flow.conditions.is_empty() {
         let _ = writeln!(out, "\n{}", style.paint(Paint::Strong, "CONDITIONS"));
@@ -253,6 +256,9 @@ fn source_detail(out: &mut String, name: &str, s: &SourceDoc, style: Style) {
     if let (Some(requests), Some(recovered)) = (s.arq_requests, s.arq_recovered) {
         say(out, "arq", &format!("{}, {recovered} brought back", count(requests, "request")));
     }
+    if let Some(r) = &s.rist {
+        rist::source(out, r);
+    }
     if let Some(f) = &s.fec {
         say(out, "fec", &fec(f));
     }
@@ -281,12 +287,13 @@ fn dropped(s: &SourceDoc) -> String {
     let why = if why.is_empty() { String::new() } else { format!(" ({})", why.join(", ")) };
     let (invalid, over, kernel) = (s.packets_invalid, s.packets_over_bitrate, s.packets_kernel_dropped);
     let rest = format!("{invalid} invalid{why}, {over} over bitrate, {kernel} by the kernel");
-    if let Some(undecrypted) = s.packets_undecrypted {
+    if let (Some(undecrypted), None) = (s.packets_undecrypted, &s.rist) {
         return format!("{undecrypted} undecrypted, {rest}");
     }
     let from =
         if s.denied_addresses.is_empty() { String::new() } else { format!(" ({})", s.denied_addresses.join(", ")) };
-    format!("{} denied{from}, {rest}", s.packets_denied)
+    let undecrypted = s.packets_undecrypted.map_or_else(String::new, |n| format!("{n} undecrypted, "));
+    format!("{} denied{from}, {undecrypted}{rest}", s.packets_denied)
 }
 
 fn output_line(name: &str, o: &OutputDoc) -> [(String, Paint); 8] {

@@ -64,30 +64,38 @@ impl Contender<'_> {
                     let what = Use::Receive { ip: input.bind.ip, interface: interface.clone(), senders };
                     claims.extend(input.ports().map(|port| claim(&part, &format!("{path}.bind"), port, what.clone())));
                 }
+                SourceInput::Rist(rist) => {
+                    let senders = rist.multicast_sources.clone();
+                    let what = Use::Receive { ip: rist.bind.ip, interface: interface.clone(), senders };
+                    claims.extend(rist.ports().map(|port| claim(&part, &format!("{path}.bind"), port, what.clone())));
+                }
                 SourceInput::Srt(srt) => claims.extend(srt_claims(&part, &path, srt, interface.as_ref(), End::Source)),
             }
         }
         for (name, output) in plan.outputs.iter().filter(|(_, o)| o.enabled) {
-            let part = format!("output {name:?}");
-            let route = match &output.route {
-                OutputRoute::Datagrams(route) => route,
-                OutputRoute::Srt(srt) => {
-                    let (path, interface) = (format!("outputs.{name}"), output.interface.as_ref());
-                    claims.extend(srt_claims(&part, &path, srt, interface, End::Output));
-                    continue;
-                }
-            };
+            let (part, path) = (format!("output {name:?}"), format!("outputs.{name}"));
             for (path, (to, interface)) in places_of_paths(name, output).zip(output.paths()) {
                 let Some(to) = to.address() else { continue };
-                for (stream, offset) in route.protocol.streams() {
-                    let Some(port) = to.port().checked_add(offset) else { continue };
+                for (stream, offset) in output.streams() {
+                    let Some(port) = to.port().checked_add(*offset) else { continue };
                     let what = Use::SendTo { ip: to.ip(), interface: interface.cloned() };
-                    claims.push(claim(&part, &path, (stream, port), what));
+                    claims.push(claim(&part, &path, (*stream, port), what));
                 }
             }
-            if let Some(port) = route.source_port {
-                let (part, path) = (format!("`source-port` of {part}"), format!("outputs.{name}.source-port"));
-                claims.push(claim(&part, &path, (Stream::Media, port), Use::SendFrom));
+            let source_port = |(stream, port), what| {
+                claim(&format!("`source-port` of {part}"), &format!("{path}.source-port"), (stream, port), what)
+            };
+            match &output.route {
+                OutputRoute::Datagrams(route) => {
+                    claims.extend(route.source_port.map(|port| source_port((Stream::Media, port), Use::SendFrom)));
+                }
+                OutputRoute::Rist(rist) => {
+                    let own = Use::Own { ip: None, interface: None };
+                    claims.extend(rist.source_ports().map(|port| source_port(port, own.clone())));
+                }
+                OutputRoute::Srt(srt) => {
+                    claims.extend(srt_claims(&part, &path, srt, output.interface.as_ref(), End::Output));
+                }
             }
         }
         claims
@@ -150,7 +158,7 @@ fn places_of_paths(name: &str, output: &OutputPlan) -> impl Iterator<Item = Stri
     single.into_iter().chain((1..=legs).map(leg))
 }
 
-/// Of several faults at one place the first is enough: media and FEC ports conflict together.
+/// Of several faults at one place the first is enough: the port of media and those beside it conflict together.
 fn one_a_place(mut faults: Vec<Diagnostic>) -> Vec<Diagnostic> {
     let mut seen = BTreeSet::new();
     faults.retain(|fault| seen.insert((fault.line, fault.column)));
@@ -220,23 +228,20 @@ impl Board {
                 let at = contender.places.get(path).copied().unwrap_or_default();
                 doubts.push(contender.diagnostic(Level::Warning, at, message, help));
             };
-            let route = match &output.route {
-                OutputRoute::Datagrams(route) => route,
-                OutputRoute::Srt(srt) => {
-                    let Some(call) = srt.mode.call() else { continue };
-                    if let Some(first) = self.calls.get(&call) {
-                        let key = if matches!(srt.mode, SrtMode::Caller { .. }) { "destination" } else { "remote" };
-                        let help = "one that takes a single caller refuses the other";
-                        warn(&format!("outputs.{name}.{key}"), format!("{first} also sends {call}"), help);
-                    }
-                    new_calls.push((call, owner));
-                    continue;
+            if let Some(srt) = output.srt() {
+                let Some(call) = srt.mode.call() else { continue };
+                if let Some(first) = self.calls.get(&call) {
+                    let key = if matches!(srt.mode, SrtMode::Caller { .. }) { "destination" } else { "remote" };
+                    let help = "one that takes a single caller refuses the other";
+                    warn(&format!("outputs.{name}.{key}"), format!("{first} also sends {call}"), help);
                 }
-            };
-            let protocol = route.protocol.name();
+                new_calls.push((call, owner));
+                continue;
+            }
+            let protocol = output.protocol_name();
             for (path, (to, _)) in places_of_paths(name, output).zip(output.paths()) {
-                let streams = route.protocol.streams();
-                let own: Vec<_> = streams.filter_map(|(stream, n)| Some((to.at_offset(n)?, stream))).collect();
+                let streams = output.streams().iter();
+                let own: Vec<_> = streams.filter_map(|(stream, n)| Some((to.at_offset(*n)?, *stream))).collect();
                 let first = own.iter().find_map(|(to, stream)| {
                     let others = self.sent_to.get(to)?;
                     let first = others.iter().find(|(p, s, _)| mixes((protocol, *stream), (*p, *s)))?;

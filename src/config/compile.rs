@@ -18,6 +18,8 @@ use super::value::{Bind, FlowName, Interface};
 
 mod failover;
 mod output;
+mod passphrase;
+mod rist;
 mod srt;
 #[cfg(test)]
 mod tests;
@@ -136,6 +138,7 @@ impl<'t> Flow<'_, 't> {
             "srt-listener" | "srt-caller" | "srt-rendezvous" => {
                 self.srt(s, protocol, End::Source).map(SourceInput::Srt)
             }
+            "rist" => self.rist_input(s).map(SourceInput::Rist),
             _ => self.datagram_input(s, protocol).map(SourceInput::Datagrams),
         };
         let interface = self.interface(s);

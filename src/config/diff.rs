@@ -10,6 +10,7 @@ use super::plan::{
 };
 use super::value::Interface;
 
+mod rist;
 mod srt;
 
 /// What happens to a flow.
@@ -269,6 +270,7 @@ impl Part for SourcePlan {
                 }
             }
             (SourceInput::Srt(srt), SourceInput::Srt(new)) => srt::retune(srt, new),
+            (SourceInput::Rist(rist), SourceInput::Rist(new)) => rist::retune_input(rist, new),
             _ => {}
         }
     }
@@ -279,6 +281,7 @@ impl Part for SourcePlan {
         match (input, &new.input) {
             (SourceInput::Datagrams(input), SourceInput::Datagrams(new)) => keys.extend(input_keys(input, new)),
             (SourceInput::Srt(srt), SourceInput::Srt(new)) => keys.extend(srt::keys(srt, new, "remote", "bind")),
+            (SourceInput::Rist(rist), SourceInput::Rist(new)) => keys.extend(rist::input_keys(rist, new)),
             _ => {}
         }
         keys.extend([
@@ -324,6 +327,7 @@ impl Part for OutputPlan {
         match (&mut self.route, &new.route) {
             (OutputRoute::Datagrams(route), OutputRoute::Datagrams(new)) => route.smoothing = new.smoothing,
             (OutputRoute::Srt(srt), OutputRoute::Srt(new)) => srt::retune(srt, new),
+            (OutputRoute::Rist(rist), OutputRoute::Rist(new)) => rist::retune_route(rist, new),
             _ => {}
         }
     }
@@ -334,6 +338,7 @@ impl Part for OutputPlan {
         because.extend(match (route, &new.route) {
             (OutputRoute::Datagrams(route), OutputRoute::Datagrams(new)) => route_keys(route, new),
             (OutputRoute::Srt(srt), OutputRoute::Srt(new)) => names(&srt::keys(srt, new, "destination", "source-port")),
+            (OutputRoute::Rist(rist), OutputRoute::Rist(new)) => names(&rist::route_keys(rist, new)),
             _ => Vec::new(),
         });
         // With legs the first of them is the destination: not a key of its own.

@@ -151,7 +151,7 @@ pub(super) const SOURCE_PROTOCOLS: &[(&str, Standing)] = &[
     ("udp", Standing::Available),
     ("rtp", Standing::Available),
     ("rtp-fec", Standing::Available),
-    ("rist", Standing::Later),
+    ("rist", Standing::Available),
     ("srt-listener", Standing::Available),
     ("srt-caller", Standing::Available),
     ("srt-rendezvous", Standing::Available),
@@ -163,7 +163,7 @@ pub(super) const OUTPUT_PROTOCOLS: &[(&str, Standing)] = &[
     ("udp", Standing::Available),
     ("rtp", Standing::Available),
     ("rtp-fec", Standing::Available),
-    ("rist", Standing::Later),
+    ("rist", Standing::Available),
     ("srt-caller", Standing::Available),
     ("srt-listener", Standing::Available),
     ("srt-rendezvous", Standing::Available),
@@ -195,6 +195,17 @@ pub(super) const FOREIGN_PROTOCOLS: &[(&str, Standing)] = &[
         Standing::Impossible("ST 2110-22 JPEG XS is not MPEG-TS and needs a PTP-locked network card", COMPRESSED),
     ),
 ];
+
+/// What to write where `key` has no meaning for `protocol`, and another has.
+pub(super) fn instead(key: &str, protocol: &str) -> Option<&'static str> {
+    match (key, protocol) {
+        ("reorder-window", "rist") => Some("write `latency`, the receiver's buffer"),
+        ("passphrase-files", "rist") => Some("an output has one: write `passphrase-file`"),
+        ("smoothing", "rist") => Some("remove it: receivers pace what they have in their buffers"),
+        ("remote", "rist") => Some("nobody calls by RIST: a source has `bind` and `allow`, an output `destination`"),
+        _ => None,
+    }
+}
 
 impl Key {
     const fn new(name: &'static str, form: Form, doc: &'static str) -> Self {
@@ -251,27 +262,32 @@ const GATHER: Key = Key::new(
 .default("\"auto\"");
 const LATENCY: Key = Key::new(
     "latency",
-    Form::Duration(Duration::from_millis(20), Duration::from_secs(30)),
-    "This end's least; the greater of both ends counts",
+    Form::Duration(Duration::from_millis(10), Duration::from_secs(30)),
+    "SRT: this end's least, from 20ms, by default 120ms; the greater of both ends counts. RIST: the receiver's buffer, on an output the history kept, by default 1s",
 )
-.on(ARQ)
-.default("\"120ms\"");
+.on(ARQ);
+const PROFILE: Key = Key::new(
+    "profile",
+    Form::Choice(&["simple", "main"]),
+    "\"simple\": media on an even port, RTCP on the next (TR-06-1); \"main\": both on one port, and a passphrase may encrypt them (TR-06-2)",
+)
+.on(&["rist"])
+.default("\"simple\"");
 const PASSPHRASE_FILE: Key = Key::new(
     "passphrase-file",
     Form::KeyFile,
-    "The file in secrets/ that holds the passphrase, 10 to 79 bytes; without it nothing is encrypted",
+    "The file in secrets/ that holds the passphrase, 10 to 79 bytes; without it nothing is encrypted; RIST: profile main",
 )
 .on(ARQ);
 const PASSPHRASE_FILES: Key = Key::new(
     "passphrase-files",
     Form::List(&Form::KeyFile),
     "In place of `passphrase-file`: several, the newest first; each of them is accepted",
-)
-.on(ARQ);
+);
 const KEY_LENGTH: Key = Key::new(
     "key-length",
     Form::OneOf(&[16, 24, 32]),
-    "Bytes of the keys this end makes: AES-128, AES-192 or AES-256; only with a passphrase",
+    "Bytes of the keys this end makes: AES-128, AES-192 (SRT only) or AES-256; only with a passphrase",
 )
 .on(ARQ)
 .default("16");
@@ -343,15 +359,15 @@ pub(super) const SOURCE: &[Key] = &[
     .on(&["rtp-fec"])
     .default("[2, 4]"),
     LATENCY,
+    PROFILE,
     PASSPHRASE_FILE,
-    PASSPHRASE_FILES,
+    PASSPHRASE_FILES.on(ARQ),
     KEY_LENGTH,
     KM_REFRESH_RATE,
     STREAM_ID,
     ENABLED,
     DESCRIPTION,
     Key::later("decryption"),
-    Key::later("profile").on(&["rist"]),
     Key::later("subscriber").on(&["entitlement"]),
     Key::later("entitlement").on(&["entitlement"]),
 ];
@@ -470,15 +486,15 @@ pub(super) const OUTPUT: &[Key] = &[
     )
     .on(&["udp", "rtp", "rtp-fec"]),
     LATENCY,
+    PROFILE,
     PASSPHRASE_FILE,
-    PASSPHRASE_FILES,
+    PASSPHRASE_FILES.on(SRT),
     KEY_LENGTH,
     KM_REFRESH_RATE,
     STREAM_ID,
     ENABLED,
     DESCRIPTION,
     Key::later("encryption"),
-    Key::later("profile").on(&["rist"]),
 ];
 
 /// A table of `legs`.

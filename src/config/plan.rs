@@ -9,12 +9,16 @@ use ipnet::IpNet;
 pub use self::daemon::{
     ControlPlan, DaemonPlan, HttpPlan, Limits, LogPlan, LogTarget, SyslogFormat, SyslogPlan, SyslogServer, TagLabel,
 };
+pub use self::failover::{FailoverPlan, FailoverRules, ReturnMode, SwitchOn};
+pub use self::rist::{RistEncryption, RistInput, RistProfile, RistRoute};
 pub(super) use self::srt::Call;
 pub use self::srt::{SrtEncryption, SrtMode, SrtPlan};
 use super::value::{Bind, Bitrate, Destination, Dscp, FlowName, Gather, Interface};
 use crate::proto::fec2022_1::matrix::Matrix;
 
 mod daemon;
+mod failover;
+mod rist;
 mod srt;
 
 /// One flow: what arrives, and where it goes.
@@ -36,80 +40,6 @@ pub struct FlowPlan {
     pub failover: Option<FailoverPlan>,
     /// By name; may be empty.
     pub outputs: BTreeMap<String, OutputPlan>,
-}
-
-/// `[failover]`: what the sources of a flow are to each other.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum FailoverPlan {
-    /// All carry the same RTP packets: they are merged into one stream (ST 2022-7). Every source carries RTP.
-    Merge {
-        /// How far the sources may be apart, and the delay that is added; 10 ms to 15 s.
-        recovery_window: Duration,
-    },
-    /// One of them is on air.
-    Failover(FailoverRules),
-}
-
-/// Which source is on air.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct FailoverRules {
-    /// The preferred one, a key of `sources`; `None`: the survivor stays on air.
-    pub primary: Option<String>,
-    /// When the primary takes over again.
-    pub return_mode: ReturnMode,
-    /// For [`ReturnMode::Hold`]: how long the primary must have been well; up to 1 h.
-    pub hold: Duration,
-    /// What takes a source off air.
-    pub switch_on: SwitchOn,
-}
-
-impl Default for FailoverRules {
-    fn default() -> Self {
-        Self {
-            primary: None,
-            return_mode: ReturnMode::Hold,
-            hold: Duration::from_secs(5),
-            switch_on: SwitchOn::default(),
-        }
-    }
-}
-
-/// When the primary takes over again.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ReturnMode {
-    /// With its first data.
-    Immediate,
-    /// Once it has been well for the hold time.
-    Hold,
-    /// By the operator, or when the one on air fails.
-    Manual,
-}
-
-/// What takes a source off air. `None`: not that.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct SwitchOn {
-    /// No data for so long; 50 ms to 10 s.
-    pub silence: Option<Duration>,
-    /// Less than this over a second.
-    pub min_bitrate: Option<Bitrate>,
-    /// So many continuity errors in a second; at least 1.
-    pub continuity_errors: Option<u32>,
-    /// No PAT for so long; 100 ms to 60 s.
-    pub pat_loss: Option<Duration>,
-    /// So many packets gone for good in a second; at least 1.
-    pub unrecovered: Option<u32>,
-}
-
-impl Default for SwitchOn {
-    fn default() -> Self {
-        Self {
-            silence: Some(Duration::from_millis(500)),
-            min_bitrate: None,
-            continuity_errors: None,
-            pat_loss: None,
-            unrecovered: None,
-        }
-    }
 }
 
 /// One source of a flow.
@@ -134,6 +64,8 @@ pub enum SourceInput {
     Datagrams(DatagramInput),
     /// Over SRT connections.
     Srt(SrtPlan),
+    /// By RIST.
+    Rist(RistInput),
 }
 
 /// The sockets of a source.
@@ -155,28 +87,32 @@ impl SourcePlan {
         match &self.input {
             SourceInput::Datagrams(input) => input.protocol.name(),
             SourceInput::Srt(srt) => srt.mode.name(),
+            SourceInput::Rist(_) => "rist",
         }
     }
 
     /// Do its packets have RTP headers?
     pub const fn is_rtp(&self) -> bool {
-        matches!(&self.input, SourceInput::Datagrams(input) if input.protocol.is_rtp())
+        match &self.input {
+            SourceInput::Datagrams(input) => input.protocol.is_rtp(),
+            SourceInput::Rist(_) => true,
+            SourceInput::Srt(_) => false,
+        }
     }
 
-    /// Its sockets; `None`: it is received over SRT.
+    /// Its sockets; `None`: it is received over SRT or by RIST.
     pub const fn datagrams(&self) -> Option<&DatagramInput> {
-        match &self.input {
-            SourceInput::Datagrams(input) => Some(input),
-            SourceInput::Srt(_) => None,
-        }
+        if let SourceInput::Datagrams(input) = &self.input { Some(input) } else { None }
     }
 
-    /// Its SRT connections; `None`: it has sockets of its own.
+    /// Its SRT connections; `None`: it is not received over SRT.
     pub const fn srt(&self) -> Option<&SrtPlan> {
-        match &self.input {
-            SourceInput::Srt(srt) => Some(srt),
-            SourceInput::Datagrams(_) => None,
-        }
+        if let SourceInput::Srt(srt) = &self.input { Some(srt) } else { None }
+    }
+
+    /// How it is received by RIST; `None`: it is not.
+    pub const fn rist(&self) -> Option<&RistInput> {
+        if let SourceInput::Rist(rist) = &self.input { Some(rist) } else { None }
     }
 
     /// Where it receives, or whom it calls; for people.
@@ -184,6 +120,7 @@ impl SourcePlan {
         match &self.input {
             SourceInput::Datagrams(input) => input.bind.to_string(),
             SourceInput::Srt(srt) => srt.mode.place(),
+            SourceInput::Rist(rist) => rist.bind.to_string(),
         }
     }
 }
@@ -209,6 +146,8 @@ pub enum Stream {
     ColumnFec,
     /// The FEC packets of rows.
     RowFec,
+    /// Reports, both ways, and what is asked for once more.
+    Rtcp,
 }
 
 impl Stream {
@@ -218,12 +157,13 @@ impl Stream {
             Self::Media => "media",
             Self::ColumnFec => "column FEC",
             Self::RowFec => "row FEC",
+            Self::Rtcp => "RTCP",
         }
     }
 }
 
 /// Would a receiver of both streams, each with its output's protocol, at the same address and port take them for one?
-/// FEC mixes with anything; media of different protocols is told apart.
+/// FEC and RTCP mix with anything; media of different protocols is told apart.
 pub(super) fn mixes((protocol, stream): (&str, Stream), (other, other_stream): (&str, Stream)) -> bool {
     let media_alone = stream == Stream::Media && other_stream == Stream::Media;
     !media_alone || protocol == other
@@ -289,6 +229,8 @@ pub enum OutputRoute {
     Datagrams(DatagramRoute),
     /// Over SRT connections.
     Srt(SrtPlan),
+    /// By RIST.
+    Rist(RistRoute),
 }
 
 /// Datagrams to an address.
@@ -312,26 +254,26 @@ impl OutputPlan {
         match &self.route {
             OutputRoute::Datagrams(route) => route.protocol.name(),
             OutputRoute::Srt(srt) => srt.mode.name(),
+            OutputRoute::Rist(_) => "rist",
         }
     }
 
-    /// Where its datagrams go; `None`: it is sent over SRT.
+    /// Where its datagrams go; `None`: it is sent over SRT or by RIST.
     pub const fn datagrams(&self) -> Option<&DatagramRoute> {
-        match &self.route {
-            OutputRoute::Datagrams(route) => Some(route),
-            OutputRoute::Srt(_) => None,
-        }
+        if let OutputRoute::Datagrams(route) = &self.route { Some(route) } else { None }
     }
 
-    /// Its SRT connections; `None`: it sends datagrams to an address.
+    /// Its SRT connections; `None`: it is not sent over SRT.
     pub const fn srt(&self) -> Option<&SrtPlan> {
-        match &self.route {
-            OutputRoute::Srt(srt) => Some(srt),
-            OutputRoute::Datagrams(_) => None,
-        }
+        if let OutputRoute::Srt(srt) = &self.route { Some(srt) } else { None }
     }
 
-    /// The headers of its RTP packets; `None`: it sends no RTP.
+    /// How it is sent by RIST; `None`: it is not.
+    pub const fn rist(&self) -> Option<&RistRoute> {
+        if let OutputRoute::Rist(rist) = &self.route { Some(rist) } else { None }
+    }
+
+    /// The headers of its RTP packets; `None`: it sends no RTP, or RIST makes them.
     pub fn header(&self) -> Option<RtpHeader> {
         self.datagrams().and_then(|route| route.protocol.header())
     }
@@ -339,14 +281,31 @@ impl OutputPlan {
     /// Where its datagrams go: its legs, or its one destination; none where it is sent over SRT.
     pub fn paths(&self) -> impl Iterator<Item = (&Destination, Option<&Interface>)> {
         let legs = self.legs();
-        let single = self.datagrams().filter(|route| route.legs.is_empty());
-        let single = single.map(|route| (&route.destination, self.interface.as_ref()));
+        let destination = match &self.route {
+            OutputRoute::Datagrams(route) => Some(&route.destination),
+            OutputRoute::Rist(rist) => Some(&rist.destination),
+            OutputRoute::Srt(_) => None,
+        };
+        let single = destination.filter(|_| legs.is_empty()).map(|to| (to, self.interface.as_ref()));
         single.into_iter().chain(legs.iter().map(|leg| (&leg.destination, leg.interface.as_ref())))
     }
 
     /// Its two legs, or none.
     pub fn legs(&self) -> &[LegPlan] {
-        self.datagrams().map_or(&[], |route| &route.legs)
+        match &self.route {
+            OutputRoute::Datagrams(route) => &route.legs,
+            OutputRoute::Rist(rist) => &rist.legs,
+            OutputRoute::Srt(_) => &[],
+        }
+    }
+
+    /// What goes to each of [`Self::paths`], and what is added to the destination's port for each.
+    pub const fn streams(&self) -> &'static [(Stream, u16)] {
+        match &self.route {
+            OutputRoute::Datagrams(route) => route.protocol.streams(),
+            OutputRoute::Rist(rist) => rist.profile.streams(),
+            OutputRoute::Srt(_) => &[],
+        }
     }
 
     /// Where it sends to, or where it is called; for people.
@@ -354,6 +313,7 @@ impl OutputPlan {
         match &self.route {
             OutputRoute::Datagrams(route) => route.destination.to_string(),
             OutputRoute::Srt(srt) => srt.mode.place(),
+            OutputRoute::Rist(rist) => rist.destination.to_string(),
         }
     }
 }
@@ -411,13 +371,13 @@ impl OutputProtocol {
     }
 
     /// What it sends, and what is added to the destination's port for each.
-    pub fn streams(self) -> impl Iterator<Item = (Stream, u16)> {
-        let (column, row) = match self {
-            Self::RtpFec { matrix, .. } => (true, matrix.row_stream()),
-            _ => (false, false),
-        };
-        let all = [(Stream::Media, 0, true), (Stream::ColumnFec, 2, column), (Stream::RowFec, 4, row)];
-        all.into_iter().filter(|(.., sent)| *sent).map(|(stream, offset, _)| (stream, offset))
+    pub const fn streams(self) -> &'static [(Stream, u16)] {
+        const ALL: &[(Stream, u16)] = &[(Stream::Media, 0), (Stream::ColumnFec, 2), (Stream::RowFec, 4)];
+        match self {
+            Self::RtpFec { matrix, .. } if matrix.row_stream() => ALL,
+            Self::RtpFec { .. } => ALL.split_at(2).0,
+            Self::Udp { .. } | Self::Rtp(_) => ALL.split_at(1).0,
+        }
     }
 
     /// The headers of its RTP packets; `None`: it sends no RTP.

@@ -8,7 +8,7 @@ use std::time::Duration;
 use ipnet::IpNet;
 use toml::de::{DeTable, DeValue};
 
-use super::keys::{FLOW, Form, Key, quoted};
+use super::keys::{FLOW, Form, Key, instead, quoted};
 use super::source::{Source, shown};
 use super::value::{Bitrate, Dscp, Gather, ValueError, parse_duration, parse_network};
 
@@ -135,7 +135,8 @@ impl<'s, 't> Section<'s, 't> {
                 (Some(key), Some(protocol)) if !key.on.is_empty() && !key.on.contains(&protocol) => {
                     let selector = self.keys.first().map_or("protocol", |k| k.name);
                     let of = if selector == "protocol" { "for protocol".into() } else { format!("with {selector} =") };
-                    self.source.error(&at, format!("`{name}` has no meaning {of} {protocol:?}"), None);
+                    let help = instead(name, protocol).map(str::to_owned);
+                    self.source.error(&at, format!("`{name}` has no meaning {of} {protocol:?}"), help);
                 }
                 (Some(Key { form: Form::Later, .. }), _) => self.not_available(name, &at),
                 (Some(_), _) => {}
@@ -312,9 +313,14 @@ impl<'s, 't> Section<'s, 't> {
 
     /// A duration, within the bounds of the table of keys.
     pub(super) fn duration(&self, key: &str) -> Option<Duration> {
+        self.duration_from(Duration::ZERO, key)
+    }
+
+    /// The same, and at least `floor`, which some protocols need.
+    pub(super) fn duration_from(&self, floor: Duration, key: &str) -> Option<Duration> {
         let (least, most, may_be_off) = match self.form(key) {
-            Form::Duration(least, most) => (least, most, false),
-            Form::DurationOrOff(least, most) => (least, most, true),
+            Form::Duration(least, most) => (least.max(floor), most, false),
+            Form::DurationOrOff(least, most) => (least.max(floor), most, true),
             _ => return None,
         };
         let read = |value: &DeValue<'_>| match parse_duration(value.as_str().ok_or(None)?)? {

@@ -182,6 +182,7 @@ impl Air {
     /// Work by another configuration.
     pub(super) fn retune(&mut self, config: AirConfig, sources: &mut [Source], now: Instant) {
         let was_merge = matches!(self, Self::Merge(_));
+        let merge_window = if let AirConfig::Merge { window } = config { Some(window) } else { None };
         match (&mut *self, config) {
             (_, AirConfig::Single) => *self = Self::Single,
             (Self::Merge(merge), AirConfig::Merge { window }) => merge.set_window(window),
@@ -199,6 +200,7 @@ impl Air {
         if is_merge != was_merge {
             sources.iter_mut().for_each(|source| source.set_leg(is_merge));
         }
+        sources.iter_mut().for_each(|source| source.set_window(merge_window, now));
     }
 
     /// A source was added at the end of the list.
@@ -213,6 +215,7 @@ impl Air {
             Self::Merge(merge) => {
                 if let Some(source) = sources.last_mut() {
                     source.set_leg(true);
+                    source.set_window(Some(merge.window()), now);
                     merge.push(source);
                 }
             }

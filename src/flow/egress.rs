@@ -13,6 +13,7 @@ use std::sync::Arc;
 pub use self::config::{LegConfig, OutputConfig, SenderKey};
 use self::lane::{Exit, Lane};
 use self::output::Output;
+use super::rist::output::RistOutputs;
 use super::srt::output::SrtOutputs;
 use super::stats::OutputStats;
 use crate::io::batch::SendBatch;
@@ -48,6 +49,7 @@ pub struct Egress {
     /// None without outputs.
     lanes: Vec<Lane>,
     pub(super) srt: SrtOutputs,
+    pub(super) rist: RistOutputs,
 }
 
 impl Egress {
@@ -100,7 +102,7 @@ impl Egress {
 
     /// Whether there is no output.
     pub fn is_empty(&self) -> bool {
-        self.lanes.is_empty() && self.srt.is_empty()
+        self.lanes.is_empty() && self.srt.is_empty() && self.rist.is_empty()
     }
 
     /// Whether some output has smoothing.
@@ -118,6 +120,7 @@ impl Egress {
         let mut exit = Exit { senders: &self.senders, batch, now };
         self.lanes.iter_mut().for_each(|lane| lane.deliver(packets, &mut exit));
         self.srt.push(packets, now);
+        self.rist.push(packets, now);
     }
 }
 

@@ -229,34 +229,48 @@ impl Ingest {
 
     /// The header of an RTP packet with transport stream; any other is counted for what it is.
     fn check_rtp(&mut self, packet: &[u8]) -> Option<Header> {
-        let header = Header::parse(packet).ok();
-        let media = header.filter(|h| carries_mp2t(h.payload_type));
-        let checked = media.map(|h| check_datagram(&packet[h.payload()]));
-        let (Some(media), Some(Ok(ts))) = (media, checked) else {
-            match (header, classify(packet)) {
-                (Some(_), Wire::RtpTs) => self.stats.invalid[Invalid::PayloadType as usize].add(1),
-                _ => self.reject(packet),
-            }
+        let Ok(header) = Header::parse(packet) else {
+            self.reject(packet);
             return None;
         };
-        self.stats.sync_errors.add(ts.sync_errors as u64);
-        self.accepted = (self.accepted.0 + 1, self.accepted.1 + media.payload().len() as u64);
-        Some(media)
+        let payload = transport_stream(packet, &header, &self.stats)?;
+        self.accepted = (self.accepted.0 + 1, self.accepted.1 + payload.len() as u64);
+        Some(header)
     }
 
     fn reject(&self, packet: &[u8]) {
-        let rtp_source = !matches!(self.protocol, Protocol::Udp { .. });
+        let by_rtp = !matches!(self.protocol, Protocol::Udp { .. });
+        self.stats.invalid[what_it_is(packet, by_rtp) as usize].add(1);
+    }
+}
+
+/// The payload of an RTP packet with transport stream; any other is counted for what it is.
+pub(super) fn transport_stream<'p>(packet: &'p [u8], header: &Header, stats: &SourceStats) -> Option<&'p [u8]> {
+    let payload = &packet[header.payload()];
+    let checked = carries_mp2t(header.payload_type).then(|| check_datagram(payload));
+    let Some(Ok(ts)) = checked else {
         let reason = match classify(packet) {
-            Wire::Ts if rtp_source => Invalid::TsOnRtp,
-            Wire::RtpTs if !rtp_source => Invalid::RtpOnUdp,
-            Wire::Rtcp => Invalid::Rtcp,
-            Wire::Rtp(_) => Invalid::RtpNotTs,
-            Wire::Ts204 => Invalid::Ts204,
-            Wire::TsPart => Invalid::CutTs,
-            Wire::Empty => Invalid::Empty,
-            Wire::Ts | Wire::RtpTs | Wire::Other => Invalid::NotTs,
+            Wire::RtpTs => Invalid::PayloadType,
+            _ => what_it_is(packet, true),
         };
-        self.stats.invalid[reason as usize].add(1);
+        stats.invalid[reason as usize].add(1);
+        return None;
+    };
+    stats.sync_errors.add(ts.sync_errors as u64);
+    Some(payload)
+}
+
+/// Why a datagram is of no use to a source; `by_rtp`: with RTP headers.
+fn what_it_is(packet: &[u8], by_rtp: bool) -> Invalid {
+    match classify(packet) {
+        Wire::Ts if by_rtp => Invalid::TsOnRtp,
+        Wire::RtpTs if !by_rtp => Invalid::RtpOnUdp,
+        Wire::Rtcp => Invalid::Rtcp,
+        Wire::Rtp(_) => Invalid::RtpNotTs,
+        Wire::Ts204 => Invalid::Ts204,
+        Wire::TsPart => Invalid::CutTs,
+        Wire::Empty => Invalid::Empty,
+        Wire::Ts | Wire::RtpTs | Wire::Other => Invalid::NotTs,
     }
 }
 

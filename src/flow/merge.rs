@@ -16,6 +16,9 @@ pub(super) struct Merge {
     /// By the place of their source.
     legs: Vec<Member>,
     released: Vec<Released>,
+    window: Duration,
+    /// What the source that was read last has brought, where another is by RIST.
+    heard: Vec<(Instant, Header)>,
 }
 
 /// A source of the merge.
@@ -24,6 +27,8 @@ struct Member {
     id: Option<LegId>,
     /// Its figures when it became a leg.
     before: Before,
+    /// It asks for what no leg has brought.
+    asks: bool,
 }
 
 #[derive(Clone, Copy)]
@@ -55,6 +60,8 @@ impl Before {
 pub(super) struct Leg<'m> {
     merger: &'m mut Merger,
     id: Option<LegId>,
+    /// `None`: nobody wants to know.
+    heard: Option<&'m mut Vec<(Instant, Header)>>,
 }
 
 impl Leg<'_> {
@@ -63,13 +70,17 @@ impl Leg<'_> {
         if let Some(id) = self.id {
             self.merger.handle_packet(id, arrival, packet, header);
         }
+        if let Some(heard) = &mut self.heard {
+            heard.push((arrival, *header));
+        }
     }
 }
 
 impl Merge {
     /// With a leg for each source that there is.
     pub(super) fn new(window: Duration, sources: &[Source]) -> Self {
-        let mut merge = Self { merger: Merger::new(window), legs: Vec::new(), released: Vec::new() };
+        let mut merge =
+            Self { merger: Merger::new(window), legs: Vec::new(), released: Vec::new(), window, heard: Vec::new() };
         sources.iter().for_each(|source| merge.push(source));
         merge
     }
@@ -81,11 +92,26 @@ impl Merge {
 
     pub(super) fn set_window(&mut self, window: Duration) {
         self.merger.set_window(window);
+        self.window = window;
+    }
+
+    pub(super) const fn window(&self) -> Duration {
+        self.window
+    }
+
+    /// What the source that was read last has brought.
+    pub(super) fn heard(&self) -> &[(Instant, Header)] {
+        &self.heard
+    }
+
+    pub(super) fn forget_heard(&mut self) {
+        self.heard.clear();
     }
 
     /// A source was added at the end.
     pub(super) fn push(&mut self, source: &Source) {
-        self.legs.push(Member { id: self.merger.add_leg(), before: Before::of(&source.stats) });
+        let (id, asks) = (self.merger.add_leg(), source.rist().is_some());
+        self.legs.push(Member { id, before: Before::of(&source.stats), asks });
     }
 
     /// The source at `index` is gone.
@@ -96,7 +122,9 @@ impl Merge {
     }
 
     pub(super) fn leg(&mut self, index: usize) -> Leg<'_> {
-        Leg { merger: &mut self.merger, id: self.legs[index].id }
+        let asked = self.legs.iter().enumerate().any(|(at, member)| at != index && member.asks);
+        let Self { merger, legs, heard, .. } = self;
+        Leg { merger, id: legs[index].id, heard: asked.then_some(heard) }
     }
 
     pub(super) fn due(&self) -> Option<Instant> {
@@ -141,7 +169,7 @@ impl Merge {
         stats.merge.active_legs.set(self.merger.active_legs(now) as u64);
         stats.merge.skew_ns.set(nanos(self.merger.skew(now)));
         stats.merge.delay_ns.set(nanos(self.merger.delay()));
-        for (source, Member { id, before }) in sources.iter().zip(&self.legs) {
+        for (source, Member { id, before, .. }) in sources.iter().zip(&self.legs) {
             let Some(leg) = id.and_then(|id| self.merger.leg(id)) else { continue };
             let s: &SourceStats = &source.stats;
             // Missing on every leg is missing on this one.

@@ -4,14 +4,18 @@ mod air;
 pub mod delay;
 pub mod egress;
 pub mod failover;
+mod gate;
+mod history;
 mod ingest;
 mod load;
 mod merge;
 mod orders;
 pub mod pace;
 mod police;
+mod port;
 mod repacket;
 mod ring;
+pub mod rist;
 pub mod source;
 pub mod srt;
 pub mod stats;
@@ -42,6 +46,10 @@ use self::egress::{Egress, MediaPacket, OutputConfig, SenderKey};
 pub use self::load::Load;
 use self::load::LoadMeter;
 pub use self::orders::{Courier, Inbox, Orders, orders};
+use self::rist::source::{RistInput, share_asking};
+use self::rist::{
+    RistEvent, RistKeys, RistLeg, RistNews, RistOutputConfig, RistOutputSeed, RistSourceConfig, RistSourceSeed,
+};
 use self::source::{Input, Receivers, SocketInput, Source, SourceConfig};
 use self::srt::source::SrtInput;
 use self::srt::{FlowLinks, Keks, Link, LinkNews, LinkSeed, Multiplexers, Part, SrtOutputConfig, SrtSourceConfig};
@@ -111,6 +119,34 @@ pub enum FlowCommand {
     ProvideKeks(Keks),
     /// End a connection, by [`PeerStats::number`](srt::stats::PeerStats::number).
     CloseLink(u64),
+    /// Receive by RIST.
+    OpenRistSource {
+        /// The source's name.
+        name: String,
+        /// Its sockets, and what is checked.
+        seed: Box<RistSourceSeed>,
+        /// Where its figures go.
+        stats: Arc<SourceStats>,
+    },
+    /// Change what a source of RIST checks.
+    RetuneRistSource(String, RistSourceConfig),
+    /// Send by RIST, over legs that are still to come.
+    OpenRistOutput {
+        /// The output's name.
+        name: String,
+        /// How.
+        seed: RistOutputSeed,
+        /// Where its figures go.
+        stats: Arc<OutputStats>,
+    },
+    /// Change how an output of RIST sends.
+    RetuneRistOutput(String, RistOutputConfig),
+    /// Send to another place by the leg of this number, or to none.
+    SetRistLeg(String, usize, Option<Box<RistLeg>>),
+    /// Keys that a tunnel asked for.
+    ProvideRistKeys(Part, RistKeys),
+    /// The passphrases of a source or an output of RIST are others: it asks for all keys anew.
+    RenewRistKeys(Part),
     /// Remove an output, end its connections, and say so.
     CloseOutput(String, oneshot::Sender<()>),
     /// The gather budget.
@@ -139,8 +175,17 @@ pub struct FlowSeed {
     pub stats: Arc<FlowStats>,
     /// Its orders; it ends when they end.
     pub commands: Inbox,
-    /// Where it tells of its connections.
-    pub news: UnboundedSender<LinkNews>,
+    /// Where it tells of its connections, and asks for keys.
+    pub news: UnboundedSender<FlowNews>,
+}
+
+/// What a flow's task tells.
+#[derive(Debug)]
+pub enum FlowNews {
+    /// Of a connection by SRT.
+    Link(LinkNews),
+    /// Of a tunnel by RIST.
+    Rist(RistNews),
 }
 
 /// Most messages of one system call.
@@ -219,6 +264,10 @@ pub struct Flow {
     /// When packets that a protocol's buffer held were last released.
     released: Option<Instant>,
     links: FlowLinks,
+    /// When it last was seen to.
+    served: Option<Instant>,
+    name: FlowName,
+    news: UnboundedSender<FlowNews>,
 }
 
 enum Wake {
@@ -240,7 +289,10 @@ impl Flow {
             timeline: Timeline::default(),
             egress: Egress::default(),
             released: None,
-            links: FlowLinks::new(name, news),
+            links: FlowLinks::new(name.clone(), news.clone()),
+            served: None,
+            name,
+            news,
         }
     }
 
@@ -257,7 +309,7 @@ impl Flow {
                 Wake::Command(Some(command)) => self.obey(command),
                 Wake::Service => self.service(Instant::now()),
             }
-            if self.sources.iter().any(Source::is_ready) {
+            if self.sources.iter().any(Source::is_ready) || self.egress.rist.is_ready() {
                 // A batch was full, so more waits. First all others of the shard.
                 self.shard.reactor.yield_turn().await;
             }
@@ -274,11 +326,13 @@ impl Flow {
             source.poll_ready(cx);
             service |= source.is_ready();
         }
+        self.egress.rist.poll_ready(cx);
+        service |= self.egress.rist.is_ready();
         if service { Poll::Ready(Wake::Service) } else { Poll::Pending }
     }
 
     fn due(&self) -> Option<Instant> {
-        let sources = self.sources.iter().filter(|source| !source.is_srt()).filter_map(Source::due);
+        let sources = self.sources.iter().filter(|source| source.is_datagrams()).filter_map(Source::due);
         let released = self.sources.iter().filter(|source| source.is_srt()).filter_map(Source::due).min();
         let links = self.links.due(released, self.budget());
         let air = self.air.due().map(|due| match (&self.air, self.released) {
@@ -286,13 +340,23 @@ impl Flow {
             (Air::Merge(_), Some(last)) => due.max(last + self.budget()),
             _ => due,
         });
-        sources.chain(air).chain(self.egress.due()).chain(links).min()
+        sources.chain(air).chain(self.egress.due()).chain(links).chain(self.rist_due()).min()
+    }
+
+    /// When sources and outputs of RIST are to be seen to.
+    fn rist_due(&self) -> Option<Instant> {
+        let inputs = || self.sources.iter().filter_map(Source::rist);
+        let due = inputs().filter_map(RistInput::due).chain(self.egress.rist.due()).min()?;
+        let look = inputs().filter_map(RistInput::next_look).chain(self.egress.rist.next_look()).min();
+        Some(with_the_next_look(due, look, self.served, self.budget()))
     }
 
     /// How long packets may gather now.
     fn budget(&self) -> Duration {
         let fec = || self.sources.iter().any(Source::has_fec);
-        let hidden = || matches!(self.air, Air::Merge(_)) || self.egress.smooths() || !self.links.is_empty() || fec();
+        let rist = || !self.egress.rist.is_empty() || self.sources.iter().any(|source| source.rist().is_some());
+        let holds = || self.egress.smooths() || !self.links.is_empty() || fec() || rist();
+        let hidden = || matches!(self.air, Air::Merge(_)) || holds();
         match self.gather {
             Gather::For(time) => time,
             Gather::Auto if hidden() => HIDDEN,
@@ -307,7 +371,9 @@ impl Flow {
         self.stats.budget.set(budget.as_nanos() as u64);
         let buffers = &mut *shard.buffers.borrow_mut();
         let mut delivered = false;
-        let received = self.links.receive(&mut buffers.receive, budget, now);
+        self.served = Some(now);
+        let received = self.links.receive(&mut buffers.receive, budget, now)
+            + self.egress.rist.receive(&mut buffers.receive, budget, now);
         shard.packets.set(shard.packets.get() + received);
         for index in 0..self.sources.len() {
             let source = &self.sources[index];
@@ -321,6 +387,7 @@ impl Flow {
             self.egress.deliver(&[], &mut buffers.send, now);
         }
         self.transmit(&mut buffers.send, now);
+        self.transmit_rist(&mut buffers.send, now);
     }
 
     /// Let all connections send what they have, and hear what became of them.
@@ -328,12 +395,34 @@ impl Flow {
         if self.links.is_empty() {
             return;
         }
-        self.egress.srt.settle();
+        self.egress.srt.settle(now);
         self.links.transmit(&self.egress.srt, send, now);
         self.egress.srt.publish(now);
         if self.links.hear() {
-            self.egress.srt.settle();
+            self.egress.srt.settle(now);
             self.sources.iter_mut().for_each(Source::prune);
+        }
+    }
+
+    /// Let what is by RIST send what it has, and ask for what it needs.
+    fn transmit_rist(&mut self, send: &mut SendBatch, now: Instant) {
+        let Self { sources, air, egress, name, news, .. } = self;
+        // The supervisor is gone only when the process ends.
+        let tell = |part, leg, event| _ = news.send(FlowNews::Rist(RistNews { flow: name.clone(), part, leg, event }));
+        for source in &mut *sources {
+            let Source { name, input: Input::Rist(rist), .. } = source else { continue };
+            rist.transmit(send, now);
+            rist.publish(now);
+            while let Some((leg, event)) = rist.poll_event() {
+                tell(Part::Source(name.clone()), leg, event);
+            }
+        }
+        if matches!(air, Air::Merge(_)) {
+            share_asking(sources, now);
+        }
+        egress.rist.transmit(send, now);
+        while let Some((name, leg, event)) = egress.rist.poll_event() {
+            tell(Part::Output(name.to_owned()), leg, RistEvent::Tunnel(event));
         }
     }
 
@@ -359,6 +448,7 @@ impl Flow {
         let source = match input {
             Input::Sockets(sockets) => sockets,
             Input::Srt(_) => return self.serve_srt(index, buffers, now),
+            Input::Rist(_) => return self.serve_rist(index, buffers, budget, now),
         };
         let mut arrived = reuse(std::mem::take(&mut buffers.datagrams));
         let mut packets = reuse(std::mem::take(&mut buffers.media));
@@ -379,7 +469,46 @@ impl Flow {
         buffers.datagrams = reuse(arrived);
         buffers.media = reuse(packets);
         source.recycle(now);
+        self.share(index, now);
         out
+    }
+
+    /// Read a source of RIST, and hand on what is due. Whether something went to the outputs.
+    fn serve_rist(&mut self, index: usize, buffers: &mut Buffers, budget: Duration, now: Instant) -> bool {
+        let Self { sources, air, timeline, egress, shard, stats: flow_stats, .. } = self;
+        let Source { input: Input::Rist(rist), stats, .. } = &mut sources[index] else { return false };
+        let Buffers { receive, send, media, .. } = buffers;
+        let mut leg = if let Air::Merge(merge) = air { Some(merge.leg(index)) } else { None };
+        let received = rist.receive(receive, budget, now, leg.as_mut());
+        shard.packets.set(shard.packets.get() + received);
+        let mut delivered = false;
+        let buffer = std::mem::take(media);
+        *media = match &mut leg {
+            Some(leg) => rist.release(now, buffer, Some(leg), |_| {}),
+            None => rist.release(now, buffer, None, |packets| {
+                let out = match &mut *air {
+                    Air::Standby(standby) => standby.packets(index, packets, stats, now),
+                    Air::Single | Air::Merge(_) => true,
+                };
+                if out {
+                    deliver(egress, timeline, packets, send, now, flow_stats);
+                    delivered = true;
+                }
+            }),
+        };
+        self.share(index, now);
+        delivered
+    }
+
+    /// Tell sources of RIST in a merge what another source has brought: they need not ask for it.
+    fn share(&mut self, index: usize, now: Instant) {
+        let Air::Merge(merge) = &mut self.air else { return };
+        for (at, source) in self.sources.iter_mut().enumerate() {
+            if let (true, Input::Rist(rist)) = (at != index, &mut source.input) {
+                rist.have_elsewhere(merge.heard(), now);
+            }
+        }
+        merge.forget_heard();
     }
 
     /// Hand on what a source of SRT has received and is due. Whether something went to the outputs.
@@ -444,15 +573,38 @@ impl Flow {
         }
     }
 
+    fn rist_source(&mut self, name: &str) -> Option<&mut RistInput> {
+        let source = self.sources.iter_mut().find(|source| source.name == name)?;
+        if let Input::Rist(rist) = &mut source.input { Some(rist) } else { None }
+    }
+
+    /// Ask for all keys of a source or output anew, at once.
+    fn renew_rist_keys(&mut self, part: &Part) {
+        let now = Instant::now();
+        match part {
+            Part::Source(name) => {
+                if let Some(rist) = self.rist_source(name) {
+                    rist.renew_keys(now);
+                }
+            }
+            Part::Output(name) => self.egress.rist.renew_keys(name, now),
+        }
+        let shard = self.shard.clone();
+        self.transmit_rist(&mut shard.buffers.borrow_mut().send, now);
+    }
+
+    fn add_watched(&mut self, name: String, stats: Arc<SourceStats>, input: std::io::Result<Input>) {
+        match input {
+            Ok(input) => self.add_source(Source { name, stats, input }),
+            Err(error) => tracing::error!(target: "mediaconnect::flow", "a source's socket can't be watched: {error}"),
+        }
+    }
+
     fn obey(&mut self, command: FlowCommand) {
         match command {
             FlowCommand::OpenSource { name, config, receivers, stats } => {
-                match SocketInput::new(config, receivers, stats.clone(), &self.shard.reactor) {
-                    Ok(sockets) => self.add_source(Source { name, stats, input: Input::Sockets(sockets) }),
-                    Err(error) => {
-                        tracing::error!(target: "mediaconnect::flow", "a source's socket can't be watched: {error}")
-                    }
-                }
+                let sockets = SocketInput::new(config, receivers, stats.clone(), &self.shard.reactor);
+                self.add_watched(name, stats, sockets.map(Input::Sockets));
             }
             FlowCommand::RetuneSource(name, config) => {
                 if let Some(source) = self.sources.iter_mut().find(|s| s.name == name) {
@@ -466,6 +618,15 @@ impl Flow {
             FlowCommand::RetuneSrtSource(name, config) => {
                 if let Some(Source { input: Input::Srt(srt), .. }) = self.sources.iter_mut().find(|s| s.name == name) {
                     srt.retune(&config, Instant::now());
+                }
+            }
+            FlowCommand::OpenRistSource { name, seed, stats } => {
+                let rist = RistInput::new(*seed, stats.clone(), &self.shard.reactor, Instant::now());
+                self.add_watched(name, stats, rist.map(|rist| Input::Rist(Box::new(rist))));
+            }
+            FlowCommand::RetuneRistSource(name, config) => {
+                if let Some(rist) = self.rist_source(&name) {
+                    rist.retune(config, Instant::now());
                 }
             }
             FlowCommand::CloseSource(name, done) => {
@@ -488,6 +649,8 @@ impl Flow {
             FlowCommand::RetuneOutput(name, config) => self.egress.retune(&name, &config),
             FlowCommand::CloseOutput(name, done) => {
                 self.egress.close(&name);
+                let shard = self.shard.clone();
+                self.egress.rist.close(&name, &mut shard.buffers.borrow_mut().send);
                 let links = self.egress.srt.close(&name);
                 self.close_links(&links);
                 drop(links);
@@ -495,6 +658,24 @@ impl Flow {
             }
             FlowCommand::OpenSrtOutput { name, config, stats } => self.egress.srt.open(name, config, stats),
             FlowCommand::RetuneSrtOutput(name, config) => self.egress.srt.retune(&name, config),
+            FlowCommand::OpenRistOutput { name, seed, stats } => {
+                self.egress.rist.open(name, seed, stats, Instant::now());
+            }
+            FlowCommand::RetuneRistOutput(name, config) => self.egress.rist.retune(&name, config),
+            FlowCommand::SetRistLeg(name, number, leg) => {
+                let set =
+                    self.egress.rist.set_leg(&name, number, leg.map(|leg| *leg), &self.shard.reactor, Instant::now());
+                if let Err(error) = set {
+                    tracing::error!(target: "mediaconnect::flow", "an output's socket can't be watched: {error}");
+                }
+            }
+            FlowCommand::ProvideRistKeys(Part::Source(name), keys) => {
+                if let Some(rist) = self.rist_source(&name) {
+                    rist.provide(keys);
+                }
+            }
+            FlowCommand::ProvideRistKeys(Part::Output(name), keys) => self.egress.rist.provide(&name, keys),
+            FlowCommand::RenewRistKeys(part) => self.renew_rist_keys(&part),
             FlowCommand::OpenLink(part, seed) => self.open_link(&part, *seed),
             FlowCommand::ProvideKeks(keks) => self.links.provide(&keks, Instant::now()),
             FlowCommand::CloseLink(number) => self.links.close(number),
@@ -518,6 +699,11 @@ impl Flow {
             FlowCommand::Panic => panic!("asked to, by a test"),
         }
     }
+}
+
+/// With a gather budget, what is due may wait until the sockets are looked at next: it takes no wake of its own.
+fn with_the_next_look(due: Instant, look: Option<Instant>, served: Option<Instant>, budget: Duration) -> Instant {
+    if budget.is_zero() { due } else { due.max(look.or(served.map(|served| served + budget)).unwrap_or(due)) }
 }
 
 /// Put packets in the flow's time, send them to all outputs, and note how long they took.

@@ -4,7 +4,6 @@
 //! flow releases what a source has received, pushes what its outputs are to send, and then lets all links transmit in one
 //! go, data and control together: so one wake a gather budget serves receiving, releasing and sending.
 
-mod history;
 mod link;
 mod links;
 mod multiplexer;

@@ -404,6 +404,24 @@ impl OutputStats {
         self.last_fault_kind.set(kind as u64);
     }
 
+    /// Something is wrong with a leg. The output has a fault while all of its legs (`there`) have.
+    pub fn note_fault(
+        &self,
+        leg: usize,
+        there: impl Iterator<Item = usize>,
+        error: SendError,
+        count: u64,
+        now: Instant,
+    ) {
+        self.count_fault(error, count);
+        self.legs[leg].faults.add(count);
+        self.legs[leg].last_fault.set(now);
+        let last = |leg: usize| self.legs[leg].last_fault.value();
+        if let Some(at) = there.map(last).min().flatten() {
+            self.last_fault.set(at);
+        }
+    }
+
     /// Faults by the name of their kind, without zeroes.
     pub fn faults(&self) -> impl Iterator<Item = (&'static str, u64)> {
         let named = FAULTS.iter().zip(&self.faults).map(|(kind, count)| (kind.name(), count.value()));

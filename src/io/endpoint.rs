@@ -1,4 +1,5 @@
-//! Sockets that both send and receive, each for any number of peers: of protocols that have connections over UDP.
+//! Sockets that both send and receive, each for any number of peers: of protocols that have connections over UDP, or
+//! whose receivers answer.
 //!
 //! Several threads may share the port of one: each has a socket of its own ([`open_beside`]), and a number in the
 //! datagram says whose it is, so the kernel hands each to the thread that has the connection.
@@ -11,7 +12,9 @@ use nix::sys::socket::{setsockopt, sockopt};
 use socket2::Socket;
 
 use super::links::InterfaceRef;
-use super::open::{OpenError, Sender, datagram_socket, set_receive_buffer, set_send_buffer, with_fallback};
+use super::open::{
+    OpenError, ReceiveSpec, Sender, bind_socket, datagram_socket, set_receive_buffer, set_send_buffer, with_fallback,
+};
 use super::sys;
 
 #[cfg(test)]
@@ -107,6 +110,24 @@ pub fn open_endpoint(spec: &EndpointSpec) -> Result<Endpoint, OpenError> {
     with_fallback(spec.bind, spec.dual_stack, |bind| open(spec, bind, false))
 }
 
+/// Opens, binds and joins as [`open_receiver`](super::open::open_receiver) does, for one who also answers. Datagrams come
+/// with the address of this host they came to.
+///
+/// # Errors
+/// See [`OpenError`].
+pub fn open_answering(spec: &ReceiveSpec, send_buffer: usize) -> Result<Endpoint, OpenError> {
+    with_fallback(spec.bind, spec.dual_stack, |bind| {
+        let (socket, granted) = bind_socket(spec, bind)?;
+        set_notes(&socket, bind.ip(), !bind.ip().is_multicast()).map_err(|e| OpenError::at_bind(bind, e))?;
+        if spec.gro {
+            // Without it each datagram comes alone.
+            let _ = setsockopt(&socket, sockopt::UdpGroSegment, &true);
+        }
+        set_send_buffer(&socket, send_buffer);
+        Ok(Endpoint { sender: Sender::new(socket), granted, v6: bind.is_ipv6() })
+    })
+}
+
 /// Opens another socket for the port of `first`, which may have others already. From now on each datagram goes to the one
 /// of them that it is steered to; until this returns, to any.
 ///
@@ -143,13 +164,21 @@ fn open(spec: &EndpointSpec, bind: SocketAddr, beside: bool) -> Result<Endpoint,
 fn set_options(socket: &Socket, ip: IpAddr, dual_stack: bool, local_addresses: bool) -> io::Result<()> {
     if ip.is_ipv6() {
         socket.set_only_v6(!dual_stack)?;
-        setsockopt(socket, sockopt::Ipv6RecvPacketInfo, &local_addresses)?;
-    } else {
-        setsockopt(socket, sockopt::Ipv4PacketInfo, &local_addresses)?;
     }
+    set_notes(socket, ip, local_addresses)?;
     setsockopt(socket, sockopt::RxqOvfl, &1)?;
     setsockopt(socket, sockopt::ReceiveTimestampns, &true)?;
     // Without it each datagram comes alone.
     let _ = setsockopt(socket, sockopt::UdpGroSegment, &true);
+    Ok(())
+}
+
+/// Whether datagrams come with the address of this host they came to.
+fn set_notes(socket: &Socket, ip: IpAddr, local_addresses: bool) -> io::Result<()> {
+    if ip.is_ipv6() {
+        setsockopt(socket, sockopt::Ipv6RecvPacketInfo, &local_addresses)?;
+    } else {
+        setsockopt(socket, sockopt::Ipv4PacketInfo, &local_addresses)?;
+    }
     Ok(())
 }

@@ -45,6 +45,12 @@ pub struct Link {
 pub struct Links(BTreeMap<String, Link>);
 
 impl Links {
+    /// The interface of this index.
+    pub fn of_index(&self, index: u32) -> Option<InterfaceRef> {
+        let (name, _) = self.0.iter().find(|(_, link)| link.index == index)?;
+        Some(InterfaceRef { name: name.clone(), index })
+    }
+
     /// Asks the kernel.
     ///
     /// # Errors

@@ -109,6 +109,16 @@ fn lacks_family(e: &OpenError) -> bool {
 }
 
 fn bind_receiver(spec: &ReceiveSpec, bind: SocketAddr) -> Result<Receiver, OpenError> {
+    let (socket, granted) = bind_socket(spec, bind)?;
+    let receiver = Receiver { socket: socket.into(), granted };
+    if spec.gro {
+        receiver.set_gro(true);
+    }
+    Ok(receiver)
+}
+
+/// A socket that hears what the spec says, and the bytes of receive buffer it was granted.
+pub(super) fn bind_socket(spec: &ReceiveSpec, bind: SocketAddr) -> Result<(Socket, usize), OpenError> {
     let at = |e| OpenError::at_bind(bind, e);
     let socket = datagram_socket(bind).map_err(at)?;
     if bind.is_ipv6() {
@@ -137,11 +147,7 @@ fn bind_receiver(spec: &ReceiveSpec, bind: SocketAddr) -> Result<Receiver, OpenE
         multicast::join(&socket, bind.ip(), &spec.multicast_sources, index)
             .map_err(|source| OpenError::at_join(bind.ip(), spec.interface.clone(), source))?;
     }
-    let receiver = Receiver { socket: socket.into(), granted };
-    if spec.gro {
-        receiver.set_gro(true);
-    }
-    Ok(receiver)
+    Ok((socket, granted))
 }
 
 /// As root beyond net.core.rmem_max, else up to it. How much is granted.

@@ -1,12 +1,14 @@
 //! Every condition: its code, severity, message with a figure, and the next step. What `explain` and status show.
 
 mod air;
+mod rist;
 mod srt;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
+pub use self::rist::RistTrouble;
 pub use self::srt::{CallTrouble, Refusal, Refused};
 use super::status::{ConditionDoc, Severity};
 use super::text::{count, rate, rfc3339, span};
@@ -105,6 +107,8 @@ pub enum Condition {
     SrtDropped { part: String, peer: String, latency: Duration, rtt: Duration, dropped: u64, others: usize },
     /// Media came by SRT, and stopped; `of` is one of the above, and says why.
     SrtLost { source: String, silent_for: Duration, bitrate_bps: u64, of: Box<Condition> },
+    /// Something about RIST; `part` is here as below a source or an output.
+    Rist { part: String, output: bool, of: RistTrouble },
     /// An output's host name has no address.
     DestinationUnresolved { output: String, host: String, error: String, tries: u64 },
     /// One of the two legs of an output does not send; the other does. `open`: its name and interface are known.
@@ -148,6 +152,7 @@ impl Condition {
     pub fn code(&self) -> &'static str {
         match self {
             Self::Covered { of, .. } => of.code(),
+            Self::Rist { of, .. } => of.code(),
             Self::FailoverSwitched { .. } => "failover-switched",
             Self::OperatorSwitch { .. } => "switched-by-operator",
             Self::LegsNotIdentical { .. } => "legs-not-identical",
@@ -194,6 +199,7 @@ impl Condition {
     /// How bad.
     pub fn severity(&self) -> Severity {
         match self {
+            Self::Rist { of, output, .. } => of.severity(*output),
             Self::SourceSilent { .. }
             | Self::SourceLost { .. }
             | Self::SourceProtocolMismatch { .. }
@@ -244,6 +250,7 @@ impl Condition {
             return message;
         }
         match self {
+            Self::Rist { part, of, .. } => format!("{part}: {}", of.words()),
             Self::Stopped { by, since, .. } => format!("stopped by {by} since {}", rfc3339(*since)),
             Self::Started { by, since, .. } => {
                 format!("started by {by} at {} against `enabled = false` in its file", rfc3339(*since))
@@ -361,6 +368,7 @@ impl Condition {
             return help;
         }
         match self {
+            Self::Rist { of, output, .. } => of.help(*output),
             Self::Stopped { flow, .. } => format!("Start it with `mediaconnectctl start {flow}`."),
             Self::Started { flow, .. } => {
                 format!("Set `enabled = true` in its file, or stop it with `mediaconnectctl stop {flow}`.")

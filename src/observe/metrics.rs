@@ -95,7 +95,7 @@ const SOURCE: &[Family<SourceDoc>] = &[
     }),
     gauge("mediaconnect_source_jitter_seconds", "Interarrival jitter by RFC 3550.", |s| s.jitter_ms.map(|ms| ms / 1e3)),
     gauge("mediaconnect_source_latency_seconds", "From the sender's time stamp to delivery, as agreed on.", |s| {
-        most(&s.peers, |srt| Some(srt.latency_ms))
+        s.rist.as_ref().map(|rist| rist.latency_ms / 1e3).or(most(&s.peers, |srt| Some(srt.latency_ms)))
     }),
     counter("mediaconnect_source_merge_different", "Copies that other legs of the merge brought otherwise.", |s| {
         s.leg.as_ref().and_then(|l| n(l.different))
@@ -152,7 +152,7 @@ const OUTPUT: &[Family<OutputDoc>] = &[
     counter("mediaconnect_output_disconnections", "Connections that ended.", |o| o.disconnections.and_then(n)),
     counter("mediaconnect_output_fec_packets", "FEC packets sent.", |o| o.fec_packets.and_then(n)),
     gauge("mediaconnect_output_latency_seconds", "As agreed on; of the receiver with the longest.", |o| {
-        most(&o.peers, |srt| Some(srt.latency_ms))
+        o.rist.as_ref().map(|rist| rist.latency_ms / 1e3).or(most(&o.peers, |srt| Some(srt.latency_ms)))
     }),
     gauge("mediaconnect_output_max_receivers", "Receivers that may be connected.", |o| o.max_callers.and_then(n)),
     counter("mediaconnect_output_packets", "Datagrams sent.", |o| n(o.packets)),
@@ -163,7 +163,8 @@ const OUTPUT: &[Family<OutputDoc>] = &[
         n(o.peers.len() as u64).filter(|_| has_connections(&o.protocol))
     }),
     gauge("mediaconnect_output_round_trip_seconds", "To the receiver that is furthest away, and back.", |o| {
-        most(&o.peers, |srt| srt.rtt_ms)
+        let legs = o.rist.iter().flat_map(|rist| &rist.legs).filter_map(|leg| leg.rtt_ms);
+        legs.reduce(f64::max).map(|ms| ms / 1e3).or(most(&o.peers, |srt| srt.rtt_ms))
     }),
     counter("mediaconnect_output_smoothing_late_packets", "Came too late to leave evenly: they left at once.", |o| {
         o.smoothing.and_then(|s| n(s.packets_late))

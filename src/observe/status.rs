@@ -2,6 +2,7 @@
 
 mod history;
 mod overview;
+mod rist;
 mod srt;
 
 use std::collections::BTreeMap;
@@ -10,6 +11,7 @@ use serde::{Deserialize, Serialize};
 
 pub use self::history::{HistoryDoc, HistorySeries};
 pub use self::overview::{AboutDoc, OverviewDoc, RowDoc, WorstDoc};
+pub use self::rist::{RistLegDoc, RistOutputDoc, RistSourceDoc};
 pub use self::srt::{KeyStateDoc, RefusedDoc, SrtDoc};
 use crate::config::diagnostic::Diagnostic;
 
@@ -381,6 +383,9 @@ pub struct SourceDoc {
     /// The last of them, newest first, at most eight.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub refused: Vec<RefusedDoc>,
+    /// What is RIST's alone; absent where it is received otherwise.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rist: Option<Box<RistSourceDoc>>,
     /// The socket's receive buffer as the kernel granted it, in bytes; 0: not open.
     pub receive_buffer_bytes: u64,
 }
@@ -472,6 +477,9 @@ pub struct OutputDoc {
     /// Of an output with two; `packets` then counts what both carry once.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub legs: Vec<OutputLegDoc>,
+    /// What is RIST's alone; absent where it is sent otherwise.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rist: Option<Box<RistOutputDoc>>,
     /// Errors by name, without zeroes.
     pub errors: BTreeMap<String, u64>,
     /// The RTP stream's SSRC, as `0x%08x`; absent without RTP or with `header = "passthrough"`.

@@ -33,7 +33,7 @@ use super::rtp::header::Header;
 mod epoch;
 mod intake;
 mod leg;
-mod memory;
+pub(in crate::proto) mod memory;
 mod release;
 mod review;
 mod stats;

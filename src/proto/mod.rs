@@ -3,6 +3,7 @@
 pub mod fec2022_1;
 pub mod hitless;
 pub mod mpegts;
+pub mod rist;
 pub mod rtp;
 pub mod seq;
 pub mod srt;

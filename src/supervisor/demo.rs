@@ -1,6 +1,7 @@
 //! `mediaconnectd --demo`: the real daemon on a temporary configuration, between a generator and receivers of its own.
 //!
-//! Nothing is relayed here. The flow is a file that may be edited while it runs; `mediaconnectctl` and HTTP see a daemon
+//! Nothing is relayed here. A flow fans out the test pattern; one of its outputs feeds a second flow by encrypted SRT.
+//! Both are files that may be edited while they run; `mediaconnectctl` and HTTP see a daemon
 //! like any other.
 
 mod media;
@@ -25,8 +26,12 @@ use crate::observe::text::{count, rate, span};
 
 /// The name of the demo's flow.
 const FLOW: &str = "demo";
-/// For the flow's sockets to open.
-const OPENING: Duration = Duration::from_secs(5);
+/// The flow that the demo's flow feeds by SRT.
+const FAR_FLOW: &str = "demo-after-srt";
+/// The SRT hop between the two: an output of the one, a source of the other.
+const HOP: &str = "srt-hop";
+/// For the flows' sockets to open, and the SRT hop to be connected.
+const OPENING: Duration = Duration::from_secs(15);
 /// For what is under way when the generator has stopped.
 const DRAIN: Duration = Duration::from_secs(2);
 /// Between looks at what comes soon.
@@ -104,7 +109,7 @@ async fn conduct(
     // The terminal is closed.
     let mut hangup = signal(SignalKind::hangup())?;
     let start = Instant::now();
-    while view.flow(FLOW).is_none_or(|flow| flow.state != FlowState::Active) {
+    while !is_open(view) {
         if start.elapsed() > OPENING {
             return Err(DemoError::Flow(troubles(view)));
         }
@@ -147,10 +152,17 @@ async fn until(end: Option<Instant>) {
     }
 }
 
-/// What the daemon says of the flow that does not start.
+/// Both flows have their sockets, and SRT is connected: from now on everything must arrive.
+fn is_open(view: &Rc<dyn View>) -> bool {
+    let [near, far] = [FLOW, FAR_FLOW].map(|name| view.flow(name).filter(|flow| flow.state == FlowState::Active));
+    let (Some(near), Some(_)) = (near, far) else { return false };
+    near.outputs.get(HOP).is_some_and(|output| output.peers.iter().any(|peer| peer.srt.is_some()))
+}
+
+/// What the daemon says of flows that don't start.
 fn troubles(view: &Rc<dyn View>) -> String {
-    let conditions = view.flow(FLOW).map(|flow| flow.conditions).unwrap_or_default();
-    let mut troubles: Vec<String> = conditions.into_iter().map(|condition| condition.message).collect();
+    let conditions = [FLOW, FAR_FLOW].into_iter().filter_map(|name| view.flow(name)).flat_map(|flow| flow.conditions);
+    let mut troubles: Vec<String> = conditions.map(|condition| condition.message).collect();
     troubles.extend(view.status().config.diagnostics.into_iter().map(|diagnostic| diagnostic.message));
     if troubles.is_empty() { "its sockets stay closed".to_owned() } else { troubles.join("; ") }
 }

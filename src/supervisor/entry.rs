@@ -11,6 +11,7 @@ use tokio::sync::oneshot;
 
 use super::air::{self, LastSwitch};
 use super::resolve::{self, Names, RECEIVE_BUFFER, SEND_BUFFER, Unresolved};
+use super::rist::RistOpen;
 use super::sample::{DelaySample, OutputSample, Since, SourceSample};
 use super::shard::Shards;
 use super::srt::{Keys, Ports, SrtOpen, Tally};
@@ -22,9 +23,9 @@ use crate::config::plan::{
 use crate::config::value::{FlowName, Host};
 use crate::flow::egress::{OutputConfig, SenderKey};
 use crate::flow::source::{Receivers, SourceConfig};
-use crate::flow::srt::{self, LinkNews, SrtSourceConfig};
+use crate::flow::srt::{self, SrtSourceConfig};
 use crate::flow::stats::{FlowStats, OutputStats, SourceStats};
-use crate::flow::{AirConfig, FlowCommand, FlowSeed, Orders, orders};
+use crate::flow::{AirConfig, FlowCommand, FlowNews, FlowSeed, Orders, orders};
 use crate::io::links::Links;
 use crate::io::open::{OpenError, ReceiveSpec, SendSpec, Sender, open_receiver, open_sender};
 use crate::observe::event::{Event, emit};
@@ -39,7 +40,7 @@ pub(super) struct Env<'a> {
     pub(super) shards: &'a Shards,
     pub(super) links: &'a Links,
     pub(super) names: &'a Names,
-    pub(super) news: &'a UnboundedSender<LinkNews>,
+    pub(super) news: &'a UnboundedSender<FlowNews>,
     pub(super) keys: &'a Keys,
     pub(super) ports: &'a RefCell<Ports>,
     pub(super) now: Instant,
@@ -69,6 +70,8 @@ pub(super) enum Part<S> {
     Open(S),
     /// Open, by SRT.
     Connecting(Box<SrtOpen>),
+    /// Open, by RIST.
+    Rist(Box<RistOpen>),
 }
 
 impl<S> Part<S> {
@@ -76,9 +79,9 @@ impl<S> Part<S> {
         if let Self::Waiting(waiting) = self { Some(waiting) } else { None }
     }
 
-    /// Whether it is open, by sockets or by SRT.
+    /// Whether it is open, by whatever protocol.
     pub(super) const fn is_open(&self) -> bool {
-        matches!(self, Self::Open(_) | Self::Connecting(_))
+        matches!(self, Self::Open(_) | Self::Connecting(_) | Self::Rist(_))
     }
 
     /// What it is by SRT.
@@ -89,6 +92,16 @@ impl<S> Part<S> {
     /// The same, to be changed.
     pub(super) fn srt_mut(&mut self) -> Option<&mut SrtOpen> {
         if let Self::Connecting(srt) = self { Some(srt) } else { None }
+    }
+
+    /// What it is by RIST.
+    pub(super) fn rist(&self) -> Option<&RistOpen> {
+        if let Self::Rist(rist) = self { Some(rist) } else { None }
+    }
+
+    /// The same, to be changed.
+    pub(super) fn rist_mut(&mut self) -> Option<&mut RistOpen> {
+        if let Self::Rist(rist) = self { Some(rist) } else { None }
     }
 
     pub(super) fn fail(&mut self, problem: Problem, now: Instant) -> &Waiting {
@@ -342,6 +355,11 @@ impl Entry {
             if self.srt_moved(&srt::Part::Source(name.clone()), plan.interface.as_ref(), env) {
                 return Some(touch(Kind::Source, name, "interface", Effect::Reopen));
             }
+            if let (Some(open), Some(rist)) = (source.part.rist(), plan.rist()) {
+                let now = resolve::rist_source(plan, rist, env.links);
+                let moved = now.as_ref().ok() != open.spec();
+                return moved.then(|| touch(Kind::Source, name, "interface", Effect::Reopen));
+            }
             let Part::Open(spec) = &source.part else { return None };
             let now = resolve::source(plan, plan.datagrams()?, &self.plan, env.links);
             (now.as_ref() != Ok(spec)).then(|| touch(Kind::Source, name, "interface", Effect::Reopen))
@@ -351,13 +369,23 @@ impl Entry {
             if self.srt_moved(&srt::Part::Output(name.clone()), plan.interface.as_ref(), env) {
                 return Some(touch(Kind::Output, name, "interface", Effect::Reopen));
             }
-            let Part::Open(config) = &output.part else { return None };
-            match resolve::output(plan, plan.datagrams()?, env.links, env.names, env.now) {
+            let (open, now) = match (&output.part, &plan.route) {
+                (Part::Open(config), OutputRoute::Datagrams(route)) => {
+                    let now = resolve::output(plan, route, env.links, env.names, env.now);
+                    (config.legs, now.map(|now| now.legs))
+                }
+                (Part::Rist(open), OutputRoute::Rist(rist)) => {
+                    let sides = (env.links, env.names);
+                    (open.legs(), resolve::legs(plan, &rist.destination, &rist.legs, sides, env.now))
+                }
+                _ => return None,
+            };
+            match now {
                 // A name that can't be looked up for the moment keeps its address.
                 Err(Unresolved::Name { .. } | Unresolved::Pending(_)) => None,
                 Err(Unresolved::Interface(_)) => Some(touch(Kind::Output, name, "destination", Effect::Reopen)),
                 // Its stream goes on: one leg of two may have come or gone.
-                Ok(now) => (now != *config).then(|| touch(Kind::Output, name, "destination", Effect::InPlace)),
+                Ok(now) => (now != open).then(|| touch(Kind::Output, name, "destination", Effect::InPlace)),
             }
         });
         sources.chain(outputs).collect()
@@ -442,6 +470,7 @@ impl Entry {
         let opened = match &plan.input {
             SourceInput::Datagrams(input) => self.open_sockets(name, &plan, input, stats, env),
             SourceInput::Srt(srt) => self.open_srt_source(name, &plan, srt, stats, env),
+            SourceInput::Rist(rist) => self.open_rist_source(name, &plan, rist, stats, env),
         };
         let Some(entry) = self.sources.get_mut(name) else { return };
         let (part, granted) = match opened {
@@ -515,6 +544,7 @@ impl Entry {
                 let (part, srt) = (srt::Part::Source(name.to_owned()), srt.clone());
                 self.retune_srt(&part, &srt, env);
             }
+            SourceInput::Rist(_) => self.retune_rist_source(name),
         }
     }
 
@@ -536,15 +566,20 @@ impl Entry {
         if let Some(RtpHeader::Regenerate { ssrc: Some(ssrc), .. }) = plan.header() {
             entry.ssrc = ssrc;
         }
-        let (plan, ssrc, stats) = (plan.clone(), entry.ssrc, entry.stats.clone());
+        let (plan, mut ssrc, stats) = (plan.clone(), entry.ssrc, entry.stats.clone());
         let opened = match &plan.route {
             OutputRoute::Datagrams(route) => self.open_sending(name, &plan, route, (ssrc, stats), env),
             OutputRoute::Srt(srt) => self.open_srt_output(name, &plan, srt, stats, env),
+            OutputRoute::Rist(rist) => self.open_rist_output(name, &plan, rist, stats, env).map(|(part, own)| {
+                ssrc = own;
+                part
+            }),
         };
         let Some(entry) = self.outputs.get_mut(name) else { return };
         match opened {
             Ok(part) => {
                 entry.part = part;
+                entry.ssrc = ssrc;
                 entry.opened = SystemTime::now();
             }
             Err(problem) => {
@@ -617,7 +652,11 @@ impl Entry {
 
     fn retune_output(&mut self, name: &str, env: &Env<'_>) {
         let Some(plan) = self.plan.outputs.get(name) else { return };
-        let Some(route) = plan.datagrams() else { return self.retune_srt_output(name, env) };
+        let route = match &plan.route {
+            OutputRoute::Datagrams(route) => route,
+            OutputRoute::Srt(_) => return self.retune_srt_output(name, env),
+            OutputRoute::Rist(_) => return self.retune_rist_output(name, env),
+        };
         let Ok(config) = resolve::output(plan, route, env.links, env.names, env.now) else { return };
         let Some(Part::Open(open)) = self.outputs.get_mut(name).map(|o| &mut o.part) else { return };
         // Without a socket for a leg that has come everything stays as it is; this is tried again.
@@ -694,6 +733,6 @@ fn source_config(plan: &SourcePlan, input: &DatagramInput) -> SourceConfig {
 }
 
 /// For SSRCs: any 32 bits will do where the kernel has none to give.
-fn random() -> u32 {
+pub(super) fn random() -> u32 {
     getrandom::u32().unwrap_or(0x6D63_7273)
 }

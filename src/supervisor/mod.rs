@@ -12,6 +12,7 @@ mod history;
 mod http;
 mod overview;
 mod resolve;
+mod rist;
 mod sample;
 pub mod service;
 mod shard;
@@ -51,7 +52,7 @@ use crate::config::diff::{Action, Change};
 use crate::config::plan::{DaemonPlan, FlowPlan};
 use crate::config::secrets::Secrets;
 use crate::config::value::FlowName;
-use crate::flow::srt::LinkNews;
+use crate::flow::FlowNews;
 use crate::io::links::{Links, Watcher};
 use crate::observe::event::{Event, emit};
 use crate::observe::http::{View, serve_unix};
@@ -287,7 +288,7 @@ struct Supervisor {
     requests: mpsc::Receiver<Request>,
     ended: mpsc::UnboundedReceiver<Ended>,
     answers: mpsc::UnboundedReceiver<Answer>,
-    news: mpsc::UnboundedReceiver<LinkNews>,
+    news: mpsc::UnboundedReceiver<FlowNews>,
     derived: mpsc::UnboundedReceiver<srt::Derived>,
     links: Option<Watcher>,
 }
@@ -327,8 +328,15 @@ impl Supervisor {
                 Some(news) = self.news.recv() => {
                     let mut s = self.state.borrow_mut();
                     let (flows, env) = s.split(Instant::now());
-                    if let Some(entry) = flows.get_mut(&news.flow) {
-                        entry.hear(news, &env);
+                    let flow = match &news {
+                        FlowNews::Link(news) => &news.flow,
+                        FlowNews::Rist(news) => &news.flow,
+                    };
+                    if let Some(entry) = flows.get_mut(flow) {
+                        match news {
+                            FlowNews::Link(news) => entry.hear(news, &env),
+                            FlowNews::Rist(news) => entry.hear_rist(news),
+                        }
                     }
                 }
                 Some(derived) = self.derived.recv() => {

@@ -104,7 +104,7 @@ impl OutputEntry {
                     OutputState::Idle
                 }
             }
-            Part::Open(_) | Part::Connecting(_) | Part::Closed => self.sample.state,
+            Part::Open(_) | Part::Connecting(_) | Part::Rist(_) | Part::Closed => self.sample.state,
         }
     }
 }

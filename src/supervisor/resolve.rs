@@ -8,7 +8,9 @@ use std::time::Duration;
 
 use tokio::sync::mpsc;
 
-use crate::config::plan::{DatagramInput, DatagramRoute, FlowPlan, OutputPlan, SourcePlan, SourceProtocol, SrtMode};
+use crate::config::plan::{
+    DatagramInput, DatagramRoute, FlowPlan, LegPlan, OutputPlan, RistInput, SourcePlan, SourceProtocol, SrtMode,
+};
 use crate::config::value::{Bind, Destination, Gather, Host, Interface};
 use crate::flow::egress::{LegConfig, OutputConfig};
 use crate::io::endpoint::EndpointSpec;
@@ -206,7 +208,47 @@ pub(super) fn source(
     })
 }
 
-/// What to send with for an output. A leg that has no address or interface yet is left out while there is another.
+/// What to open for a source by RIST: of its first port.
+pub(super) fn rist_source(plan: &SourcePlan, rist: &RistInput, links: &Links) -> Result<ReceiveSpec, Unresolved> {
+    let (bind, dual_stack) = all_addresses(rist.bind);
+    Ok(ReceiveSpec {
+        bind,
+        dual_stack,
+        interface: interface(plan.interface.as_ref(), links)?,
+        multicast_sources: rist.multicast_sources.clone(),
+        receive_buffer: RECEIVE_BUFFER,
+        timestamps: true,
+        gro: true,
+    })
+}
+
+/// Where an output sends: to its two legs, or to one destination. A leg that has no address or interface yet is left out
+/// while there is another.
+pub(super) fn legs(
+    plan: &OutputPlan,
+    destination: &Destination,
+    legs: &[LegPlan],
+    (links, names): (&Links, &Names),
+    now: Instant,
+) -> Result<[Option<LegConfig>; 2], Unresolved> {
+    let leg = |destination: &Destination, wanted: Option<&Interface>| {
+        let ip = names.resolve(destination, now)?;
+        let interface = interface(wanted, links)?.map(|i| i.index);
+        Ok(LegConfig { address: SocketAddr::new(ip, destination.port), interface })
+    };
+    match legs {
+        [first, second, ..] => {
+            let [first, second] = [first, second].map(|plan| leg(&plan.destination, plan.interface.as_ref()));
+            match (first, second) {
+                (Err(error), Err(_)) => Err(error),
+                (first, second) => Ok([first.ok(), second.ok()]),
+            }
+        }
+        _ => Ok([Some(leg(destination, plan.interface.as_ref())?), None]),
+    }
+}
+
+/// What to send with for an output.
 pub(super) fn output(
     plan: &OutputPlan,
     route: &DatagramRoute,
@@ -214,23 +256,8 @@ pub(super) fn output(
     names: &Names,
     now: Instant,
 ) -> Result<OutputConfig, Unresolved> {
-    let leg = |destination: &Destination, wanted: Option<&Interface>| {
-        let ip = names.resolve(destination, now)?;
-        let interface = interface(wanted, links)?.map(|i| i.index);
-        Ok(LegConfig { address: SocketAddr::new(ip, destination.port), interface })
-    };
-    let legs = match &route.legs[..] {
-        [first, second, ..] => {
-            let [first, second] = [first, second].map(|plan| leg(&plan.destination, plan.interface.as_ref()));
-            match (first, second) {
-                (Err(error), Err(_)) => return Err(error),
-                (first, second) => [first.ok(), second.ok()],
-            }
-        }
-        _ => [Some(leg(&route.destination, plan.interface.as_ref())?), None],
-    };
     Ok(OutputConfig {
-        legs,
+        legs: legs(plan, &route.destination, &route.legs, (links, names), now)?,
         ttl: plan.ttl,
         dscp: plan.dscp,
         protocol: route.protocol,

@@ -22,7 +22,7 @@ use super::store::{Overrides, Store};
 use crate::config::diagnostic::Diagnostic;
 use crate::config::plan::{DaemonPlan, FlowPlan, Limits};
 use crate::config::value::FlowName;
-use crate::flow::srt::LinkNews;
+use crate::flow::FlowNews;
 use crate::io::links::Links;
 use crate::observe::log::Logger;
 
@@ -57,7 +57,7 @@ pub(super) struct State {
     pub(super) names: Names,
     pub(super) shards: Shards,
     /// Where flows tell of their connections.
-    pub(super) news: UnboundedSender<LinkNews>,
+    pub(super) news: UnboundedSender<FlowNews>,
     pub(super) keys: Keys,
     pub(super) ports: RefCell<Ports>,
     pub(super) listeners: Listeners,

@@ -12,6 +12,7 @@ use std::time::{Duration, SystemTime};
 use super::entry::{Entry, OutputEntry, Part, Problem, describe};
 use super::figures;
 use super::resolve::{RECEIVE_BUFFER, Unresolved};
+use super::rist;
 use super::sample::{FAULT, Turn};
 use super::srt::{self, Media, SrtOpen};
 use super::state::State;
@@ -22,7 +23,7 @@ use crate::config::plan::{
 };
 use crate::config::value::{FlowName, Gather};
 use crate::flow;
-use crate::flow::egress::OutputConfig;
+use crate::flow::egress::{LegConfig, OutputConfig};
 use crate::flow::stats::{Invalid, OutputStats};
 use crate::observe::condition::{Condition, Mismatch, Role};
 use crate::observe::event::{Event, emit};
@@ -310,6 +311,7 @@ impl Entry {
             .collect();
         let open = entry.is_some_and(|e| e.part.is_open());
         let by_srt = entry.and_then(|e| e.part.srt());
+        let arq = plan.srt().is_some() || plan.rist().is_some();
         let jitter_ms = rtp.then(|| millis(Duration::from_nanos(stats.jitter_ns.value())));
         let ssrc = stats.ssrc.value();
         Some(SourceDoc {
@@ -344,16 +346,17 @@ impl Entry {
             fec: matches!(plan.datagrams(), Some(input) if matches!(input.protocol, SourceProtocol::RtpFec { .. }))
                 .then(|| figures::fec_doc(&stats.fec)),
             leg: matches!(self.plan.failover, Some(FailoverPlan::Merge { .. })).then(|| figures::leg_doc(stats)),
-            packets_undecrypted: plan.srt().map(|_| stats.undecrypted.value()),
-            arq_requests: plan.srt().map(|_| stats.arq_requests.value()),
-            arq_recovered: plan.srt().map(|_| stats.arq_recovered.value()),
+            packets_undecrypted: arq.then(|| stats.undecrypted.value()),
+            arq_requests: arq.then(|| stats.arq_requests.value()),
+            arq_recovered: arq.then(|| stats.arq_recovered.value()),
             round_trip_ms: Some(stats.round_trip_ns.value())
-                .filter(|ns| *ns > 0 && by_srt.is_some_and(|srt| !srt.connected().is_empty()))
+                .filter(|ns| *ns > 0 && by_srt.map_or(plan.rist().is_some(), |srt| !srt.connected().is_empty()))
                 .map(|ns| millis(Duration::from_nanos(ns))),
             disconnections: by_srt.map(|srt| srt.roster.tally.disconnections()),
             calls_refused: by_srt.filter(|srt| srt.call().is_none()).map(|srt| srt.roster.tally.refused()),
             refused_by_reason: by_srt.map(refused_by_reason).unwrap_or_default(),
             refused: by_srt.map(refused_docs).unwrap_or_default(),
+            rist: plan.rist().map(|rist| Box::new(rist::source_doc(rist, entry.and_then(|e| e.part.rist())))),
             receive_buffer_bytes: if open { entry.map_or(0, |e| e.granted as u64) } else { 0 },
         })
     }
@@ -363,15 +366,14 @@ impl Entry {
         let blank = Default::default();
         let entry = self.outputs.get(name);
         let stats = entry.map_or(&blank, |e| &*e.stats);
-        let peers = entry.into_iter().flat_map(|e| {
-            let config = if let Part::Open(config) = &e.part { Some(config) } else { None };
-            let legs = config.into_iter().flat_map(OutputConfig::legs);
-            legs.map(|(_, leg)| peer_doc(leg.address, e.opened))
-        });
+        let peers = entry
+            .into_iter()
+            .flat_map(|e| open_legs(&e.part).into_iter().flatten().map(|leg| peer_doc(leg.address, e.opened)));
         let by_srt = entry.and_then(|e| e.part.srt());
         let connected = by_srt.map(SrtOpen::connected).unwrap_or_default();
         let word = words.overrides.outputs.get(self.name.as_str()).and_then(|outputs| outputs.get(name));
-        let own_header = matches!(plan.header(), Some(RtpHeader::Regenerate { .. }));
+        let own_header = matches!(plan.header(), Some(RtpHeader::Regenerate { .. })) || plan.rist().is_some();
+        let arq = plan.srt().is_some() || plan.rist().is_some();
         Some(OutputDoc {
             protocol: plan.protocol_name().to_owned(),
             state: entry.map_or(OutputState::Idle, |e| e.state()),
@@ -384,8 +386,8 @@ impl Entry {
             bytes: stats.bytes.value(),
             packets_dropped: stats.dropped.value(),
             packets_retransmitted: stats.retransmitted.value(),
-            packets_lost: plan.srt().map(|_| stats.lost.value()),
-            arq_requests: plan.srt().map(|_| stats.arq_requests.value()),
+            packets_lost: arq.then(|| stats.lost.value()),
+            arq_requests: arq.then(|| stats.arq_requests.value()),
             max_callers: plan.srt().and_then(|srt| srt.mode.max_callers()).map(|most| most as u64),
             disconnections: by_srt.map(|srt| srt.roster.tally.disconnections()),
             calls_refused: by_srt.filter(|srt| srt.call().is_none()).map(|srt| srt.roster.tally.refused()),
@@ -404,6 +406,9 @@ impl Entry {
                 .enumerate()
                 .map(|(n, leg)| output_leg_doc(n, leg, entry.map(|e| &**e), stats))
                 .collect(),
+            rist: plan
+                .rist()
+                .map(|rist| Box::new(rist::output_doc(rist, entry.and_then(|e| e.part.rist()), Instant::now()))),
             errors: stats.faults().map(|(name, count)| (name.to_owned(), count)).collect(),
             ssrc: entry.filter(|_| own_header).map(|e| format!("0x{:08x}", e.ssrc)),
         })
@@ -486,11 +491,11 @@ impl Entry {
                     problem => Condition::SourceFailed { source: source(), bind: bind(), error: describe(problem) },
                 });
             }
-            Part::Open(spec) if entry.granted < spec.receive_buffer => {
+            Part::Open(_) | Part::Rist(_) if entry.granted < RECEIVE_BUFFER => {
                 let (asked, granted) = (RECEIVE_BUFFER as u64, entry.granted as u64);
                 add(Condition::ReceiveBufferSmall { source: source(), asked, granted });
             }
-            Part::Open(_) | Part::Connecting(_) => {}
+            Part::Open(_) | Part::Connecting(_) | Part::Rist(_) => {}
         }
         let (sample, stats) = (&entry.sample, &*entry.stats);
         let last = stats.last_packet.value();
@@ -505,7 +510,10 @@ impl Entry {
             let home = srt::Home { flow: &self.name, part: &flow::srt::Part::Source(source()) };
             srt::conditions(home, open, plan, media, (waited, now), add);
         }
+        let by_rist = entry.part.rist().zip(plan.rist());
+        let known = by_rist.is_some_and(|(open, plan)| rist::source_conditions(name, open, plan, sample, now, add));
         match sample.state {
+            _ if known => {}
             SourceState::Lost if plan.srt().is_none() => {
                 add(Condition::SourceLost { source: source(), silent_for, bitrate_bps: sample.last_bps() });
             }
@@ -568,22 +576,30 @@ impl Entry {
                     Condition::OutputFailed { output: output(), destination: destination(), error: error.clone() }
                 }
             }),
-            Part::Open(config) if entry.sample.state != OutputState::Error => {
+            Part::Open(_) | Part::Rist(_) if entry.sample.state != OutputState::Error => {
+                let there = open_legs(&entry.part);
                 for (n, leg) in plan.legs().iter().enumerate() {
-                    let (open, faults) = (config.legs[n].is_some(), &entry.stats.legs[n].last_fault);
+                    let (open, faults) = (there[n].is_some(), &entry.stats.legs[n].last_fault);
                     let fault = faults.value().is_some_and(|at| now.saturating_duration_since(at) < FAULT);
                     if !open || fault {
                         let destination = leg.destination.to_string();
                         add(Condition::OutputLegFailed { output: output(), destination, open });
                     }
                 }
+                if let (Some(open), Some(plan)) = (entry.part.rist(), plan.rist()) {
+                    let opened = entry.opened.elapsed().unwrap_or_default();
+                    let sends = entry.sample.state == OutputState::Sending;
+                    rist::output_conditions(name, open, plan, sends, (opened, now), add);
+                }
             }
-            Part::Open(_) if entry.sample.state == OutputState::Error => add(Condition::OutputUnreachable {
-                output: output(),
-                destination: destination(),
-                error: entry.stats.last_fault_name().to_owned(),
-                packets: entry.stats.faults().map(|(_, count)| count).sum(),
-            }),
+            Part::Open(_) | Part::Rist(_) if entry.sample.state == OutputState::Error => {
+                add(Condition::OutputUnreachable {
+                    output: output(),
+                    destination: destination(),
+                    error: entry.stats.last_fault_name().to_owned(),
+                    packets: entry.stats.faults().map(|(_, count)| count).sum(),
+                })
+            }
             Part::Connecting(srt) => {
                 if let Some(plan) = plan.srt() {
                     let opened = entry.opened.elapsed().unwrap_or_default();
@@ -591,8 +607,17 @@ impl Entry {
                     srt::conditions(home, srt, plan, Media::Sends, (opened, now), add);
                 }
             }
-            Part::Open(_) => {}
+            Part::Open(_) | Part::Rist(_) => {}
         }
+    }
+}
+
+/// Where an output sends to, by the number of the leg.
+fn open_legs(part: &Part<OutputConfig>) -> [Option<LegConfig>; 2] {
+    match part {
+        Part::Open(config) => config.legs,
+        Part::Rist(open) => open.legs(),
+        Part::Closed | Part::Waiting(_) | Part::Connecting(_) => [None, None],
     }
 }
 
@@ -609,7 +634,7 @@ fn refused_by_reason(srt: &SrtOpen) -> BTreeMap<String, u64> {
 }
 
 fn output_leg_doc(n: usize, leg: &LegPlan, entry: Option<&OutputEntry>, stats: &OutputStats) -> OutputLegDoc {
-    let open = entry.is_some_and(|e| matches!(&e.part, Part::Open(config) if config.legs[n].is_some()));
+    let open = entry.is_some_and(|e| open_legs(&e.part)[n].is_some());
     OutputLegDoc {
         destination: leg.destination.to_string(),
         open,

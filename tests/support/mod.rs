@@ -4,13 +4,20 @@
 pub mod browser;
 pub mod crowd;
 pub mod daemon;
+pub mod ends;
+pub mod feed;
 pub mod machine;
 pub mod media;
+pub mod nat;
 pub mod netns;
+pub mod network;
 pub mod paths;
 pub mod peers;
 pub mod ports;
 pub mod proxy;
+pub mod rist;
+pub mod sample;
+pub mod side_by_side;
 pub mod srt;
 
 use std::time::{Duration, Instant};

@@ -36,6 +36,12 @@ pub fn in_own_network(test: &str, body: impl FnOnce()) {
     );
 }
 
+/// Let groups of IPv4 be on loopback, whoever sends to them. For [a network of one's own](in_own_network).
+pub fn route_groups_to_loopback() {
+    run(["ip", "link", "set", "lo", "multicast", "on"]);
+    run(["ip", "route", "add", "239.0.0.0/8", "dev", "lo"]);
+}
+
 /// Bring the calling thread, and what it starts from now on, into the network of a process. Needs root.
 pub fn join(pid: u32) {
     let namespace = File::open(format!("/proc/{pid}/ns/net")).expect("the process runs");

@@ -1,4 +1,4 @@
-//! Other people's programs: ffmpeg, multicat, socat, GStreamer, srt-live-transmit.
+//! Other people's programs: ffmpeg, multicat, socat, GStreamer, srt-live-transmit, ristsender and ristreceiver.
 
 use std::fs::File;
 use std::path::Path;
@@ -10,13 +10,15 @@ use tempfile::TempDir;
 use super::wait_for;
 
 /// Programs and the Debian packages that hold them.
-const PACKAGES: [(&str, &str); 7] = [
+const PACKAGES: [(&str, &str); 9] = [
     ("ffmpeg", "ffmpeg"),
     ("ffprobe", "ffmpeg"),
     ("multicat", "multicat"),
     ("ingests", "multicat"),
     ("socat", "socat"),
     ("srt-live-transmit", "srt-tools"),
+    ("ristsender", "rist-tools"),
+    ("ristreceiver", "rist-tools"),
     ("gst-launch-1.0", "gstreamer1.0-tools gstreamer1.0-plugins-good gstreamer1.0-plugins-bad"),
 ];
 
@@ -83,6 +85,11 @@ impl Peer {
         let child = command.stdout(stdout).stderr(file("stderr")).spawn();
         let name = command.get_program().to_string_lossy().into_owned();
         Self { child: child.unwrap_or_else(|error| panic!("{name}: {error}")), name, output }
+    }
+
+    /// The program's.
+    pub fn name(&self) -> &str {
+        &self.name
     }
 
     /// What it wrote on standard output.

@@ -15,7 +15,7 @@ const INDENT: usize = 12;
 const STREAM_ID: usize = 48;
 
 /// A line with its key; what is too long goes on below.
-fn line(out: &mut String, key: &str, items: &[String]) {
+pub(super) fn line(out: &mut String, key: &str, items: &[String]) {
     let mut width = INDENT.max(key.chars().count() + 3);
     let _ = write!(out, "  {key:<9}");
     for (n, item) in items.iter().enumerate() {
@@ -72,7 +72,7 @@ fn figures(srt: &SrtDoc) -> Vec<String> {
 }
 
 /// With as many decimals as say something.
-fn millis(ms: f64) -> String {
+pub(super) fn millis(ms: f64) -> String {
     let decimals = match ms {
         ms if ms < 10.0 => 2,
         ms if ms < 100.0 => 1,

@@ -113,8 +113,8 @@ impl Claim {
     /// Whose it is, in the eyes of `asker`.
     pub(super) fn owner(&self, asker: &Self) -> String {
         let flow = if self.flow == asker.flow { "this flow".into() } else { format!("flow \"{}\"", self.flow) };
-        let fec = if self.stream == Stream::Media { String::new() } else { format!("{} of ", self.stream.name()) };
-        format!("{fec}{} of {flow} ({})", self.part, self.written)
+        let stream = if self.stream == Stream::Media { String::new() } else { format!("{} of ", self.stream.name()) };
+        format!("{stream}{} of {flow} ({})", self.part, self.written)
     }
 
     fn conflict(&self, message: String, help: &'static str) -> Conflict {
@@ -124,10 +124,11 @@ impl Claim {
     /// Why `self` cannot be met beside `other`.
     pub(super) fn against(&self, other: &Self) -> Option<Conflict> {
         // The text stands where the media port is written.
-        let fec = if self.stream == Stream::Media { String::new() } else { format!(" (for {})", self.stream.name()) };
-        let here = || if fec.is_empty() { "here".to_owned() } else { format!("on port {}{fec}", self.port) };
+        let stream =
+            if self.stream == Stream::Media { String::new() } else { format!(" (for {})", self.stream.name()) };
+        let here = || if stream.is_empty() { "here".to_owned() } else { format!("on port {}{stream}", self.port) };
         let taken = |help| {
-            let message = format!("port {}{fec} is already taken by {}", self.port, other.owner(self));
+            let message = format!("port {}{stream} is already taken by {}", self.port, other.owner(self));
             Some(self.conflict(message, help))
         };
         let move_one = "give one of them another port";
@@ -145,7 +146,7 @@ impl Claim {
                         return None;
                     }
                     let group = SocketAddr::new(group, self.port);
-                    let message = format!("{group}{fec} is already received by {}", other.owner(self));
+                    let message = format!("{group}{stream} is already received by {}", other.owner(self));
                     Some(self.conflict(message, "one flow can feed many outputs: add yours to that flow"))
                 }
                 (Use::Listen { stream_id, .. }, Use::Listen { stream_id: other_stream_id, .. }) => {

@@ -44,7 +44,7 @@ impl<'t> Flow<'_, 't> {
                 "mode = \"merge\" cannot take in source {name:?}: {} has no RTP sequence numbers to align it by",
                 plan.protocol_name()
             );
-            let help = "receive it as rtp or rtp-fec, or write mode = \"failover\"".to_owned();
+            let help = "receive it as rtp, rtp-fec or rist, or write mode = \"failover\"".to_owned();
             self.source.error(protocol_at, message, Some(help));
         }
     }

@@ -33,12 +33,12 @@ impl Sent {
         }
         let named = |sent: &Self| match sent.stream {
             Stream::Media => sent.protocol.to_owned(),
-            fec => fec.name().to_owned(),
+            other => other.name().to_owned(),
         };
         let already = format!("output {:?} already sends {} to {to}", was.output, named(was));
         Some(match self.stream {
             Stream::Media => (already, "remove one of them"),
-            fec => (format!("{already}, where the {} would go", fec.name()), "give one of them another port"),
+            other => (format!("{already}, where the {} would go", other.name()), "give one of them another port"),
         })
     }
 }
@@ -78,11 +78,9 @@ impl<'t> Flow<'_, 't> {
         for (name, s) in sections {
             let plan = self.output_plan(&s, sources);
             if let Some((plan, spans)) = &plan {
-                match &plan.route {
-                    OutputRoute::Datagrams(route) => {
-                        self.refuse_twice(&name, plan, route.protocol, spans, &mut board.sent);
-                    }
-                    OutputRoute::Srt(srt) => self.refuse_call_twice(&name, srt, spans, &mut board.calls),
+                match plan.srt() {
+                    Some(srt) => self.refuse_call_twice(&name, srt, spans, &mut board.calls),
+                    None => self.refuse_twice(&name, plan, spans, &mut board.sent),
                 }
             }
             plans.push((name, plan.map(|(plan, _)| plan)));
@@ -91,23 +89,16 @@ impl<'t> Flow<'_, 't> {
     }
 
     /// An output, or a leg, that sends to where another one of the flow sends already.
-    fn refuse_twice(
-        &self,
-        name: &str,
-        plan: &OutputPlan,
-        protocol: OutputProtocol,
-        spans: &[Span],
-        sent: &mut BTreeMap<Destination, Vec<Sent>>,
-    ) {
+    fn refuse_twice(&self, name: &str, plan: &OutputPlan, spans: &[Span], sent: &mut BTreeMap<Destination, Vec<Sent>>) {
         for ((to, interface), span) in plan.paths().zip(spans) {
             let is = |stream| Sent {
-                protocol: protocol.name(),
+                protocol: plan.protocol_name(),
                 stream,
                 output: name.to_owned(),
                 interface: interface.cloned(),
             };
-            let streams = protocol.streams();
-            let own: Vec<_> = streams.filter_map(|(stream, n)| Some((to.at_offset(n)?, is(stream)))).collect();
+            let streams = plan.streams().iter();
+            let own: Vec<_> = streams.filter_map(|(stream, n)| Some((to.at_offset(*n)?, is(*stream)))).collect();
             let fault = own.iter().find_map(|(to, is)| sent.get(to)?.iter().find_map(|was| is.against(was, to)));
             if let Some((message, help)) = fault {
                 self.source.error(span, message, Some(help.into()));
@@ -139,6 +130,7 @@ impl<'t> Flow<'_, 't> {
                 let to = ["destination", "remote"].into_iter().find_map(|key| s.value_span(key));
                 (OutputRoute::Srt(srt?), interface, to.into_iter().collect())
             }
+            "rist" => self.rist_route(s)?,
             _ => self.datagram_route(s, protocol, sources)?,
         };
         Some((OutputPlan { description, enabled, route, interface, ttl, dscp }, spans))
@@ -152,12 +144,7 @@ impl<'t> Flow<'_, 't> {
     ) -> Option<(OutputRoute, Option<Interface>, Vec<Span>)> {
         // Where they have no meaning, that is reported already.
         let has_legs = s.has("legs") && protocol != "udp";
-        let paths = if has_legs {
-            self.legs(s)
-        } else {
-            let interface = self.interface(s);
-            self.destination(s).map(|At { value, span }| vec![(LegPlan { destination: value, interface }, span)])
-        };
+        let paths = self.paths(s, has_legs);
         let source_port = s.whole("source-port").and_then(narrow);
         if let Some(at) = s.key_span("source-port") {
             self.place(s, "source-port", &at);
@@ -183,11 +170,20 @@ impl<'t> Flow<'_, 't> {
     fn refuse_port_overflow(&self, protocol: OutputProtocol, paths: &[(LegPlan, Span)]) {
         for (leg, span) in paths {
             let port = leg.destination.port;
-            let beyond = protocol.streams().find(|(_, offset)| port.checked_add(*offset).is_none());
+            let beyond = protocol.streams().iter().find(|(_, offset)| port.checked_add(*offset).is_none());
             if let Some((stream, offset)) = beyond {
-                self.source.error(span, no_such_port(stream, port, offset), None);
+                self.source.error(span, no_such_port(*stream, port, *offset), None);
             }
         }
+    }
+
+    /// Its legs or its one destination, each with where it is written.
+    pub(super) fn paths(&mut self, s: &Section<'_, 't>, has_legs: bool) -> Option<Vec<(LegPlan, Span)>> {
+        if has_legs {
+            return self.legs(s);
+        }
+        let interface = self.interface(s);
+        self.destination(s).map(|At { value, span }| vec![(LegPlan { destination: value, interface }, span)])
     }
 
     /// Two places, each with where it is written.

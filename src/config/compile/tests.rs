@@ -1,14 +1,15 @@
 use std::time::Duration;
 
 use crate::config::plan::{
-    DaemonPlan, DatagramRoute, FailoverPlan, FailoverRules, FlowPlan, LegPlan, OutputProtocol, ReturnMode, RtpHeader,
-    SourceProtocol, SrtMode, SrtPlan, Stream, SwitchOn,
+    DaemonPlan, DatagramRoute, FailoverPlan, FailoverRules, FlowPlan, LegPlan, OutputProtocol, ReturnMode, RistInput,
+    RistProfile, RtpHeader, SourceProtocol, SrtMode, SrtPlan, Stream, SwitchOn,
 };
-use crate::config::secrets::Secrets;
+use crate::config::secrets::{Passphrase, Secrets};
 use crate::config::testing::write_key;
 use crate::config::value::{Bitrate, Interface};
 use crate::config::{Context, parse_flow};
 use crate::proto::fec2022_1::matrix::Matrix;
+use crate::proto::rist::psk;
 use crate::proto::srt::access::StreamIdPattern;
 use crate::proto::srt::km::KeyLength;
 
@@ -100,24 +101,31 @@ fn a_merge_of_fec_and_plain_rtp_goes_out_on_two_legs() {
     let columns_only = &plan.outputs["columns-only"];
     assert_eq!(columns_only.legs(), []);
     assert_eq!(columns_only.paths().map(|(to, _)| to.port).collect::<Vec<_>>(), [65533]);
-    let streams: Vec<_> = route(&plan, "columns-only").protocol.streams().collect();
+    let streams = route(&plan, "columns-only").protocol.streams();
     assert_eq!(streams, [(Stream::Media, 0), (Stream::ColumnFec, 2)]);
     assert_eq!(columns_only.header(), Some(RtpHeader::Passthrough));
 }
 
-/// The plan of `valid-srt`, whose keys are these.
-fn srt_plan() -> FlowPlan {
+/// The plan of a case that names these keys.
+fn keyed_plan(name: &str) -> FlowPlan {
     let dir = tempfile::tempdir().unwrap();
     write_key(dir.path(), "venue-a", "correct horse battery\n");
     write_key(dir.path(), "venue-a-new", "another passphrase\r\n");
-    plan_with(&case("valid-srt"), &Secrets::new(dir.path(), &Context { credentials: None, ..Context::default() }))
+    plan_with(&case(name), &Secrets::new(dir.path(), &Context { credentials: None, ..Context::default() }))
 }
 
-/// The passphrases, each with its file, and the key length.
+fn srt_plan() -> FlowPlan {
+    keyed_plan("valid-srt")
+}
+
+/// Each with its file.
+fn shown(passphrases: &[Passphrase]) -> Vec<(&str, &str)> {
+    passphrases.iter().map(|p| (p.name(), str::from_utf8(p.secret().bytes()).unwrap())).collect()
+}
+
+/// The passphrases, and the key length.
 fn keys(srt: &SrtPlan) -> (Vec<(&str, &str)>, Option<KeyLength>) {
-    let passphrases = srt.passphrases().iter();
-    let both = passphrases.map(|p| (p.name(), str::from_utf8(p.secret().bytes()).unwrap()));
-    (both.collect(), srt.encryption.as_ref().map(|e| e.key_length))
+    (shown(srt.passphrases()), srt.encryption.as_ref().map(|e| e.key_length))
 }
 
 #[test]
@@ -189,9 +197,65 @@ fn latency_is_in_whole_milliseconds() {
 
 #[test]
 fn no_plan_shows_a_key() {
-    let shown = format!("{:?}", srt_plan());
-    assert!(shown.contains("Passphrase(\"venue-a-new\")"));
-    for word in ["correct", "horse", "battery", "another"] {
-        assert!(!shown.contains(word), "{shown}");
+    for case in ["valid-srt", "valid-rist"] {
+        let shown = format!("{:?}", keyed_plan(case));
+        assert!(shown.contains("Passphrase(\"venue-a-new\")"));
+        for word in ["correct", "horse", "battery", "another"] {
+            assert!(!shown.contains(word), "{shown}");
+        }
     }
+}
+
+#[test]
+fn a_rist_source_has_two_ports_of_the_simple_profile_and_one_of_the_main_one() {
+    let plan = keyed_plan("valid-rist");
+    let source = &plan.sources["venue-a"];
+    let simple = RistInput {
+        bind: ":5000".parse().unwrap(),
+        multicast_sources: Vec::new(),
+        allow: Some(vec!["203.0.113.10/32".parse().unwrap()]),
+        latency: Duration::from_secs(1),
+        profile: RistProfile::Simple,
+    };
+    assert_eq!(source.rist(), Some(&simple));
+    assert_eq!(simple.ports().collect::<Vec<_>>(), [(Stream::Media, 5000), (Stream::Rtcp, 5001)]);
+    assert_eq!((source.protocol_name(), source.is_rtp(), source.place()), ("rist", true, ":5000".into()));
+    assert_eq!(source.interface, Some(Interface::Name("eth1".into())));
+
+    let group = plan.sources["venue-b"].rist().unwrap();
+    assert_eq!(group.multicast_sources, ["203.0.113.7".parse::<std::net::IpAddr>().unwrap()]);
+    assert_eq!((&group.allow, group.latency), (&None, Duration::from_millis(10)));
+
+    let main = plan.sources["venue-c"].rist().unwrap();
+    assert_eq!(main.ports().collect::<Vec<_>>(), [(Stream::Media, 65535)]);
+    assert_eq!(main.latency, Duration::from_secs(30));
+    let both = [("venue-a-new", "another passphrase"), ("venue-a", "correct horse battery")];
+    assert_eq!(shown(main.profile.passphrases()), both);
+    assert_eq!(main.profile.encryption().unwrap().key_length, psk::KeyLength::Aes256);
+}
+
+#[test]
+fn a_rist_output_has_legs_or_one_destination_and_may_have_a_port_and_a_passphrase() {
+    let plan = keyed_plan("valid-rist");
+    let output = &plan.outputs["affiliate"];
+    let rist = output.rist().unwrap();
+    assert_eq!((&rist.legs, &rist.profile, rist.latency), (&Vec::new(), &RistProfile::Simple, Duration::from_secs(2)));
+    assert_eq!(rist.source_ports().collect::<Vec<_>>(), [(Stream::Media, 7000), (Stream::Rtcp, 7001)]);
+    assert_eq!((output.ttl, output.dscp.value(), output.header()), (Some(32), 34, None));
+    assert_eq!((output.protocol_name(), output.place()), ("rist", "198.51.100.7:5000".into()));
+
+    let bonded = &plan.outputs["bonded"];
+    let interface = |name: &str| Some(Interface::Name(name.into()));
+    assert_eq!(
+        bonded.paths().map(|(to, on)| (to.to_string(), on.cloned())).collect::<Vec<_>>(),
+        ["eth1", "eth3"].map(|name| ("198.51.100.7:5002".to_owned(), interface(name)))
+    );
+    assert_eq!(bonded.rist().unwrap().legs, bonded.legs());
+    assert_eq!(bonded.rist().unwrap().source_ports().count(), 0);
+
+    let cloud = plan.outputs["cloud"].rist().unwrap();
+    assert_eq!(cloud.source_ports().collect::<Vec<_>>(), [(Stream::Media, 65534)]);
+    assert_eq!(shown(cloud.profile.passphrases()), [("venue-a", "correct horse battery")]);
+    assert_eq!(cloud.profile.encryption().unwrap().key_length, psk::KeyLength::Aes128);
+    assert_eq!(plan.outputs["open"].rist().unwrap().profile, RistProfile::Main { encryption: None });
 }

@@ -43,7 +43,7 @@ fn output<'p>(plan: &'p mut FlowPlan, name: &str) -> &'p mut OutputPlan {
 }
 
 /// `change: source in reopen [bind]; output two in-place [ttl dscp]`
-fn told(change: Option<Change>) -> String {
+pub(super) fn told(change: Option<Change>) -> String {
     let word = |value: serde_json::Value| value.as_str().unwrap_or_default().to_owned();
     let Some(change) = change else { return "nothing".into() };
     let touches: Vec<_> = change
@@ -400,7 +400,7 @@ proptest! {
 }
 
 /// Keys of a configuration directory, by name and text.
-fn keys(keys: &[(&str, &str)]) -> tempfile::TempDir {
+pub(super) fn keys(keys: &[(&str, &str)]) -> tempfile::TempDir {
     let dir = tempfile::tempdir().unwrap();
     keys.iter().for_each(|(name, text)| write_key(dir.path(), name, text));
     dir
@@ -415,6 +415,11 @@ fn srt_flow(listens: &str, calls: &str, keys: &tempfile::TempDir) -> FlowPlan {
          [outputs.listens]\nprotocol = \"srt-listener\"\nbind = \"127.0.0.1:7000\"\n{listens}\n\
          [outputs.calls]\nprotocol = \"srt-caller\"\ndestination = \"203.0.113.8:5000\"\n{calls}\n"
     );
+    plan_of(&text, keys)
+}
+
+/// The flow that is written so.
+pub(super) fn plan_of(text: &str, keys: &tempfile::TempDir) -> FlowPlan {
     let secrets = Secrets::new(keys.path(), &Context { credentials: None, ..Context::default() });
     let (name, daemon) = ("news".parse().unwrap(), DaemonPlan::default());
     let (plan, faults) = crate::config::parse_flow(&name, "news.toml".as_ref(), text.as_bytes(), &daemon, &secrets);

@@ -225,12 +225,7 @@ impl Output {
 
     /// Something is wrong with a leg. The output has a fault while all of its legs have.
     pub(super) fn fault(&self, leg: &Leg, error: SendError, count: u32, now: Instant) {
-        self.stats.count_fault(error, count.into());
-        self.stats.legs[leg.number].faults.add(count.into());
-        self.stats.legs[leg.number].last_fault.set(now);
-        let last = |leg: &Leg| self.stats.legs[leg.number].last_fault.value();
-        if let Some(at) = self.legs.iter().map(last).min().flatten() {
-            self.stats.last_fault.set(at);
-        }
+        let there = self.legs.iter().map(|leg| leg.number);
+        self.stats.note_fault(leg.number, there, error, count.into(), now);
     }
 }

@@ -7,9 +7,9 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::history::History;
 use super::stats::{PeerStats, Phase};
 use super::{Bell, End, LinkEvent, LinkSeed, Multiplexer, Opening, Part};
+use crate::flow::history::History;
 use crate::io::batch::{Session, Target};
 use crate::proto::srt::caller::Caller;
 use crate::proto::srt::connection::{CloseReason, Connection, ConnectionConfig, ConnectionEvent};

@@ -10,7 +10,7 @@ use super::output::SrtOutputs;
 use super::transmit::transmit;
 use super::{Bell, Keks, Link, LinkNews, LinkSeed, Multiplexer, Part};
 use crate::config::value::FlowName;
-use crate::flow::ShardContext;
+use crate::flow::{FlowNews, ShardContext, with_the_next_look};
 use crate::io::batch::{ReceiveBatch, SendBatch};
 use crate::time::Instant;
 
@@ -21,7 +21,7 @@ pub(in crate::flow) struct FlowLinks {
     links: Vec<Rc<Link>>,
     multiplexers: Vec<Rc<Multiplexer>>,
     bell: Rc<Bell>,
-    news: UnboundedSender<LinkNews>,
+    news: UnboundedSender<FlowNews>,
     /// When they were last seen to.
     served: Option<Instant>,
     /// For control packets in the making.
@@ -29,7 +29,7 @@ pub(in crate::flow) struct FlowLinks {
 }
 
 impl FlowLinks {
-    pub(in crate::flow) fn new(flow: FlowName, news: UnboundedSender<LinkNews>) -> Self {
+    pub(in crate::flow) fn new(flow: FlowName, news: UnboundedSender<FlowNews>) -> Self {
         Self {
             flow,
             links: Vec::new(),
@@ -55,11 +55,8 @@ impl FlowLinks {
     /// wait for the next look at the sockets, and takes no wake of its own.
     pub(in crate::flow) fn due(&self, release: Option<Instant>, budget: Duration) -> Option<Instant> {
         let due = self.links.iter().filter_map(|link| link.due()).chain(release).min()?;
-        if budget.is_zero() {
-            return Some(due);
-        }
         let look = self.multiplexers.iter().filter_map(|multiplexer| multiplexer.next_look()).min();
-        Some(due.max(look.or(self.served.map(|served| served + budget)).unwrap_or(due)))
+        Some(with_the_next_look(due, look, self.served, budget))
     }
 
     /// Begin a connection.
@@ -123,7 +120,7 @@ impl FlowLinks {
             while let Some(what) = link.poll_event() {
                 // The supervisor is gone only when the process ends.
                 let (flow, part, peer) = (self.flow.clone(), link.part.clone(), link.stats.clone());
-                let _ = self.news.send(LinkNews { flow, part, peer, what });
+                let _ = self.news.send(FlowNews::Link(LinkNews { flow, part, peer, what }));
             }
         }
         let before = self.links.len();

@@ -4,25 +4,19 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::history::History;
 use super::link::State;
 use super::stats::Phase;
 use super::{Link, SrtOutputConfig};
 use crate::flow::egress::MediaPacket;
+use crate::flow::history::History;
 use crate::flow::stats::OutputStats;
 use crate::io::batch::SendError;
-use crate::proto::mpegts::packet::PACKET_LEN;
 use crate::proto::srt::send::History as _;
 use crate::proto::srt::stats::SendCounters;
 use crate::time::Instant;
 
-/// What SRT carries in a packet (`SRT_LIVE_DEF_PLSIZE`).
-const PAYLOAD: usize = 7 * PACKET_LEN;
 /// A sender gives a packet up when it is as old as its receiver's latency, but not before a second; a little more.
 const KEEP: (Duration, Duration) = (Duration::from_secs(1), Duration::from_millis(200));
-
-/// What comes together in one go is no further apart than this, whatever its timestamps say.
-const GATHERED: Duration = Duration::from_millis(20);
 
 /// All outputs of SRT of a flow.
 #[derive(Default)]
@@ -91,24 +85,20 @@ impl SrtOutputs {
 
     /// Packets for every receiver; they leave when the links transmit.
     pub(in crate::flow) fn push(&mut self, packets: &[MediaPacket<'_>], now: Instant) {
-        let (Some(history), Some(last)) = (&mut self.history, packets.last()) else { return };
-        for packet in packets {
-            // Receivers deliver by these times: what was gathered shall not come out at once.
-            let ticks = last.timestamp.distance(packet.timestamp).max(0).cast_unsigned();
-            let before = Duration::from_micros(u64::from(ticks) * 100 / 9).min(GATHERED);
-            packet.payload.chunks(PAYLOAD).for_each(|payload| history.push(payload, now - before));
+        if let Some(history) = &mut self.history {
+            history.extend(packets, now);
         }
     }
 
     /// Let connections that came to be take part, and forget those that are over.
-    pub(in crate::flow) fn settle(&mut self) {
+    pub(in crate::flow) fn settle(&mut self, now: Instant) {
         let Self { outputs, history } = self;
         let mut keep = None;
         for member in outputs.iter_mut().flat_map(|output| &mut output.members) {
             let Some(facts) = member.link.stats.facts.get() else { continue };
             keep = keep.max(Some(facts.send_latency.max(KEEP.0) + KEEP.1));
             if !std::mem::replace(&mut member.sends, true) {
-                let history = history.get_or_insert_with(|| Box::new(History::new(KEEP.0)));
+                let history = history.get_or_insert_with(|| Box::new(History::new(KEEP.0, now)));
                 member.link.begin_sending(history.end());
             }
         }

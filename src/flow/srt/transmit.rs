@@ -2,8 +2,8 @@
 
 use std::rc::Rc;
 
-use super::history::History;
 use super::{Link, Multiplexer};
+use crate::flow::history::History;
 use crate::io::batch::{Outcome, Report, SendBatch, SendError, TrainLimit};
 use crate::time::Instant;
 

@@ -87,7 +87,7 @@ fn a_port_is_shared_with_nobody_else() {
 #[test]
 fn an_answer_comes_from_the_address_that_was_called() {
     in_own_network(|| {
-        for address in ["10.9.0.1/32", "10.9.0.2/32", "fd99::1/128", "fd99::2/128"] {
+        for address in ["10.9.0.1/32", "10.9.0.2/32", "fd99::1/128 nodad", "fd99::2/128 nodad"] {
             ip(&format!("addr add {address} dev lo"));
         }
         for bind in [Ipv4Addr::UNSPECIFIED.into(), IpAddr::from(Ipv6Addr::UNSPECIFIED)] {

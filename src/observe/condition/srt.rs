@@ -362,13 +362,13 @@ fn and_others(others: usize) -> String {
 }
 
 /// What brings back what is lost: four round trips, rounded up to 10 ms, within what may be configured.
-fn latency_for(rtt: Duration) -> Duration {
+pub(super) fn latency_for(rtt: Duration) -> Duration {
     let wanted = u64::try_from((rtt * 4).as_micros()).unwrap_or(u64::MAX).div_ceil(10_000) * 10;
     Duration::from_millis(wanted.clamp(20, 30_000))
 }
 
 /// As configuration has it; below 10 ms with a decimal.
-fn millis(time: Duration) -> String {
+pub(super) fn millis(time: Duration) -> String {
     if time >= Duration::from_millis(10) {
         format!("{}ms", time.as_millis())
     } else {

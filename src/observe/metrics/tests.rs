@@ -248,3 +248,21 @@ fn families_are_in_the_order_of_their_names() {
     }
     assert!(sorted(SOURCE) && sorted(OUTPUT) && sorted(FLOW));
 }
+
+#[test]
+fn every_metric_is_in_the_manual() {
+    fn names<T>(families: &[Family<T>]) -> impl Iterator<Item = String> {
+        families
+            .iter()
+            .map(|family| format!("{}{}", family.name, if family.kind == Kind::Counter { "_total" } else { "" }))
+    }
+    let page = include_str!("../../../packaging/man/mediaconnectd.8");
+    let mut alone = Scrape::new(Format::Prometheus, Vec::new());
+    alone.add(&flow("news"));
+    let text = alone.finish(&status());
+    let shown = text.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split(' ').next()).map(str::to_owned);
+    let refused = [SOURCE_REFUSED, OUTPUT_REFUSED].map(|name| format!("{name}_total"));
+    for name in names(FLOW).chain(names(SOURCE)).chain(names(OUTPUT)).chain(refused).chain(shown) {
+        assert!(page.lines().any(|line| line.strip_prefix(".It Li ") == Some(&name)), "{name}");
+    }
+}

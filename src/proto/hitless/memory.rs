@@ -17,7 +17,7 @@ const BLOCKS: usize = 2048;
 const RESERVE: usize = 64;
 
 #[derive(Debug, Default)]
-pub(super) struct Memory {
+pub(in crate::proto) struct Memory {
     blocks: Vec<Block>,
     /// Numbers of the empty blocks that have their memory.
     free: Vec<u32>,
@@ -40,7 +40,7 @@ struct Block {
 
 impl Memory {
     /// Copy a packet; `None` when the memory is used up.
-    pub(super) fn store(&mut self, packet: &[u8]) -> Option<SlotId> {
+    pub(in crate::proto) fn store(&mut self, packet: &[u8]) -> Option<SlotId> {
         if packet.len() > BLOCK {
             return None;
         }
@@ -85,13 +85,13 @@ impl Memory {
         self.peak = self.peak.max(self.in_use());
     }
 
-    pub(super) fn packet(&self, slot: SlotId) -> &[u8] {
+    pub(in crate::proto) fn packet(&self, slot: SlotId) -> &[u8] {
         let start = slot.start as usize;
         &self.blocks[slot.block as usize].bytes[start..start + slot.len as usize]
     }
 
     /// Give a packet's room back whose bytes nobody was told of.
-    pub(super) fn discard(&mut self, slot: SlotId) {
+    pub(in crate::proto) fn discard(&mut self, slot: SlotId) {
         let block = &mut self.blocks[slot.block as usize];
         block.packets -= 1;
         if block.packets == 0 && self.filling != Some(slot.block) {
@@ -101,12 +101,12 @@ impl Memory {
     }
 
     /// Give a packet's room back at the next [`Memory::recycle`].
-    pub(super) fn release(&mut self, slot: SlotId) {
+    pub(in crate::proto) fn release(&mut self, slot: SlotId) {
         self.released.push(slot);
         self.released_bytes += slot.len as usize;
     }
 
-    pub(super) fn recycle(&mut self) {
+    pub(in crate::proto) fn recycle(&mut self) {
         while let Some(slot) = self.released.pop() {
             self.discard(slot);
         }
@@ -132,18 +132,18 @@ impl Memory {
     }
 
     /// Whether packets should leave before their time. Those that were released and not recycled yet count as gone.
-    pub(super) fn tight(&self) -> bool {
+    pub(in crate::proto) fn tight(&self) -> bool {
         self.in_use() > BLOCKS - RESERVE + self.released_bytes / BLOCK
     }
 
     /// Give back the memory that was not needed since the last call.
-    pub(super) fn trim(&mut self) {
+    pub(in crate::proto) fn trim(&mut self) {
         self.shrink(self.peak);
         self.peak = self.in_use();
     }
 
     /// Bytes of all blocks.
-    pub(super) fn bytes(&self) -> usize {
+    pub(in crate::proto) fn bytes(&self) -> usize {
         (self.in_use() + self.free.len()) * BLOCK
     }
 }

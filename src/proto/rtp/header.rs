@@ -6,6 +6,8 @@ use crate::proto::seq::{RtpTime, Seq};
 
 /// The payload type of MPEG-TS (RFC 3551, table 5).
 pub const MP2T: u8 = 33;
+/// Of the first byte: an extension follows on the header.
+pub(in crate::proto) const EXTENSION: u8 = 0x10;
 /// Bytes of a header without contributing sources and extension.
 pub const FIXED_LEN: usize = 12;
 
@@ -75,7 +77,7 @@ impl Header {
             return Err(HeaderError::Rtcp(second | 0x80));
         }
         let mut header_len = usize::from(first & 0x0F) * 4;
-        if first & 0x10 != 0 {
+        if first & EXTENSION != 0 {
             let words = rest.get(header_len..header_len + 4).ok_or(HeaderError::Truncated)?;
             header_len += 4 + 4 * usize::from(u16::from_be_bytes([words[2], words[3]]));
         }

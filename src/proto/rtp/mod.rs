@@ -3,5 +3,6 @@
 pub mod header;
 pub mod receive;
 mod reorder;
+pub mod rtcp;
 pub(in crate::proto) mod slots;
 pub mod stats;

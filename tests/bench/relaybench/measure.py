@@ -1,6 +1,7 @@
 """One measurement: contestant, sender and sink side by side, and what comes of them."""
 
 import contextlib
+import socket
 import subprocess
 import time
 
@@ -93,6 +94,33 @@ class Sink:
         drops = dropped(self._ports)
         self.result = self._machine.answer(self._process)
         self.result["dropped"] = drops
+
+
+class Primer:
+    """Null packets into a port until some come out of another: a connection is made when they do. A context, before which
+    nobody has that port, and after which it is free."""
+
+    NULLS = b"\x47\x1f\xff\x10".ljust(188, b"\xff") * 7
+
+    def __init__(self, entry, exit):
+        self._entry, self._exit = entry, exit
+
+    def __enter__(self):
+        self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        self._socket.bind(("127.0.0.1", self._exit))
+        self._socket.setblocking(False)
+        return self
+
+    def __exit__(self, *_):
+        self._socket.close()
+
+    def has_come(self):
+        self._socket.sendto(self.NULLS, ("127.0.0.1", self._entry))
+        try:
+            return bool(self._socket.recv(65536))
+        except OSError:
+            # Nothing yet, or nobody there yet.
+            return False
 
 
 def sender(machine, ports, rate, seconds, rtp=False, tick_us=None, train=1, realtime=True):

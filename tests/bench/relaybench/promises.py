@@ -59,6 +59,7 @@ def of_scenario(name, results):
         (scenarios.Redundant, redundant),
         (scenarios.SrtIn, srt_in),
         (scenarios.SrtOut, srt_out),
+        (scenarios.Rist, rist),
     ):
         if isinstance(scenario, kind):
             yield from promises(name, scenario, results)
@@ -162,6 +163,13 @@ def srt_out(name, scenario, results):
     if scenario.receivers > 1 and SRT in results.by_name and (peer := results.best_peer(SRT)):
         cost = by_round(results, SRT, peer, "cpu_ms_per_gbit_out", lambda a, b: a / b)
         yield Promise(name, f"{SRT}: CPU to {peer}'s", cost, 0.25)
+    yield from nothing_lost(name, scenario, results)
+
+
+def rist(name, scenario, results):
+    ours, peer = scenario.contestants
+    cost = by_round(results, ours, peer, "cpu_ms_per_gbit_in", lambda a, b: a / b)
+    yield Promise(name, f"{ours}: CPU to {peer}'s", cost, 0.2)
     yield from nothing_lost(name, scenario, results)
 
 

@@ -148,6 +148,8 @@ LAYOUTS = {
     scenarios.Redundant: [CPU, CPU_IN, CPU_OUT, LOST, P50, P99, P999, RSS],
     scenarios.SrtIn: [CPU, CPU_IN, "peer", LOST, P50, P99, RSS, PROCESSES, THREADS],
     scenarios.SrtOut: [CPU, CPU_OUT, "peer", LOST, P50, P99, RSS, PROCESSES, THREADS],
+    scenarios.RistIn: [CPU, CPU_IN, "peer", LOST, P50, P99, RSS, PROCESSES, THREADS],
+    scenarios.RistOut: [CPU, CPU_OUT, "peer", LOST, P50, P99, RSS, PROCESSES, THREADS],
     scenarios.Reload: [
         Column("write to applied", "applied_ms", number(0, 1, " ms")),
         Column("longest", "applied_longest_ms", number(0, 1, " ms")), Column("lost elsewhere", "lost", number()),

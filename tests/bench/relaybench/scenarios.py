@@ -7,7 +7,7 @@ import socket
 import statistics
 import time
 
-from . import contestants, measure, srt
+from . import contestants, measure, rist, srt
 from .machine import BenchError, memory_kib, udp_sockets
 
 M = 1e6
@@ -391,6 +391,69 @@ class SrtOut(Scenario):
             return measure.relay(relayed, self.rate, options.window or 2.0, coalesce=True, called=called)
 
 
+class Rist(Scenario):
+    """RIST on one side of the contestant, and on the sender's CPU somebody of rist-tools who speaks it."""
+
+    def relay(self, machine, now, helper, entry, exit, options):
+        other = machine.start(helper)
+        try:
+            with measure.Primer(entry, exit) as primer:
+                machine.wait_until(primer.has_come, "nothing comes through by RIST", [*now.processes, other])
+            through = contestants.Work([contestants.Flow(entry, [exit])], now.work.folder)
+            relayed = measure.Running(machine, now.contestant, through, now.processes, 0)
+            # Until the buffer is full, nothing is passed on.
+            warm_up = measure.WARM_UP + rist.LATENCY_MS / 1000
+            return measure.relay(relayed, self.rate, options.window or 2.0, warm_up)
+        finally:
+            machine.stop([other])
+
+
+@dataclasses.dataclass
+class RistIn(Rist):
+    """RIST to UDP."""
+
+    rate: float
+    contestants: tuple = rist.RECEIVERS
+
+    @property
+    def title(self):
+        return f"RIST of {self.rate / M:.0f} Mbit/s in, UDP out"
+
+    def run(self, machine, contestant, options):
+        if contestant.name not in self.contestants:
+            return None
+        work = measure.work(machine, 1, 3)
+        [flow] = work.flows
+        # The source's next port is that of RTCP.
+        _, entry, exit = flow.outputs
+        flow.outputs = [exit]
+        with measure.running(machine, contestant, work) as now:
+            return self.relay(machine, now, rist.sender(entry, flow.source), entry, exit, options)
+
+
+@dataclasses.dataclass
+class RistOut(Rist):
+    """UDP to RIST."""
+
+    rate: float
+    contestants: tuple = rist.SENDERS
+
+    @property
+    def title(self):
+        return f"UDP of {self.rate / M:.0f} Mbit/s in, RIST out"
+
+    def run(self, machine, contestant, options):
+        if contestant.name not in self.contestants:
+            return None
+        work = measure.work(machine, 1, 4)
+        [flow] = work.flows
+        # Ports of RIST are even, and the next one is that of RTCP.
+        exit, port, *_ = flow.outputs
+        flow.outputs = [port]
+        with measure.running(machine, contestant, work) as now:
+            return self.relay(machine, now, rist.receiver(port, exit), flow.source, exit, options)
+
+
 def opened(sources, wanted):
     """Whether these ports are open. ffmpeg opens them when something, which nobody counts, has come to its source."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as primer:
@@ -441,4 +504,6 @@ ALL = {
     "srt-out-100-2M": SrtOut(100, 2 * M),
     # 2 Gbit/s: no peer can do that on one CPU.
     "srt-out-100-20M": SrtOut(100, 20 * M, ("mediaconnectd-srt",)),
+    "rist-in-50M": RistIn(50 * M),
+    "rist-out-50M": RistOut(50 * M),
 }  # fmt: skip

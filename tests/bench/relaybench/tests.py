@@ -89,6 +89,18 @@ class Srt(unittest.TestCase):
         self.assertEqual(len(self.commands("ffmpeg-srt", receivers=1)), 1)
 
 
+class Rist(unittest.TestCase):
+    def test_a_daemon_has_rist_at_one_end_and_udp_at_the_other(self):
+        for name, udp, rist in (("in", "outputs.out", "sources.in"), ("out", "sources.in", "outputs.out")):
+            with tempfile.TemporaryDirectory() as folder:
+                work = contestants.Work([contestants.Flow(6000, [7000])], pathlib.Path(folder))
+                contestants.ALL[f"mediaconnectd-rist-{name}"].commands(work)
+                text = contestants.flow_path(work, 0).read_text()
+            self.assertIn(f'[{udp}]\nprotocol = "udp"\n', text)
+            self.assertIn(f'[{rist}]\nprotocol = "rist"\n', text)
+            self.assertEqual(text.count('profile = "simple"\nlatency = "200ms"\n'), 1)
+
+
 class Cells(unittest.TestCase):
     def test_one_figure_stands_alone_and_several_have_their_range(self):
         self.assertEqual(report.cell([3.0], report.number(1)), "3.0")

@@ -10,13 +10,13 @@ use tempfile::TempDir;
 use super::ends::{Receiver, Sender};
 use super::link::Link;
 use super::matrix::RATE;
-use super::media::stream;
-use super::nat::{Nat, Way, Weather};
-use super::packet::{Key, Kind};
+use super::packet::{Key, Kind, Nat, Weather};
 use super::{Options, Place, Program};
 use crate::support::daemon::Daemon;
 use crate::support::media::SEVEN;
+use crate::support::nat::Way;
 use crate::support::ports::free_port;
+use crate::support::sample::stream;
 use crate::support::wait_for;
 
 /// A little of the stream, for what is about connections.
@@ -65,11 +65,16 @@ pub fn is_refused(link: Link, caller: Option<&str>, listener: Option<&str>, code
     explains(receiving.daemon(), "passphrase");
 }
 
+/// Packets that are sent with one key. libsrt 1.5.1 looks at its keys when it is acknowledged: if it is not for all of a
+/// period it sends nothing any more, and if it is not for all of the time between announcement and change it stays with
+/// its old keys. So both are longer than a busy machine keeps programs waiting.
+pub const KEY_PERIOD: u32 = 1000;
+
 /// The sender's key changes at least three times, and nothing is lost by it.
 #[track_caller]
 pub fn changes_its_key(link: Link, sender: &Options, receiver: &Options) {
     let (mut sending, nat, receiving) = link.through(Weather::default(), sender, receiver);
-    let stream = &stream()[..2000 * SEVEN];
+    let stream = &stream()[..4 * KEY_PERIOD as usize * SEVEN];
     let _feeding = sending.feed(stream, RATE);
     receiving.assert_received(stream);
     let report = nat.report(link.way());

@@ -1,104 +1,53 @@
 //! The two ends of an SRT connection, each a program of its own.
 
-use std::fs::{self, File};
-use std::io::{Read, Seek, SeekFrom, Write};
-use std::path::{Path, PathBuf};
-use std::process::{ChildStdin, Stdio};
-use std::time::{Duration, Instant};
+use std::fs::File;
+use std::io::Write;
+use std::process::Stdio;
 
-use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use serde_json::Value;
-use tempfile::TempDir;
 
-use super::feed::{Feeding, Inlet};
-use super::media::{STUFFING, assert_same, numbers, stuffing};
 use super::{Options, Place, Program, command};
 use crate::support::daemon::{Daemon, Setup};
-use crate::support::media::{SEVEN, v4};
-use crate::support::paths::Recorder;
+use crate::support::ends::{Got, Running, keep_apart};
+use crate::support::feed::{Feeding, Inlet};
+use crate::support::media::SEVEN;
 use crate::support::peers::Peer;
 use crate::support::ports::free_port;
+use crate::support::sample::stuffing;
 use crate::support::{PATIENCE, wait_for};
 
-/// What runs at an end.
-enum Running {
-    Peer(Peer),
-    Daemon(Box<Daemon>),
+#[track_caller]
+fn wait_until_open(running: &mut Running, place: Place) {
+    match (running, place) {
+        (Running::Peer(peer), Place::Listener(port) | Place::Rendezvous { port, .. }) => {
+            peer.wait_until_bound(port);
+        }
+        (Running::Peer(_), Place::Caller(_)) | (Running::Daemon(_), _) => {}
+    }
 }
 
-impl Running {
-    fn log(&self) -> String {
-        match self {
-            Self::Peer(peer) => peer.stdout() + &peer.stderr(),
-            Self::Daemon(daemon) => daemon.log(),
+/// Whatever says so, as the end of a connection.
+#[track_caller]
+fn wait_until_connected(running: &Running, program: Program, kind: &str) {
+    match running {
+        Running::Daemon(daemon) => {
+            let end = if kind == "target" { "/outputs/out/peers" } else { "/sources/main/peers" };
+            daemon.wait_for_flow("flow", "it is connected", |flow| peers(flow, end) > 0);
         }
-    }
-
-    #[track_caller]
-    fn wait_until_open(&mut self, place: Place) {
-        match (self, place) {
-            (Self::Peer(peer), Place::Listener(port) | Place::Rendezvous { port, .. }) => {
-                peer.wait_until_bound(port);
-            }
-            (Self::Peer(_), Place::Caller(_)) | (Self::Daemon(_), _) => {}
+        Running::Peer(_) if program == Program::LiveTransmit => {
+            let said = [format!("SRT {kind} connected"), format!("Accepted SRT {kind} connection")];
+            wait_for("srt-live-transmit is connected", || {
+                let log = running.log();
+                said.iter().any(|said| log.contains(said)).then_some(())
+            });
         }
-    }
-
-    #[track_caller]
-    fn wait_for_log(&self, program: Program, text: &str) -> String {
-        wait_for(&format!("{program:?} says: {text}"), || Some(self.log()).filter(|log| log.contains(text)))
-    }
-
-    /// Whatever says so, as the end of a connection.
-    #[track_caller]
-    fn wait_until_connected(&self, program: Program, kind: &str) {
-        match self {
-            Self::Daemon(daemon) => {
-                let end = if kind == "target" { "/outputs/out/peers" } else { "/sources/main/peers" };
-                daemon.wait_for_flow("flow", "it is connected", |flow| peers(flow, end) > 0);
-            }
-            Self::Peer(_) if program == Program::LiveTransmit => {
-                let said = [format!("SRT {kind} connected"), format!("Accepted SRT {kind} connection")];
-                wait_for("srt-live-transmit is connected", || {
-                    let log = self.log();
-                    said.iter().any(|said| log.contains(said)).then_some(())
-                });
-            }
-            // They say nothing. What they send waits in their input until then.
-            Self::Peer(_) => {}
-        }
-    }
-
-    /// Ask it to end, and wait until it has.
-    #[track_caller]
-    fn interrupt(&mut self) {
-        match self {
-            Self::Peer(peer) => {
-                peer.interrupt();
-            }
-            Self::Daemon(daemon) => {
-                daemon.signal(nix::sys::signal::Signal::SIGTERM);
-                assert!(daemon.wait_for_end(), "the daemon ends well");
-            }
-        }
-    }
-
-    fn daemon(&self) -> Option<&Daemon> {
-        match self {
-            Self::Daemon(daemon) => Some(daemon),
-            Self::Peer(_) => None,
-        }
+        // They say nothing. What they send waits in their input until then.
+        Running::Peer(_) => {}
     }
 }
 
 fn peers(flow: &Value, path: &str) -> usize {
     flow.pointer(path).and_then(Value::as_array).map_or(0, Vec::len)
-}
-
-/// What is written at a time is also read at a time: else a busy reader would send packets that begin amid another.
-fn keep_apart(pipe: &ChildStdin) {
-    fcntl(pipe, FcntlArg::F_SETFL(OFlag::O_DIRECT)).expect("pipe(7): packets, since Linux 3.4");
-    fcntl(pipe, FcntlArg::F_SETPIPE_SZ(1 << 20)).expect("room for 256 packets");
 }
 
 /// The end that sends.
@@ -132,14 +81,14 @@ impl Sender {
             };
             (Running::Peer(peer), inlet)
         };
-        running.wait_until_open(place);
+        wait_until_open(&mut running, place);
         Self { program, running, inlet: Some(inlet) }
     }
 
     /// Wait until it says that it is connected, if it says such things.
     #[track_caller]
     pub fn wait_until_connected(&self) {
-        self.running.wait_until_connected(self.program, "target");
+        wait_until_connected(&self.running, self.program, "target");
     }
 
     /// Once it is connected, send these datagrams at so many bit/s, and then stuffing until that is stopped.
@@ -183,7 +132,7 @@ impl Sender {
     /// Wait until it has said this; all it has said.
     #[track_caller]
     pub fn wait_for_log(&self, text: &str) -> String {
-        self.running.wait_for_log(self.program, text)
+        self.running.wait_for_log(text)
     }
 
     /// Let it end when it has sent what it was fed, and wait until it has. It must not be fed any more.
@@ -206,12 +155,6 @@ impl Sender {
     }
 }
 
-/// What has been received.
-enum Got {
-    File(TempDir),
-    Udp(Recorder),
-}
-
 /// The end that receives.
 pub struct Receiver {
     program: Program,
@@ -225,88 +168,56 @@ impl Receiver {
     pub fn start(program: Program, place: Place, options: &Options) -> Self {
         let (mut running, got) = if program == Program::Mediaconnect {
             let udp = free_port();
-            let recorder = Recorder::bind(v4(udp));
+            let got = Got::at(udp);
             let source = srt_section("sources.main", place, options);
             let output = format!("[outputs.out]\nprotocol = 'udp'\ndestination = '127.0.0.1:{udp}'\n");
-            (Running::Daemon(Box::new(daemon(&(source + &output), options))), Got::Udp(recorder))
+            (Running::Daemon(Box::new(daemon(&(source + &output), options))), got)
         } else {
-            let dir = TempDir::with_prefix("mediaconnect-media-").expect("a temporary directory");
-            let recording = recording(&dir);
+            let got = Got::in_file();
+            let recording = got.file().expect("it is one");
             let mut command = command::receiving(program, place, options, &recording);
             command.stdin(Stdio::null());
             let file = File::create(&recording).expect("a file for what is received");
             let to_stdout = program == Program::LiveTransmit;
             let peer = if to_stdout { Peer::start_into(&mut command, file) } else { Peer::start(&mut command) };
-            (Running::Peer(peer), Got::File(dir))
+            (Running::Peer(peer), got)
         };
-        running.wait_until_open(place);
+        wait_until_open(&mut running, place);
         Self { program, running, got }
     }
 
     /// Wait until it says that it is connected, if it says such things.
     #[track_caller]
     pub fn wait_until_connected(&self) {
-        self.running.wait_until_connected(self.program, "source");
+        wait_until_connected(&self.running, self.program, "source");
     }
 
     /// All that it has received and passed on so far, without stuffing at its beginning.
     pub fn received(&self) -> Vec<u8> {
-        let bytes = match &self.got {
-            Got::File(dir) => fs::read(recording(dir)).unwrap_or_default(),
-            Got::Udp(recorder) => recorder.recorded().into_iter().flat_map(|datagram| datagram.datagram).collect(),
-        };
-        let stuffing = stuffing();
-        bytes[bytes.chunks(SEVEN).take_while(|datagram| *datagram == stuffing).count() * SEVEN..].to_vec()
+        self.got.bytes()
     }
 
-    /// How many bytes that is.
+    /// How many bytes that is, stuffing included.
     pub fn length(&self) -> u64 {
-        match &self.got {
-            Got::File(dir) => fs::metadata(recording(dir)).map_or(0, |file| file.len()),
-            Got::Udp(recorder) => recorder.length(),
-        }
-    }
-
-    /// Wait until at least so many bytes have come, and give all that came.
-    #[track_caller]
-    pub fn wait_for_length(&self, bytes: u64) -> Vec<u8> {
-        let (start, mut length) = (Instant::now(), 0);
-        loop {
-            // Not all is looked at each time it has grown by some datagrams.
-            if self.length() >= bytes.max(length + 1) {
-                let received = self.received();
-                length = self.length();
-                if received.len() as u64 >= bytes {
-                    return received;
-                }
-            }
-            assert!(start.elapsed() < PATIENCE, "{:?} received {} of {bytes} bytes", self.program, self.length());
-            std::thread::sleep(Duration::from_millis(20));
-        }
+        self.got.length()
     }
 
     /// Wait until as many bytes have come as were sent, and compare them.
     #[track_caller]
     pub fn assert_received(&self, sent: &[u8]) {
-        assert_same(&self.wait_for_length(sent.len() as u64), sent);
+        self.got.assert_received(sent);
     }
 
-    /// Wait until the newest of numbered datagrams, or one that has come a few before it, has this number.
+    /// Wait until the newest of numbered datagrams, or one that has come a few before it, has this number or a later one.
     #[track_caller]
     pub fn wait_for_number(&self, number: u64) {
-        wait_for(&format!("{:?} receives number {number}", self.program), || {
-            let newest = match &self.got {
-                Got::File(dir) => read_end(&recording(dir)).chunks_exact(SEVEN).map(<[u8]>::to_vec).collect(),
-                Got::Udp(recorder) => recorder.newest(),
-            };
-            newest.iter().any(|datagram: &Vec<u8>| numbers(datagram).contains(&number)).then_some(())
-        });
+        self.got.wait_for_number(number);
     }
 
     /// The numbers of numbered datagrams that have come so far.
     #[track_caller]
     pub fn numbers(&self) -> Vec<u64> {
-        numbers(&self.received()).into_iter().filter(|number| *number != STUFFING).collect()
+        self.got.numbers()
     }
 
     /// All it has said.
@@ -317,7 +228,7 @@ impl Receiver {
     /// Wait until it has said this; all it has said.
     #[track_caller]
     pub fn wait_for_log(&self, text: &str) -> String {
-        self.running.wait_for_log(self.program, text)
+        self.running.wait_for_log(text)
     }
 
     /// Ask it to end, and wait until it has.
@@ -330,22 +241,6 @@ impl Receiver {
     pub fn daemon(&self) -> Option<&Daemon> {
         self.running.daemon()
     }
-}
-
-/// The last whole datagrams of a file.
-fn read_end(path: &Path) -> Vec<u8> {
-    let (mut bytes, size) = (Vec::new(), SEVEN as u64);
-    let read = File::open(path).and_then(|mut file| {
-        let whole = file.metadata()?.len() / size;
-        file.seek(SeekFrom::Start(whole.saturating_sub(4) * size))?;
-        file.read_to_end(&mut bytes)
-    });
-    read.expect("what has been received");
-    bytes
-}
-
-fn recording(dir: &TempDir) -> PathBuf {
-    dir.path().join("recorded.ts")
 }
 
 /// A daemon with this one flow.

@@ -1,8 +1,9 @@
 //! Two ends, and if need be a network between them.
 
 use super::ends::{Receiver, Sender};
-use super::nat::{Nat, Way, Weather};
+use super::packet::{Nat, Weather};
 use super::{Options, Place, Program};
+use crate::support::nat::Way;
 use crate::support::ports::free_port;
 
 /// A connection to be made: who sends, who receives, and who of both listens.

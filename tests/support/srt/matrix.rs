@@ -1,19 +1,13 @@
 //! The same work for every program, in every role, with every key length.
 
-use std::collections::VecDeque;
-use std::fmt::Debug;
-use std::sync::Mutex;
-
 use super::link::Link;
-use super::media::{BITS_PER_SECOND, stream};
 use super::{Options, Program};
+use crate::support::sample::{BITS_PER_SECOND, stream};
 
 /// The passphrase of every test.
 pub const PASSPHRASE: &str = "correct horse battery";
 /// Faster than the stream is, so that its 20 s take 5.
 pub const RATE: u64 = 4 * BITS_PER_SECOND;
-/// How many connections are tried side by side.
-const AT_ONCE: usize = 6;
 
 /// One of the matrix: what we do, with whom, and how it is encrypted.
 #[derive(Debug, Clone, Copy)]
@@ -52,27 +46,4 @@ impl Case {
         let _feeding = sender.feed(stream(), RATE);
         receiver.assert_received(stream());
     }
-}
-
-/// Do it for all of them, some side by side, and give what came of each. If any fail, these are named at the end.
-#[track_caller]
-pub fn for_all<T: Debug + Copy + Send, R: Send>(cases: Vec<T>, run: impl Fn(T) -> R + Sync) -> Vec<(T, R)> {
-    let (waiting, failed) = (Mutex::new(VecDeque::from(cases)), Mutex::new(Vec::new()));
-    let done = Mutex::new(Vec::new());
-    let next = || waiting.lock().expect("nobody panics with this lock").pop_front();
-    std::thread::scope(|scope| {
-        for _ in 0..AT_ONCE {
-            scope.spawn(|| {
-                while let Some(case) = next() {
-                    match std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| run(case))) {
-                        Ok(outcome) => done.lock().expect("nobody panics with this lock").push((case, outcome)),
-                        Err(_) => failed.lock().expect("nobody panics with this lock").push(case),
-                    }
-                }
-            });
-        }
-    });
-    let failed = failed.into_inner().expect("nobody panics with this lock");
-    assert!(failed.is_empty(), "these failed: {failed:#?}");
-    done.into_inner().expect("nobody panics with this lock")
 }

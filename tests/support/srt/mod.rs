@@ -3,11 +3,8 @@
 
 pub mod cases;
 pub mod ends;
-pub mod feed;
 pub mod link;
 pub mod matrix;
-pub mod media;
-pub mod nat;
 pub mod packet;
 pub mod trial;
 pub mod wheel;
@@ -16,11 +13,6 @@ mod command;
 
 use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
-
-use crate::support::media::SEVEN;
-
-/// Bits of a whole datagram of transport stream.
-const PACKET_BITS: u64 = SEVEN as u64 * 8;
 
 /// Who is at an end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -1,5 +1,61 @@
 //! Just enough of SRT's wire format to tell packets apart in a network: nothing of this is the daemon's.
 
+use crate::support::nat::{self, Wire};
+
+/// A network between callers and a listener.
+pub type Nat = nat::Nat<Srt>;
+/// What a network does.
+pub type Weather = nat::Weather<Srt>;
+
+/// SRT as a network sees it: where the sequence numbers of a connection begin.
+#[derive(Debug, Default)]
+pub struct Srt(Option<u32>);
+
+impl Wire for Srt {
+    type Kind = Kind;
+    type Key = Key;
+    const DATA: Kind = Kind::Data;
+    const PORTS: u16 = 1;
+
+    fn kind(packet: &[u8]) -> Kind {
+        kind(packet)
+    }
+
+    fn number(kind: Kind) -> u64 {
+        kind as u64
+    }
+
+    fn is_kept(kind: Kind) -> bool {
+        matches!(kind, Kind::Induction | Kind::Conclusion | Kind::Reject | Kind::WaveAHand | Kind::Agreement)
+    }
+
+    fn key(packet: &[u8]) -> Option<Key> {
+        if kind(packet) == Kind::Data { key(packet) } else { None }
+    }
+
+    fn place(&mut self, packet: &[u8]) -> Option<u32> {
+        let sequence = sequence(packet)?;
+        Some(sequence.wrapping_sub(*self.0.get_or_insert(sequence)) & 0x7FFF_FFFF)
+    }
+
+    fn called(&mut self, packet: &[u8]) {
+        // A new connection counts anew.
+        self.0 = initial_sequence(packet).or(self.0);
+    }
+}
+
+impl nat::Report<Srt> {
+    /// Stream IDs that were asked for.
+    pub fn stream_ids(&self) -> Vec<String> {
+        self.kept.iter().filter_map(|packet| stream_id(packet)).collect()
+    }
+
+    /// Refusals, by their numbers.
+    pub fn rejects(&self) -> Vec<u32> {
+        self.kept.iter().filter_map(|packet| reject_code(packet)).collect()
+    }
+}
+
 /// What a datagram is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Kind {

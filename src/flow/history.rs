@@ -1,17 +1,28 @@
-//! What a flow has sent by SRT lately: each payload once, however many receivers it went to, for those who ask again.
+//! What a flow has sent by SRT or RIST lately: each payload once, however many receivers it went to, for those who ask
+//! again.
 
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use crate::flow::ring::{Ring, Span};
+use super::egress::MediaPacket;
+use super::ring::{Ring, Span};
+use crate::proto::mpegts::packet::PACKET_LEN;
+use crate::proto::rist::sender;
+use crate::proto::seq::RtpTime;
 use crate::proto::srt::send;
 use crate::time::Instant;
 
 /// Most bytes kept: 17 s of 100 Mbit/s.
 const LIMIT: usize = 256 << 20;
+/// What one packet carries: more does not fit into a packet of Ethernet (`SRT_LIVE_DEF_PLSIZE`).
+const PAYLOAD: usize = 7 * PACKET_LEN;
+/// What comes together in one go is no further apart than this, whatever its timestamps say.
+const GATHERED: Duration = Duration::from_millis(20);
 
 /// Packets by number, from the flow's first on.
-pub(in crate::flow) struct History {
+pub(super) struct History {
+    /// From which on timestamps count.
+    start: Instant,
     ring: Ring,
     packets: VecDeque<Kept>,
     /// The number of the first of `packets`.
@@ -26,8 +37,8 @@ struct Kept {
 
 impl History {
     /// One that keeps packets for so long.
-    pub(super) fn new(keep: Duration) -> Self {
-        Self { ring: Ring::new(LIMIT), packets: VecDeque::new(), first: 0, keep }
+    pub(super) fn new(keep: Duration, now: Instant) -> Self {
+        Self { start: now, ring: Ring::new(LIMIT), packets: VecDeque::new(), first: 0, keep }
     }
 
     /// Keep packets for so long from now on.
@@ -35,8 +46,19 @@ impl History {
         self.keep = keep;
     }
 
+    /// Add packets that leave at `now`, in pieces of a size that every path carries.
+    pub(super) fn extend(&mut self, packets: &[MediaPacket<'_>], now: Instant) {
+        let Some(last) = packets.last() else { return };
+        for packet in packets {
+            // Receivers deliver by these times: what was gathered shall not come out at once.
+            let ticks = last.timestamp.distance(packet.timestamp).max(0).cast_unsigned();
+            let before = Duration::from_micros(u64::from(ticks) * 100 / 9).min(GATHERED);
+            packet.payload.chunks(PAYLOAD).for_each(|payload| self.push(payload, now - before));
+        }
+    }
+
     /// Add a packet that came into being at `origin`, or when the one before did if that was later.
-    pub(super) fn push(&mut self, payload: &[u8], origin: Instant) {
+    fn push(&mut self, payload: &[u8], origin: Instant) {
         let origin = self.packets.back().map_or(origin, |kept| kept.origin.max(origin));
         while self.packets.front().is_some_and(|kept| kept.origin + self.keep < origin) {
             self.drop_first();
@@ -92,6 +114,24 @@ impl send::History for History {
     }
 }
 
+impl sender::History for History {
+    fn first(&self) -> u64 {
+        self.first
+    }
+
+    fn end(&self) -> u64 {
+        self.first + self.packets.len() as u64
+    }
+
+    fn payload(&self, index: u64) -> Option<&[u8]> {
+        self.payload(index)
+    }
+
+    fn timestamp(&self, index: u64) -> Option<RtpTime> {
+        Some(RtpTime(RtpTime::ticks(self.get(index)?.origin.saturating_duration_since(self.start))))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::send::History as _;
@@ -99,7 +139,8 @@ mod tests {
 
     #[test]
     fn packets_are_kept_for_their_time_and_known_by_their_numbers() {
-        let (start, mut history) = (Instant::now(), History::new(Duration::from_millis(100)));
+        let start = Instant::now();
+        let mut history = History::new(Duration::from_millis(100), start);
         let at = |n: u64| start + Duration::from_millis(n);
         for n in 0..1000_u64 {
             history.push(&n.to_be_bytes().repeat(1 + n as usize % 160), at(n));
@@ -108,6 +149,7 @@ mod tests {
                 let payload = history.payload(number).unwrap();
                 assert_eq!(payload, number.to_be_bytes().repeat(1 + number as usize % 160));
                 assert_eq!(history.origin(number), Some(at(number)));
+                assert_eq!(sender::History::timestamp(&history, number), Some(RtpTime(number as u32 * 90)));
             }
             assert_eq!(history.first(), n.saturating_sub(100));
             assert_eq!((history.payload(n + 1), n.checked_sub(101).and_then(|n| history.payload(n))), (None, None));
@@ -119,7 +161,8 @@ mod tests {
 
     #[test]
     fn memory_is_bounded_whatever_is_to_be_kept() {
-        let (start, mut history) = (Instant::now(), History::new(Duration::from_secs(3600)));
+        let start = Instant::now();
+        let mut history = History::new(Duration::from_secs(3600), start);
         let payload = vec![7; 1 << 20];
         (0..400).for_each(|_| history.push(&payload, start));
         assert!(history.ring.capacity() <= LIMIT);

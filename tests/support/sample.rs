@@ -1,12 +1,12 @@
-//! What goes over SRT in the tests: a real transport stream, and datagrams that are numbered.
+//! What goes from peer to peer in the tests: a real transport stream, and datagrams that are numbered.
 
 use std::fs::{self, File};
 use std::path::Path;
 use std::process::Stdio;
 use std::sync::OnceLock;
 
-use crate::support::media::SEVEN;
-use crate::support::peers::command;
+use super::media::SEVEN;
+use super::peers::command;
 
 /// The stream's bit rate; its tables, its picture, its sound and null packets together are exactly that.
 pub const BITS_PER_SECOND: u64 = 3_000_000;

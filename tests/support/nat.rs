@@ -1,10 +1,12 @@
 //! A network between callers and a listener that damages what it carries in both directions, the same way in every run.
+//! How it tells packets apart is a [`Wire`]: of SRT, of RIST.
 //!
 //! What becomes of a data packet depends on the seed, on its number in its stream and on how often it has been sent
 //! before, not on when it comes: whoever sends and receives, each packet has the same fate. What becomes of any other
 //! packet depends on how many of its kind have come before.
 
 use std::collections::BTreeMap;
+use std::fmt::Debug;
 use std::net::{SocketAddr, UdpSocket};
 use std::os::fd::AsFd;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -15,8 +17,32 @@ use std::time::{Duration, Instant};
 use nix::poll::{PollFd, PollFlags, ppoll};
 use nix::sys::time::TimeSpec;
 
-use super::packet::{self, Key, Kind};
-use crate::support::media::{receiving_socket, v4};
+use super::media::{receiving_socket, v4};
+
+/// How packets of a protocol are told apart, and what is known of those that went one way.
+pub trait Wire: Default + Send + 'static {
+    /// What a packet is.
+    type Kind: Copy + Debug + Ord + Send + Sync;
+    /// What a data packet is encrypted with.
+    type Key: Copy + Debug + PartialEq + Send;
+    /// Data that is sent for the first time: one of these begins a burst.
+    const DATA: Self::Kind;
+    /// How many ports in a row a listener has.
+    const PORTS: u16;
+
+    /// What a packet is.
+    fn kind(packet: &[u8]) -> Self::Kind;
+    /// A number of a kind's own.
+    fn number(kind: Self::Kind) -> u64;
+    /// Whether packets of this kind are kept as they came.
+    fn is_kept(kind: Self::Kind) -> bool;
+    /// What a packet is encrypted with, if keys come in its kind's order.
+    fn key(packet: &[u8]) -> Option<Self::Key>;
+    /// The number of a data packet in its stream, counted from 0. Asked for each packet of this direction, in order.
+    fn place(&mut self, packet: &[u8]) -> Option<u32>;
+    /// A caller has sent this, whichever direction this is.
+    fn called(&mut self, _packet: &[u8]) {}
+}
 
 /// What a network does to one direction.
 #[derive(Debug, Clone, Copy, Default)]
@@ -36,17 +62,23 @@ pub struct Damage {
 }
 
 /// What a network does.
-#[derive(Debug, Clone, Default)]
-pub struct Weather {
+#[derive(Debug)]
+pub struct Weather<W: Wire> {
     /// From callers to the listener.
     pub forth: Damage,
     /// From the listener to callers.
     pub back: Damage,
     /// Dropped besides: of a direction and a kind, the packets with these numbers, counted from 0.
-    pub drop: Vec<(Way, Kind, std::ops::Range<u64>)>,
+    pub drop: Vec<(Way, W::Kind, std::ops::Range<u64>)>,
 }
 
-impl Weather {
+impl<W: Wire> Default for Weather<W> {
+    fn default() -> Self {
+        Self { forth: Damage::default(), back: Damage::default(), drop: Vec::new() }
+    }
+}
+
+impl<W: Wire> Weather<W> {
     /// The same both ways, each with its own dice.
     pub fn both(damage: Damage) -> Self {
         Self { forth: damage, back: Damage { seed: damage.seed ^ 0x5555, ..damage }, drop: Vec::new() }
@@ -59,7 +91,7 @@ impl Weather {
 
     /// Without some packets besides.
     #[must_use]
-    pub fn without(mut self, way: Way, kind: Kind, numbers: std::ops::Range<u64>) -> Self {
+    pub fn without(mut self, way: Way, kind: W::Kind, numbers: std::ops::Range<u64>) -> Self {
         self.drop.push((way, kind, numbers));
         self
     }
@@ -86,76 +118,86 @@ pub struct Passage {
 }
 
 /// What went one way.
-#[derive(Debug, Clone, Default)]
-pub struct Report {
+#[derive(Debug)]
+pub struct Report<W: Wire> {
     /// What came, by kind.
-    pub came: BTreeMap<Kind, u64>,
+    pub came: BTreeMap<W::Kind, u64>,
     /// Of these, what was dropped.
-    pub dropped: BTreeMap<Kind, u64>,
+    pub dropped: BTreeMap<W::Kind, u64>,
     pub duplicated: u64,
     pub reordered: u64,
     /// Every data packet by its number.
     pub data: BTreeMap<u32, Passage>,
-    /// Of the data packets, each key that was not that of the one before.
-    pub keys: Vec<Key>,
-    /// Handshakes, as they came.
-    pub handshakes: Vec<Vec<u8>>,
+    /// Each key that was not that of the packet before.
+    pub keys: Vec<W::Key>,
+    /// Packets of the kinds that are kept, as they came.
+    pub kept: Vec<Vec<u8>>,
 }
 
-impl Report {
+impl<W: Wire> Default for Report<W> {
+    fn default() -> Self {
+        let [came, dropped] = [BTreeMap::new(), BTreeMap::new()];
+        Self { came, dropped, duplicated: 0, reordered: 0, data: BTreeMap::new(), keys: Vec::new(), kept: Vec::new() }
+    }
+}
+
+impl<W: Wire> Clone for Report<W> {
+    fn clone(&self) -> Self {
+        Self {
+            came: self.came.clone(),
+            dropped: self.dropped.clone(),
+            data: self.data.clone(),
+            keys: self.keys.clone(),
+            kept: self.kept.clone(),
+            ..*self
+        }
+    }
+}
+
+impl<W: Wire> Report<W> {
     /// How many of a kind came.
-    pub fn count(&self, kind: Kind) -> u64 {
+    pub fn count(&self, kind: W::Kind) -> u64 {
         self.came.get(&kind).copied().unwrap_or(0)
     }
 
     /// How many of a kind were dropped.
-    pub fn lost(&self, kind: Kind) -> u64 {
+    pub fn lost(&self, kind: W::Kind) -> u64 {
         self.dropped.get(&kind).copied().unwrap_or(0)
-    }
-
-    /// Stream IDs that were asked for.
-    pub fn stream_ids(&self) -> Vec<String> {
-        self.handshakes.iter().filter_map(|packet| packet::stream_id(packet)).collect()
-    }
-
-    /// Refusals, by their numbers.
-    pub fn rejects(&self) -> Vec<u32> {
-        self.handshakes.iter().filter_map(|packet| packet::reject_code(packet)).collect()
     }
 }
 
 /// A running network.
-pub struct Nat {
+pub struct Nat<W: Wire> {
     stop: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
-    reports: Arc<Mutex<[Report; 2]>>,
+    reports: Arc<Mutex<[Report<W>; 2]>>,
 }
 
-impl Nat {
-    /// Whoever calls `listen` is passed on to `to`, each from a port of its own.
-    pub fn start(listen: u16, to: u16, weather: Weather) -> Self {
-        let front = receiving_socket(v4(listen));
-        front.set_nonblocking(true).expect("a socket option");
+impl<W: Wire> Nat<W> {
+    /// Whoever calls `listen` is passed on to `to`, each from a port of its own; so it is with the ports that follow.
+    pub fn start(listen: u16, to: u16, weather: Weather<W>) -> Self {
+        let fronts = (0..W::PORTS).map(|port| Front { socket: nonblocking(listen + port), to: v4(to + port) });
+        let fronts: Vec<_> = fronts.collect();
         let stop = Arc::new(AtomicBool::new(false));
         let reports = Arc::new(Mutex::new([Report::default(), Report::default()]));
         let (flag, shared) = (Arc::clone(&stop), Arc::clone(&reports));
-        let thread = std::thread::spawn(move || carry(&front, v4(to), weather, &flag, &shared));
+        let thread = std::thread::spawn(move || carry(&fronts, weather, &flag, &shared));
         Self { stop, thread: Some(thread), reports }
     }
 
     /// What went each way so far: forth and back.
-    pub fn reports(&self) -> [Report; 2] {
+    pub fn reports(&self) -> [Report<W>; 2] {
         self.reports.lock().expect("the network does not panic").clone()
     }
 
     /// What went one way so far.
-    pub fn report(&self, way: Way) -> Report {
+    pub fn report(&self, way: Way) -> Report<W> {
         let [forth, back] = self.reports();
         if way == Way::Forth { forth } else { back }
     }
 }
 
-impl Drop for Nat {
+impl<W: Wire> Drop for Nat<W> {
     fn drop(&mut self) {
         self.stop.store(true, Ordering::Relaxed);
         if let Some(Err(_)) = self.thread.take().map(JoinHandle::join)
@@ -167,12 +209,12 @@ impl Drop for Nat {
 }
 
 /// What each direction knows of what went through it.
-struct Direction {
+struct Direction<W: Wire> {
     damage: Damage,
-    drop: Vec<(Kind, std::ops::Range<u64>)>,
-    first_sequence: Option<u32>,
+    drop: Vec<(W::Kind, std::ops::Range<u64>)>,
+    wire: W,
     burst: u64,
-    last_key: Option<Key>,
+    last_key: Option<W::Key>,
 }
 
 /// What becomes of a packet: how late it is sent on, and how often.
@@ -192,36 +234,35 @@ fn dice(seed: u64, stream: u64, number: u64) -> u64 {
     mixed
 }
 
-impl Direction {
-    fn new(damage: Damage, drop: Vec<(Kind, std::ops::Range<u64>)>) -> Self {
-        Self { damage, drop, first_sequence: None, burst: 0, last_key: None }
+impl<W: Wire> Direction<W> {
+    fn new(damage: Damage, drop: Vec<(W::Kind, std::ops::Range<u64>)>) -> Self {
+        Self { damage, drop, wire: W::default(), burst: 0, last_key: None }
     }
 
-    fn take(&mut self, datagram: &[u8], report: &mut Report) -> Fate {
-        let kind = packet::kind(datagram);
+    fn take(&mut self, datagram: &[u8], report: &mut Report<W>) -> Fate {
+        let kind = W::kind(datagram);
         let of_kind = report.came.entry(kind).or_default();
         let number_of_kind = *of_kind;
         *of_kind += 1;
-        if matches!(kind, Kind::Induction | Kind::Conclusion | Kind::Reject | Kind::WaveAHand | Kind::Agreement) {
-            report.handshakes.push(datagram.to_vec());
+        if W::is_kept(kind) {
+            report.kept.push(datagram.to_vec());
         }
-        let (stream, number) = match packet::sequence(datagram) {
-            Some(sequence) => {
-                let first = *self.first_sequence.get_or_insert(sequence);
-                let number = sequence.wrapping_sub(first) & 0x7FFF_FFFF;
+        let place = self.wire.place(datagram);
+        let (stream, number) = match place {
+            Some(number) => {
                 let passage = report.data.entry(number).or_default();
                 passage.came += 1;
                 (u64::from(passage.came), u64::from(number))
             }
-            None => (1_000_000 + kind as u64, number_of_kind),
+            None => (1_000_000 + W::number(kind), number_of_kind),
         };
-        if let Some(key) = packet::key(datagram).filter(|key| kind == Kind::Data && self.last_key != Some(*key)) {
+        if let Some(key) = W::key(datagram).filter(|key| self.last_key != Some(*key)) {
             self.last_key = Some(key);
             report.keys.push(key);
         }
         let damage = &self.damage;
         let happens = |what: u64, percent: u64| dice(damage.seed + what, stream, number) % 100 < percent;
-        let begins = kind == Kind::Data && damage.burst_every > 0;
+        let begins = kind == W::DATA && damage.burst_every > 0;
         if begins && dice(damage.seed, 0, number).is_multiple_of(damage.burst_every) {
             self.burst = damage.burst_length;
         }
@@ -232,9 +273,7 @@ impl Direction {
             *report.dropped.entry(kind).or_default() += 1;
             return Fate { delays: [None, None] };
         }
-        if packet::sequence(datagram).is_some()
-            && let Some(passage) = report.data.get_mut(&(number as u32))
-        {
+        if let Some(passage) = place.and_then(|number| report.data.get_mut(&number)) {
             passage.passed += 1;
             passage.first_passed |= passage.came == 1;
         }
@@ -245,15 +284,23 @@ impl Direction {
         let delay = damage.delay + if late { damage.reorder_by } else { Duration::ZERO };
         Fate { delays: [Some(delay), twice.then_some(delay)] }
     }
-
-    /// A new connection counts anew.
-    fn begin(&mut self, datagram: &[u8]) {
-        self.first_sequence = packet::initial_sequence(datagram).or(self.first_sequence);
-    }
 }
 
-/// Who called, and the socket that stands for it at the listener.
+/// A port that is called, and whom its callers are passed on to.
+struct Front {
+    socket: UdpSocket,
+    to: SocketAddr,
+}
+
+fn nonblocking(port: u16) -> UdpSocket {
+    let socket = receiving_socket(v4(port));
+    socket.set_nonblocking(true).expect("a socket option");
+    socket
+}
+
+/// Who called which front, and the socket that stands for it at the listener.
 struct Caller {
+    front: usize,
     address: SocketAddr,
     socket: UdpSocket,
 }
@@ -261,36 +308,37 @@ struct Caller {
 /// What is under way: when it is due, in which order it came; which way, whose.
 type UnderWay = BTreeMap<(Instant, u64), (Way, usize, Vec<u8>)>;
 
-fn carry(front: &UdpSocket, to: SocketAddr, weather: Weather, stop: &AtomicBool, reports: &Mutex<[Report; 2]>) {
+fn carry<W: Wire>(fronts: &[Front], weather: Weather<W>, stop: &AtomicBool, reports: &Mutex<[Report<W>; 2]>) {
     let dropped = |wanted: Way| {
         let drop = weather.drop.iter().filter(move |(way, ..)| *way == wanted);
         drop.map(|(_, kind, numbers)| (*kind, numbers.clone())).collect::<Vec<_>>()
     };
-    let mut forth = Direction::new(weather.forth, dropped(Way::Forth));
-    let mut back = Direction::new(weather.back, dropped(Way::Back));
+    let mut forth = Direction::<W>::new(weather.forth, dropped(Way::Forth));
+    let mut back = Direction::<W>::new(weather.back, dropped(Way::Back));
     let mut callers: Vec<Caller> = Vec::new();
     let (mut under_way, mut order, mut buffer) = (UnderWay::new(), 0, vec![0; 2048]);
     while !stop.load(Ordering::Relaxed) {
-        wait(front, &callers, under_way.first_key_value().map(|((due, _), _)| *due));
+        wait(fronts, &callers, under_way.first_key_value().map(|((due, _), _)| *due));
         let mut reports = reports.lock().expect("nobody panics with this lock");
-        let mut take = |way: Way, caller: usize, datagram: &[u8], direction: &mut Direction, report: &mut Report| {
-            let now = Instant::now();
-            for delay in direction.take(datagram, report).delays.into_iter().flatten() {
-                order += 1;
-                under_way.insert((now + delay, order), (way, caller, datagram.to_vec()));
+        let mut take =
+            |way: Way, caller: usize, datagram: &[u8], direction: &mut Direction<W>, report: &mut Report<W>| {
+                let now = Instant::now();
+                for delay in direction.take(datagram, report).delays.into_iter().flatten() {
+                    order += 1;
+                    under_way.insert((now + delay, order), (way, caller, datagram.to_vec()));
+                }
+            };
+        for (index, front) in fronts.iter().enumerate() {
+            while let Ok((length, from)) = front.socket.recv_from(&mut buffer) {
+                let known = callers.iter().position(|caller| (caller.front, caller.address) == (index, from));
+                let caller = known.unwrap_or_else(|| {
+                    callers.push(Caller { front: index, address: from, socket: nonblocking(0) });
+                    callers.len() - 1
+                });
+                forth.wire.called(&buffer[..length]);
+                back.wire.called(&buffer[..length]);
+                take(Way::Forth, caller, &buffer[..length], &mut forth, &mut reports[0]);
             }
-        };
-        while let Ok((length, from)) = front.recv_from(&mut buffer) {
-            let known = callers.iter().position(|caller| caller.address == from);
-            let caller = known.unwrap_or_else(|| {
-                let socket = receiving_socket(v4(0));
-                socket.set_nonblocking(true).expect("a socket option");
-                callers.push(Caller { address: from, socket });
-                callers.len() - 1
-            });
-            forth.begin(&buffer[..length]);
-            back.begin(&buffer[..length]);
-            take(Way::Forth, caller, &buffer[..length], &mut forth, &mut reports[0]);
         }
         for (index, caller) in callers.iter().enumerate() {
             while let Ok(length) = caller.socket.recv(&mut buffer) {
@@ -301,17 +349,19 @@ fn carry(front: &UdpSocket, to: SocketAddr, weather: Weather, stop: &AtomicBool,
         while let Some(first) = under_way.first_entry().filter(|first| first.key().0 <= Instant::now()) {
             let (way, caller, datagram) = first.remove();
             // Where nobody listens yet, or any more, it is lost.
+            let caller = &callers[caller];
+            let front = &fronts[caller.front];
             let _ = match way {
-                Way::Forth => callers[caller].socket.send_to(&datagram, to),
-                Way::Back => front.send_to(&datagram, callers[caller].address),
+                Way::Forth => caller.socket.send_to(&datagram, front.to),
+                Way::Back => front.socket.send_to(&datagram, caller.address),
             };
         }
     }
 }
 
 /// Wait until something comes or something is due.
-fn wait(front: &UdpSocket, callers: &[Caller], due: Option<Instant>) {
-    let sockets = [front].into_iter().chain(callers.iter().map(|caller| &caller.socket));
+fn wait(fronts: &[Front], callers: &[Caller], due: Option<Instant>) {
+    let sockets = fronts.iter().map(|front| &front.socket).chain(callers.iter().map(|caller| &caller.socket));
     let mut ready: Vec<_> = sockets.map(|socket| PollFd::new(socket.as_fd(), PollFlags::POLLIN)).collect();
     let most = Duration::from_millis(20);
     let time = due.map_or(most, |due| due.saturating_duration_since(Instant::now()).min(most));

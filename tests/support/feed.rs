@@ -1,4 +1,4 @@
-//! Datagrams at the rate of their stream, into whatever sends them on by SRT.
+//! Datagrams at the rate of their stream, into whatever sends them on.
 
 use std::io::Write;
 use std::net::UdpSocket;
@@ -8,9 +8,12 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use super::media::stuffing;
-use crate::support::media::{sending_socket, v4};
-use crate::support::wait_for;
+use super::media::{SEVEN, sending_socket, v4};
+use super::sample::stuffing;
+use super::wait_for;
+
+/// Bits of a whole datagram of transport stream.
+pub const PACKET_BITS: u64 = SEVEN as u64 * 8;
 
 /// Where datagrams go.
 pub enum Inlet {
@@ -41,6 +44,7 @@ impl Inlet {
 
 /// A sender of datagrams that runs by itself. Stuffing follows its stream until it is stopped or dropped.
 pub struct Feeding {
+    begun: Arc<AtomicBool>,
     stop: Arc<AtomicBool>,
     sent: Arc<AtomicU64>,
     length: u64,
@@ -49,7 +53,7 @@ pub struct Feeding {
 
 impl Feeding {
     /// So many datagrams, at so many bit/s, stuffing included.
-    pub(super) fn start(
+    pub fn start(
         inlet: Inlet,
         length: u64,
         stream: impl Iterator<Item = Vec<u8>> + Send + 'static,
@@ -59,17 +63,39 @@ impl Feeding {
     }
 
     /// The same without stuffing.
-    pub(super) fn alone(
+    pub fn alone(
         inlet: Inlet,
         length: u64,
         stream: impl Iterator<Item = Vec<u8>> + Send + 'static,
         bits_per_second: u64,
     ) -> Self {
-        let (stop, sent) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
-        let (flag, count) = (Arc::clone(&stop), Arc::clone(&sent));
-        let interval = Duration::from_nanos(super::PACKET_BITS * 1_000_000_000 / bits_per_second);
-        let thread = std::thread::spawn(move || feed(inlet, stream, interval, &flag, &count));
-        Self { stop, sent, length, thread: Some(thread) }
+        let feeding = Self::led(inlet, length, stream, bits_per_second);
+        feeding.begin();
+        feeding
+    }
+
+    /// The same, but with stuffing until its time to begin has come.
+    pub fn led(
+        inlet: Inlet,
+        length: u64,
+        stream: impl Iterator<Item = Vec<u8>> + Send + 'static,
+        bits_per_second: u64,
+    ) -> Self {
+        let [begun, stop] = [(); 2].map(|()| Arc::new(AtomicBool::new(false)));
+        let sent = Arc::new(AtomicU64::new(0));
+        let (start, flag, count) = (Arc::clone(&begun), Arc::clone(&stop), Arc::clone(&sent));
+        let interval = Duration::from_nanos(PACKET_BITS * 1_000_000_000 / bits_per_second);
+        let thread = std::thread::spawn(move || {
+            let lead = std::iter::repeat_with(stuffing).take_while(|_| !start.load(Ordering::Relaxed));
+            let inlet = feed(inlet, lead, interval, &flag, &AtomicU64::new(0));
+            feed(inlet, stream, interval, &flag, &count)
+        });
+        Self { begun, stop, sent, length, thread: Some(thread) }
+    }
+
+    /// The stream's time has come.
+    pub fn begin(&self) {
+        self.begun.store(true, Ordering::Relaxed);
     }
 
     /// How many datagrams were sent so far, of the stream and of stuffing.

@@ -1,0 +1,88 @@
+//! The passphrases of a source or an output, by the names of their files.
+
+use super::super::secrets::{KeyName, Passphrase, SecretError};
+use super::super::section::{At, Section, Span};
+use super::super::source::shown;
+use super::Flow;
+
+/// A peer's key is tried with each of them, and each try takes a millisecond.
+const MOST_PASSPHRASES: usize = 8;
+
+impl<'t> Flow<'_, 't> {
+    /// All that are taken, the newest first. `None`: in clear, or refused. The keys `with_them` have no meaning alone.
+    pub(super) fn passphrases(&mut self, s: &Section<'_, 't>, with_them: &[&str]) -> Option<Vec<Passphrase>> {
+        let Some((key, names)) = self.key_names(s) else {
+            for key in with_them {
+                let alone = s.key_span(key).filter(|_| !s.has("passphrase-file") && !s.has("passphrase-files"));
+                if let Some(at) = alone {
+                    let help = "add passphrase-file = \"NAME\", or remove it".to_owned();
+                    let message = format!("`{key}` without a passphrase: nothing would be encrypted");
+                    self.source.error(&at, message, Some(help));
+                }
+            }
+            return None;
+        };
+        Some(names.into_iter().filter_map(|name| self.passphrase(key, &name)).collect())
+    }
+
+    /// The key files of `passphrase-file` or `passphrase-files`, and which of them it was.
+    fn key_names(&self, s: &Section<'_, 't>) -> Option<(&'static str, Vec<At<KeyName>>)> {
+        let one = s.parsed("passphrase-file");
+        let several = s.parsed_list::<KeyName>("passphrase-files");
+        let Some(at) = s.key_span("passphrase-files") else { return Some(("passphrase-file", vec![one?])) };
+        if s.has("passphrase-file") {
+            let help = "keep one of them".to_owned();
+            self.source.error(&at, "`passphrase-file` and `passphrase-files` exclude each other", Some(help));
+            return None;
+        }
+        let names = several?;
+        if s.is_empty_list("passphrase-files") {
+            let help = "list key files, the newest first; or remove it to send in clear".to_owned();
+            self.source.error(&at, "`passphrase-files` is empty", Some(help));
+            return None;
+        }
+        if names.len() > MOST_PASSPHRASES {
+            let message = format!("`passphrase-files` lists {}, of at most {MOST_PASSPHRASES}", names.len());
+            self.source.error(&at, message, Some("remove those that nobody uses any more".into()));
+        }
+        for (n, At { value, span }) in names.iter().enumerate() {
+            if names[..n].iter().any(|before| before.value == *value) {
+                self.source.error(span, format!("`passphrase-files`: {} is listed twice", shown(value.as_str())), None);
+            }
+        }
+        Some(("passphrase-files", names))
+    }
+
+    fn passphrase(&mut self, key: &str, At { value: name, span }: &At<KeyName>) -> Option<Passphrase> {
+        let secrets = self.site.secrets;
+        match secrets.passphrase(name) {
+            Ok(found) => {
+                if found.from_credentials {
+                    self.note_credential(key, name, span);
+                }
+                Some(Passphrase::new(name, found.secret))
+            }
+            Err(error) if secrets.may_be_readable(&error) => {
+                let help = "ask as root or as the daemon's user".to_owned();
+                self.source.warning(span, format!("`{key}`: {error}; it is not checked"), Some(help));
+                Some(Passphrase::unread(name))
+            }
+            Err(SecretError::Busy(_)) => {
+                *self.waits = true;
+                None
+            }
+            Err(error) => {
+                self.source.error(span, format!("`{key}`: {error}"), error.help());
+                None
+            }
+        }
+    }
+
+    fn note_credential(&self, key: &str, name: &KeyName, at: &Span) {
+        let name = shown(name.as_str());
+        let message = format!(
+            "`{key}`: {name} comes from $CREDENTIALS_DIRECTORY, which systemd fills when it starts the service"
+        );
+        self.source.note(at, message, Some("a change of this key counts from the next restart of the daemon".into()));
+    }
+}

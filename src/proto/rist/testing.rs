@@ -1,0 +1,519 @@
+//! A sender and a receiver in a network of the tests: seeded, in virtual time.
+//!
+//! Everything happens at microseconds of one true time. Each end has a clock of its own that may run fast or slow, and
+//! looks at what has happened only every few milliseconds, as a shard that gathers does.
+
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, VecDeque};
+use std::time::Duration;
+
+use super::psk::{Key, KeyLength, Nonce, Parity};
+use super::receiver::{Delivery, From, Receiver, ReceiverConfig, ReceiverEvent, Released};
+use super::sender::{History, Sender, SenderConfig, SenderEvent, SenderProfile};
+use super::tunnel::{SendKey, TunnelConfig, TunnelEvent};
+use super::{LegId, Port, Profile, RemoteId};
+use crate::proto::rtp::receive::tests::Random;
+use crate::proto::seq::{RtpTime, Seq};
+use crate::time::Instant;
+
+/// Microseconds of a millisecond, and of a second.
+pub(super) const MS: u64 = 1000;
+pub(super) const S: u64 = 1_000_000;
+/// The index of a stream's first packet is not 0.
+pub(super) const FIRST_INDEX: u64 = 1_000_000;
+/// Every run wraps.
+pub(super) const FIRST_SEQ: u16 = 65_000;
+
+/// How packets get lost.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) enum Loss {
+    None,
+    /// So many of a thousand, each by itself.
+    Random(u64),
+    /// Bursts in which everything is lost, so many milliseconds apart, and so many long, both on average.
+    Bursts(u64, u64),
+}
+
+/// What one direction does to packets.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Path {
+    /// Microseconds from end to end.
+    pub(super) delay: u64,
+    /// Up to so many more, each packet by itself, but none overtakes.
+    pub(super) jitter: u64,
+    pub(super) loss: Loss,
+    /// Of a thousand, so many come twice.
+    pub(super) duplicates: u64,
+    /// Of a thousand, so many come up to 10 ms later than others after them.
+    pub(super) reordered: u64,
+}
+
+impl Path {
+    /// Nothing but this delay in milliseconds.
+    pub(super) const fn of(delay: u64) -> Self {
+        Self { delay: delay * MS, jitter: 0, loss: Loss::None, duplicates: 0, reordered: 0 }
+    }
+
+    pub(super) const fn losing(self, loss: Loss) -> Self {
+        Self { loss, ..self }
+    }
+}
+
+/// A datagram on its way, and to which port.
+type Datagram = (Port, Vec<u8>);
+
+/// When it arrives, in what order, whether at the port of media, and its bytes.
+type Travelling = (u64, u64, bool, Vec<u8>);
+
+struct Link {
+    path: Path,
+    random: Random,
+    bursting: bool,
+    turns: u64,
+    travelling: BinaryHeap<Reverse<Travelling>>,
+    sent: u64,
+    last: u64,
+}
+
+impl Link {
+    fn new(path: Path, seed: u64) -> Self {
+        let random = Random(seed << 8 | 1);
+        Self { path, random, bursting: false, turns: 0, travelling: BinaryHeap::new(), sent: 0, last: 0 }
+    }
+
+    fn loses(&mut self, now: u64) -> bool {
+        match self.path.loss {
+            Loss::None => false,
+            Loss::Random(of_thousand) => self.random.below(1000) < of_thousand,
+            Loss::Bursts(apart, long) => {
+                while self.turns <= now {
+                    self.bursting = !self.bursting && self.turns > 0;
+                    let mean = if self.bursting { long } else { apart } * MS;
+                    let uniform = (self.random.below(1 << 30) + 1) as f64 / (1_u64 << 30) as f64;
+                    self.turns += (uniform.ln() * -(mean as f64)) as u64 + 1;
+                }
+                self.bursting
+            }
+        }
+    }
+
+    fn send(&mut self, now: u64, (port, datagram): Datagram) {
+        if self.loses(now) {
+            return;
+        }
+        let jitter = self.random.below(self.path.jitter + 1);
+        let at = (now + self.path.delay + jitter).max(self.last);
+        let late = if self.random.below(1000) < self.path.reordered { self.random.below(10 * MS) } else { 0 };
+        if late == 0 {
+            self.last = at;
+        }
+        if self.random.below(1000) < self.path.duplicates {
+            let again = self.random.below(5 * MS);
+            self.travel(at + again, port, datagram.clone());
+        }
+        self.travel(at + late, port, datagram);
+    }
+
+    fn travel(&mut self, at: u64, port: Port, datagram: Vec<u8>) {
+        self.sent += 1;
+        self.travelling.push(Reverse((at, self.sent, port == Port::Media, datagram)));
+    }
+
+    fn next(&self) -> u64 {
+        self.travelling.peek().map_or(u64::MAX, |Reverse((at, ..))| *at)
+    }
+
+    fn arrived(&mut self, now: u64) -> Option<(u64, Datagram)> {
+        self.travelling.peek().filter(|Reverse((at, ..))| *at <= now)?;
+        self.travelling
+            .pop()
+            .map(|Reverse((at, _, media, datagram))| (at, (if media { Port::Media } else { Port::Control }, datagram)))
+    }
+}
+
+/// The packets that are sent: each says its index, and more that follows from it.
+pub(super) struct Stream {
+    first: u64,
+    packets: VecDeque<(Vec<u8>, RtpTime)>,
+    pub(super) kept: usize,
+    /// Packets of transport stream in each; 0: only 24 bytes.
+    pub(super) ts: usize,
+}
+
+pub(super) fn payload(index: u64, ts: usize) -> Vec<u8> {
+    let mixed = index.wrapping_mul(0x9E37_79B9_7F4A_7C15).to_le_bytes();
+    let mut payload = Vec::new();
+    for (n, &byte) in mixed.iter().enumerate().take(ts) {
+        let is_null = n > 0 && byte.is_multiple_of(3);
+        let mut packet = vec![if is_null { 0xFF } else { byte }; 188];
+        packet[..4].copy_from_slice(&if is_null { [0x47, 0x1F, 0xFF, 0x10] } else { [0x47, 0x01, n as u8, 0x10] });
+        payload.extend(packet);
+    }
+    payload.truncate(payload.len().max(16));
+    let at = if ts > 0 { 8 } else { 0 };
+    if payload.len() < 24 {
+        payload = vec![0; 24];
+    }
+    payload[at..at + 8].copy_from_slice(&index.to_be_bytes());
+    payload[at + 8..at + 16].copy_from_slice(&mixed);
+    payload
+}
+
+impl History for Stream {
+    fn first(&self) -> u64 {
+        self.first
+    }
+
+    fn end(&self) -> u64 {
+        self.first + self.packets.len() as u64
+    }
+
+    fn payload(&self, index: u64) -> Option<&[u8]> {
+        self.get(index).map(|(payload, _)| &payload[..])
+    }
+
+    fn timestamp(&self, index: u64) -> Option<RtpTime> {
+        self.get(index).map(|(_, timestamp)| *timestamp)
+    }
+}
+
+impl Stream {
+    fn get(&self, index: u64) -> Option<&(Vec<u8>, RtpTime)> {
+        self.packets.get(usize::try_from(index.checked_sub(self.first)?).ok()?)
+    }
+
+    fn push(&mut self, timestamp: RtpTime) {
+        let payload = payload(self.end(), self.ts);
+        self.packets.push_back((payload, timestamp));
+        if self.packets.len() > self.kept {
+            self.packets.pop_front();
+            self.first += 1;
+        }
+    }
+}
+
+/// How a pair begins.
+#[derive(Debug, Clone)]
+pub(super) struct Setup {
+    pub(super) seed: u64,
+    /// Of each leg: to the receiver, and back.
+    pub(super) legs: Vec<[Path; 2]>,
+    pub(super) latency: u64,
+    pub(super) reorder: u64,
+    /// Main profile; with keys of this length.
+    pub(super) main: bool,
+    pub(super) key: Option<KeyLength>,
+    pub(super) delete_nulls: bool,
+    pub(super) extended: bool,
+    pub(super) percent: u32,
+    /// How fast the sender's clock runs, millionths more or less.
+    pub(super) ppm: i64,
+    pub(super) first_seq: u16,
+    pub(super) ts: usize,
+    /// Packets that the sender keeps.
+    pub(super) kept: usize,
+}
+
+pub(super) const PHRASE: &[u8] = b"correct horse battery";
+
+impl Setup {
+    /// One leg, the same both ways.
+    pub(super) fn new(seed: u64, path: Path, latency: u64) -> Self {
+        Self {
+            seed,
+            legs: vec![[path, path]],
+            latency,
+            reorder: 25,
+            main: false,
+            key: None,
+            delete_nulls: false,
+            extended: false,
+            percent: 50,
+            ppm: 0,
+            first_seq: FIRST_SEQ,
+            ts: 0,
+            kept: 40_000,
+        }
+    }
+
+    fn tunnel(&self, end: u8) -> Box<TunnelConfig> {
+        let key = self.key.map(|length| send_key([end, 2, 3, 4], length));
+        let ports = (32_768, 1968);
+        Box::new(TunnelConfig { ports, key, rotate_after: 0, accept_weak_counter: false, mac: [2, 0, 0, 0, 0, end] })
+    }
+
+    pub(super) fn pair(&self) -> Pair {
+        let base = Instant::now();
+        let ntp = 0xEEB4_21EA_0000_0000;
+        let sender = SenderConfig {
+            ssrc: 0x1234_5678,
+            cname: b"sender".to_vec(),
+            first_seq: Seq(self.first_seq),
+            payload_type: 33,
+            ntp,
+            retransmit_percent: self.percent,
+            delete_nulls: self.delete_nulls,
+            extended: self.extended,
+        };
+        let receiver = ReceiverConfig {
+            latency: Duration::from_millis(self.latency),
+            reorder: Duration::from_millis(self.reorder),
+            delivery: Delivery::Buffered,
+            ssrc: 0x9999_0000,
+            cname: b"receiver".to_vec(),
+            ntp,
+        };
+        let mut pair = Pair {
+            sender: Sender::new(base, sender),
+            receiver: Receiver::new(base, receiver),
+            legs: Vec::new(),
+            links: Vec::new(),
+            stream: Stream { first: FIRST_INDEX, packets: VecDeque::new(), kept: self.kept, ts: self.ts },
+            base,
+            ppm: self.ppm,
+            now: 0,
+            forged: false,
+            every: 0,
+            next_packet: 0,
+            last_index: FIRST_INDEX,
+            timestamp: 0xFFF0_0000,
+            gather: 5 * MS,
+            delivered: Vec::new(),
+            released: Vec::new(),
+            events: Vec::new(),
+            tap: None,
+            worst_late: 0,
+            length: self.key,
+            keys_derived: 0,
+            renonce: 0,
+            services: 0,
+        };
+        pair.sender.begin_sending(FIRST_INDEX);
+        for (number, paths) in self.legs.iter().enumerate() {
+            let (to, back) = if self.main {
+                (SenderProfile::Main(self.tunnel(1)), Profile::Main(self.tunnel(2)))
+            } else {
+                (SenderProfile::Simple, Profile::Simple { feedback: None })
+            };
+            let sending = pair.sender.add_leg(base, to).unwrap();
+            assert_eq!(Some(sending), pair.receiver.add_leg(back));
+            pair.legs.push(sending);
+            let seed = self.seed * 64 + number as u64 * 2 + 1;
+            pair.links.push([Link::new(paths[0], seed), Link::new(paths[1], seed + 1)]);
+        }
+        pair
+    }
+}
+
+pub(super) fn send_key(nonce: [u8; 4], length: KeyLength) -> SendKey {
+    let nonce = Nonce::new(nonce, Parity::Even).unwrap();
+    SendKey { nonce, key: Key::derive(PHRASE, nonce, length) }
+}
+
+/// What is looked at of every datagram: its leg, whether to the receiver, when, its port, its bytes. `false`: it gets lost.
+pub(super) type Tap = Box<dyn FnMut(usize, bool, u64, Port, &mut [u8]) -> bool>;
+
+/// A packet that was delivered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Delivered {
+    pub(super) index: u64,
+    pub(super) at: u64,
+    pub(super) gap: u64,
+    pub(super) discontinuity: bool,
+}
+
+/// Both ends, and what is between them.
+pub(super) struct Pair {
+    pub(super) sender: Sender,
+    pub(super) receiver: Receiver,
+    pub(super) legs: Vec<LegId>,
+    links: Vec<[Link; 2]>,
+    pub(super) stream: Stream,
+    pub(super) base: Instant,
+    ppm: i64,
+    pub(super) now: u64,
+    /// Others than the sender send: nothing is looked at that is delivered.
+    pub(super) forged: bool,
+    every: u64,
+    next_packet: u64,
+    last_index: u64,
+    timestamp: u32,
+    pub(super) gather: u64,
+    pub(super) delivered: Vec<Delivered>,
+    released: Vec<Released>,
+    pub(super) events: Vec<ReceiverEvent>,
+    pub(super) tap: Option<Tap>,
+    /// Microseconds after its time that a packet was released, at most.
+    pub(super) worst_late: u64,
+    length: Option<KeyLength>,
+    pub(super) keys_derived: u64,
+    renonce: u8,
+    pub(super) services: u64,
+}
+
+impl Pair {
+    pub(super) fn instant(&self, at: u64) -> Instant {
+        self.base + Duration::from_micros(at)
+    }
+
+    /// The sender's clock.
+    fn sender_instant(&self, at: u64) -> Instant {
+        let at = at as i64;
+        let skew = at / 1_000_000 * self.ppm + at % 1_000_000 * self.ppm / 1_000_000;
+        self.base + Duration::from_micros(at.saturating_add(skew).max(0) as u64)
+    }
+
+    /// Send so many packets, one every so many microseconds, from now on.
+    pub(super) fn send(&mut self, packets: u64, every: u64) {
+        self.every = every;
+        self.next_packet = self.now;
+        self.last_index = self.stream.end() + packets;
+    }
+
+    /// Change a direction of a leg.
+    pub(super) fn change(&mut self, leg: usize, direction: usize, path: Path) {
+        self.links[leg][direction].path = path;
+    }
+
+    fn feeds(&self) -> bool {
+        self.stream.end() < self.last_index
+    }
+
+    fn next_event(&self) -> u64 {
+        let micros = |at: Instant, base: Instant| (at - base).as_micros() as u64 + 1;
+        let timers = [self.receiver.poll_timeout(), self.receiver.next_release()];
+        let receiver = timers.into_iter().flatten().map(|at| micros(at, self.base)).min().unwrap_or(u64::MAX);
+        let sender = self.sender.poll_timeout().map_or(u64::MAX, |at| micros(at, self.base));
+        let feed = if self.feeds() { self.next_packet } else { u64::MAX };
+        let links = self.links.iter().flatten().map(Link::next).min().unwrap_or(u64::MAX);
+        receiver.min(sender).min(feed).min(links)
+    }
+
+    /// Let so much time pass.
+    pub(super) fn run(&mut self, micros: u64) {
+        let end = self.now + micros;
+        loop {
+            let next = self.next_event().max(self.now).saturating_add(self.gather);
+            let next = next / self.gather.max(1) * self.gather.max(1);
+            if next > end {
+                break;
+            }
+            self.now = next.max(self.now + 1);
+            self.serve();
+        }
+        self.now = end;
+    }
+
+    fn serve(&mut self) {
+        self.services += 1;
+        let now = self.now;
+        while self.feeds() && self.next_packet <= now {
+            let media = RtpTime::ticks(self.sender_instant(self.next_packet) - self.base);
+            self.stream.push(RtpTime(self.timestamp.wrapping_add(media)));
+            self.next_packet += self.every;
+        }
+        let at = self.instant(now);
+        for number in 0..self.legs.len() {
+            while let Some((came, (_, datagram))) = self.links[number][1].arrived(now) {
+                let (seen, came) = (self.sender_instant(now), self.sender_instant(came));
+                self.sender.handle_datagram(seen, came, self.legs[number], &datagram);
+            }
+            while let Some((came, (port, datagram))) = self.links[number][0].arrived(now) {
+                let from = From { leg: self.legs[number], port, remote: RemoteId(7) };
+                let came = self.instant(came);
+                let passed = self.receiver.handle_datagram(at, came, from, &datagram);
+                assert!(passed.is_none());
+            }
+        }
+        self.receiver.handle_timeout(at);
+        self.deliver(at);
+        self.answer_events();
+        let mut out = Vec::new();
+        while let Some(transmit) = self.receiver.poll_transmit(at, &mut out) {
+            assert_eq!(transmit.remote, RemoteId(7));
+            let leg = self.legs.iter().position(|leg| *leg == transmit.leg).unwrap();
+            self.travel(leg, false, Port::Control, std::mem::take(&mut out));
+        }
+        self.transmit();
+    }
+
+    fn transmit(&mut self) {
+        let at = self.sender_instant(self.now);
+        self.sender.handle_timeout(at);
+        let mut out = Vec::new();
+        while let Some(leg) = self.sender.poll_control(at, &mut out) {
+            let leg = self.legs.iter().position(|there| *there == leg).unwrap();
+            self.travel(leg, true, Port::Control, std::mem::take(&mut out));
+        }
+        while let Some(media) = self.sender.poll_media(at, &self.stream) {
+            let payload = self.stream.payload(media.index).unwrap().to_vec();
+            for leg in media.legs.iter() {
+                let mut out = Vec::new();
+                assert!(self.sender.datagram(leg, &media, &payload, &mut out));
+                let leg = self.legs.iter().position(|there| *there == leg).unwrap();
+                self.travel(leg, true, Port::Media, out);
+            }
+        }
+    }
+
+    fn travel(&mut self, leg: usize, to_receiver: bool, port: Port, mut datagram: Vec<u8>) {
+        if let Some(tap) = &mut self.tap
+            && !tap(leg, to_receiver, self.now, port, &mut datagram)
+        {
+            return;
+        }
+        self.links[leg][usize::from(!to_receiver)].send(self.now, (port, datagram));
+    }
+
+    fn deliver(&mut self, at: Instant) {
+        self.receiver.release(at, &mut self.released);
+        for released in self.released.drain(..) {
+            if self.forged {
+                continue;
+            }
+            let payload_there = &self.receiver.held(released.slot)[released.header.payload()];
+            let place = if self.stream.ts > 0 { 8..16 } else { 0..8 };
+            let index = u64::from_be_bytes(payload_there[place].try_into().unwrap());
+            assert_eq!(payload_there, payload(index, self.stream.ts), "byte for byte");
+            assert_eq!(released.header.ssrc & 1, 0);
+            let last = self.delivered.last().map(|delivered| delivered.index);
+            assert!(last.is_none_or(|last| index > last), "{index} comes after {last:?}: in order, and never twice");
+            self.worst_late = self.worst_late.max((at - released.due).as_micros() as u64);
+            let (gap, discontinuity) = (released.gap_before, released.discontinuity);
+            self.delivered.push(Delivered { index, at: self.now, gap, discontinuity });
+        }
+        self.receiver.recycle();
+    }
+
+    fn answer_events(&mut self) {
+        let derive =
+            |nonce, length| vec![Key::derive(b"another one", nonce, length), Key::derive(PHRASE, nonce, length)];
+        while let Some(event) = self.receiver.poll_event() {
+            match event {
+                ReceiverEvent::Tunnel(leg, TunnelEvent::NeedKey { nonce, length }) => {
+                    self.keys_derived += 1;
+                    self.receiver.provide_keys(leg, nonce, derive(nonce, length));
+                }
+                event => self.events.push(event),
+            }
+        }
+        while let Some(event) = self.sender.poll_event() {
+            match event {
+                SenderEvent::Tunnel(leg, TunnelEvent::NeedKey { nonce, length }) => {
+                    self.sender.provide_keys(leg, nonce, derive(nonce, length));
+                }
+                SenderEvent::Tunnel(leg, TunnelEvent::NeedSendKey) => {
+                    self.renonce += 1;
+                    let key = send_key([9, 9, 9, self.renonce], self.length.unwrap());
+                    self.sender.provide_send_key(leg, key);
+                }
+                SenderEvent::Tunnel(_, TunnelEvent::WrongPassphrase) => panic!("it is right"),
+            }
+        }
+    }
+
+    /// What was sent and not delivered.
+    pub(super) fn lost(&self) -> u64 {
+        self.stream.end() - FIRST_INDEX - self.delivered.len() as u64
+    }
+}
