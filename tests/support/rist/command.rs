@@ -137,7 +137,7 @@ fn gstreamer(options: &Options) -> Command {
 fn addresses(addresses: &[SocketAddr]) -> Vec<String> {
     match addresses {
         [one] => {
-            let group = one.ip().is_multicast().then(|| "multicast-iface=lo multicast-loopback=true");
+            let group = one.ip().is_multicast().then_some("multicast-iface=lo multicast-loopback=true");
             let words = group.into_iter().flat_map(|words| words.split(' ')).map(str::to_owned);
             [format!("address={}", one.ip()), format!("port={}", one.port())].into_iter().chain(words).collect()
         }
