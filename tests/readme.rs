@@ -5,11 +5,11 @@ mod support;
 
 use std::fs;
 use std::path::Path;
+use std::sync::{Mutex, PoisonError};
 
 use support::srt::Program;
 use support::srt::matrix::Case;
 
-const BEGIN: &str = "<!-- SRT with others, written by tests/readme.rs -->\n";
 const END: &str = "<!-- the end of it -->\n";
 
 fn name(program: Program) -> &'static str {
@@ -45,15 +45,30 @@ fn table() -> String {
     table
 }
 
-#[test]
-fn the_table_of_srt_with_others_is_that_of_the_matrix() {
+/// The table of this protocol in README.md is this one, or becomes it.
+#[track_caller]
+fn assert_said(protocol: &str, table: &str) {
+    let begin = format!("<!-- {protocol} with others, written by tests/readme.rs -->\n");
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md");
+    // Tests of one process write it one after the other.
+    static WRITING: Mutex<()> = Mutex::new(());
+    let _one = WRITING.lock().unwrap_or_else(PoisonError::into_inner);
     let readme = fs::read_to_string(&path).expect("README.md");
-    let (before, rest) = readme.split_once(BEGIN).expect("the beginning of the table");
+    let (before, rest) = readme.split_once(&begin).expect("the beginning of the table");
     let (said, after) = rest.split_once(END).expect("the end of the table");
     if std::env::var_os("UPDATE_EXPECT").is_some() {
-        fs::write(&path, [before, BEGIN, &table(), END, after].concat()).expect("README.md can be written");
+        fs::write(&path, [before, &begin, table, END, after].concat()).expect("README.md can be written");
     } else {
-        assert_eq!(said, table(), "run this test with UPDATE_EXPECT=1");
+        assert_eq!(said, table, "run this test with UPDATE_EXPECT=1");
     }
+}
+
+#[test]
+fn the_table_of_srt_with_others_is_that_of_the_matrix() {
+    assert_said("SRT", &table());
+}
+
+#[test]
+fn the_table_of_rist_with_others_is_that_of_the_matrix() {
+    assert_said("RIST", &support::rist::matrix::table());
 }

@@ -10,7 +10,7 @@ use support::rist::cases::{
     changes_its_key, nothing_goes_over, programs_with, serves_the_next_receiver, takes_the_next_sender,
 };
 use support::rist::link::Link;
-use support::rist::matrix::{Case, Mode, table};
+use support::rist::matrix::{Case, Mode};
 use support::rist::{Options, Profile, Program};
 use support::side_by_side::for_all;
 
@@ -94,10 +94,4 @@ fn a_receiver_that_was_killed_is_replaced() {
         .into_iter()
         .flat_map(|profile| programs_with(profile).map(move |peer| (Link::new(US, peer), profile)));
     for_all(cases.collect(), |(link, profile)| serves_the_next_receiver(link, profile));
-}
-
-#[test]
-#[ignore = "the table for README.md, to be printed"]
-fn table_of_what_goes_over() {
-    println!("{}", table());
 }

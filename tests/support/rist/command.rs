@@ -10,7 +10,7 @@ use super::{Options, Profile, Program};
 use crate::support::media::SEVEN;
 use crate::support::peers::command;
 
-/// From standard input to RIST; `ristsender` from a UDP port.
+/// From a UDP port to RIST; ffmpeg from standard input.
 pub(super) fn sending(program: Program, to: &[SocketAddr], options: &Options, udp: u16) -> Command {
     match program {
         Program::Librist => {
@@ -33,8 +33,9 @@ pub(super) fn sending(program: Program, to: &[SocketAddr], options: &Options, ud
         }
         Program::Gstreamer => {
             let mut command = gstreamer(options);
-            command.args(["fdsrc", "fd=0", &format!("blocksize={SEVEN}"), "do-timestamp=true"]);
-            command.args(["!", "video/mpegts,systemstream=true,packetsize=188", "!", "rtpmp2tpay", "pt=33"]);
+            // Of a pipe, what is read before the pipeline plays gets a time far ahead, for which the sink waits.
+            command.args(["udpsrc", "address=127.0.0.1", &format!("port={udp}"), "buffer-size=4000000"]);
+            command.args(["caps=video/mpegts,systemstream=true,packetsize=188", "!", "rtpmp2tpay", "pt=33"]);
             command.args(["!", "ristsink", &format!("sender-buffer={}", options.buffer + 200)]);
             command.args(addresses(to)).arg(format!("bonding-method={}", u8::from(options.split)));
             command.arg(format!("drop-null-ts-packets={}", options.null_deletion));

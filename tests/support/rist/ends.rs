@@ -32,14 +32,14 @@ impl Sender {
             let mut command = command::sending(program, to, options, udp);
             let mut peer = Peer::start(command.stdin(Stdio::piped()));
             let mut pipe = peer.stdin();
-            let inlet = if program == Program::Librist {
-                peer.wait_until_bound(udp);
-                Inlet::udp(udp)
-            } else {
+            let inlet = if program == Program::Ffmpeg {
                 keep_apart(&pipe);
-                // ffmpeg opens its output only when it has seen some input.
+                // It opens its output only when it has seen some input.
                 pipe.write_all(&stuffing()).expect("it reads its input");
                 Inlet::Pipe(pipe)
+            } else {
+                peer.wait_until_bound(udp);
+                Inlet::udp(udp)
             };
             (Running::Peer(peer), inlet)
         };

@@ -72,7 +72,7 @@ pub struct Options {
 impl Options {
     /// Of this profile.
     pub const fn new(profile: Profile) -> Self {
-        let (buffer, passphrase) = (500, PASSPHRASE);
+        let (buffer, passphrase) = (1000, PASSPHRASE);
         Self { profile, passphrase, buffer, null_deletion: false, key_rotation: None, split: false }
     }
 
