@@ -7,7 +7,10 @@ use std::time::{Duration, SystemTime};
 
 use tracing::Level;
 
+use super::alarm::Alarm;
+use super::feed::EventType;
 use super::log;
+use super::status::Severity;
 use super::text::{count, rate, rfc3339, span};
 use crate::config::diagnostic::{self, Diagnostic};
 use crate::config::value::FlowName;
@@ -100,6 +103,16 @@ pub enum Event {
     WorkerUnpinned { cpu: u16, error: String },
     /// The service manager can't be told; the relay goes on.
     NotifyFailed { error: String },
+    /// An alarm began; of the appliance where there is no flow.
+    AlarmRaised { flow: Option<FlowName>, alarm: Alarm },
+    /// It is over.
+    AlarmCleared { flow: Option<FlowName>, alarm: Alarm, after: Duration },
+    /// A notifier can't tell; it is tried again.
+    NotifierFailed { notifier: String, error: String },
+    /// It can again.
+    NotifierBack { notifier: String, after: Duration },
+    /// Some were not told: there were more than may wait, or the other end wants none of it (`why`).
+    NotifierDropped { notifier: String, count: u64, why: String },
 }
 
 /// What all events of one kind have in common.
@@ -121,6 +134,7 @@ const SRT: &str = "mediaconnect::srt";
 const CONFIG: &str = "mediaconnect::config";
 const HTTP: &str = "mediaconnect::http";
 const CONTROL: &str = "mediaconnect::control";
+const ALARM: &str = "mediaconnect::alarm";
 
 const fn kind(name: &'static str, message_id: &'static str, level: Level, target: &'static str) -> Kind {
     Kind { name, message_id, level, target }
@@ -180,6 +194,18 @@ impl Event {
             Self::Thawed { .. } => kind("thawed", "53806b8c85d341038169264a5fb0e7af", I, CONTROL),
             Self::ShardStuck { .. } => kind("shard-stuck", "c8604f453dbd443484a1ac18caeb21c7", E, DAEMON),
             Self::WorkerUnpinned { .. } => kind("worker-unpinned", "70470e48c1d94f09810362ef8357a8e3", W, DAEMON),
+            Self::AlarmRaised { alarm, .. } => {
+                let level = match alarm.severity {
+                    Severity::Critical | Severity::Major => E,
+                    Severity::Minor => W,
+                    Severity::Info => I,
+                };
+                kind("alarm-raised", "69f8779b5a8e447a94fd49f51401e3f6", level, ALARM)
+            }
+            Self::AlarmCleared { .. } => kind("alarm-cleared", "03b34c0a3ed34b388bc2222b5a44e87a", I, ALARM),
+            Self::NotifierFailed { .. } => kind("notifier-failed", "247542ddef0e48828cbd51d0ae6e5d7c", W, ALARM),
+            Self::NotifierBack { .. } => kind("notifier-back", "debd09a85f9b49858e0851ccf810730a", I, ALARM),
+            Self::NotifierDropped { .. } => kind("notifier-dropped", "e6efb8dbc9c644b78cd9d3667d2b296e", W, ALARM),
             Self::NotifyFailed { .. } => kind("notify-failed", "50b60f6add61441eb01e7ddfdd0d8f0b", W, DAEMON),
         }
     }
@@ -211,9 +237,11 @@ impl Event {
             | Self::SrtCallFailed { flow, .. }
             | Self::ConfigStale { flow, .. }
             | Self::ConfigRecovered { flow, .. } => Some(flow.as_str()),
-            Self::OperatorCommand { flow, .. } | Self::Frozen { flow, .. } | Self::Thawed { flow, .. } => {
-                flow.as_ref().map(FlowName::as_str)
-            }
+            Self::OperatorCommand { flow, .. }
+            | Self::Frozen { flow, .. }
+            | Self::Thawed { flow, .. }
+            | Self::AlarmRaised { flow, .. }
+            | Self::AlarmCleared { flow, .. } => flow.as_ref().map(FlowName::as_str),
             Self::ConfigDiagnostic { diagnostic } => diagnostic.flow.as_deref(),
             _ => None,
         }
@@ -233,6 +261,7 @@ impl Event {
             | Self::LegsNotIdentical { source, .. }
             | Self::LegRejoined { source, .. } => Some(source),
             Self::Switched { to, .. } => Some(to),
+            Self::AlarmRaised { alarm, .. } | Self::AlarmCleared { alarm, .. } => alarm.of.source(),
             _ => match self.srt_part() {
                 Some(Part::Source(source)) => Some(source),
                 _ => None,
@@ -244,6 +273,7 @@ impl Event {
     pub fn output(&self) -> Option<&str> {
         match self {
             Self::OutputFailed { output, .. } | Self::OutputBack { output, .. } => Some(output),
+            Self::AlarmRaised { alarm, .. } | Self::AlarmCleared { alarm, .. } => alarm.of.output(),
             _ => match self.srt_part() {
                 Some(Part::Output(output)) => Some(output),
                 _ => None,
@@ -269,6 +299,9 @@ impl Event {
             Self::ConfigDiagnostic { .. } | Self::OperatorCommand { .. } => self.to_string(),
             Self::ConfigUnreadable { path, .. } | Self::ConfigReadable { path } => path.display().to_string(),
             Self::HttpFailed { address, .. } | Self::HttpListening { address } => address.to_string(),
+            Self::NotifierFailed { notifier, .. }
+            | Self::NotifierBack { notifier, .. }
+            | Self::NotifierDropped { notifier, .. } => notifier.clone(),
             Self::ShardStuck { shard, .. } => shard.to_string(),
             Self::WorkerUnpinned { cpu, .. } => cpu.to_string(),
             _ => self.source().or(self.output()).unwrap_or_default().to_owned(),
@@ -312,6 +345,7 @@ impl fmt::Display for Event {
                 write!(f, "a data-plane thread can't run on CPU {cpu} (`limits.worker-cpus`): {error}; it runs on any")
             }
             Self::NotifyFailed { error } => write!(f, "the service manager can't be told: {error}"),
+            _ if self.kind().target == ALARM => self.alarm_text(f),
             _ if self.kind().target == CONFIG => self.config_text(f),
             _ if self.kind().target == SRT => self.srt_text(f),
             _ => self.flow_text(f),
@@ -358,6 +392,41 @@ impl Event {
             ),
             Self::WatchBack => f.write_str("file notifications from the kernel work again"),
             _ => Ok(()),
+        }
+    }
+
+    fn alarm_text(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let place = |flow: &Option<FlowName>, alarm: &Alarm| {
+            let flow = flow.as_ref().map_or("appliance", FlowName::as_str);
+            let part = alarm.of.source().or(alarm.of.output());
+            part.map_or_else(|| flow.to_owned(), |part| format!("{flow}/{part}"))
+        };
+        match self {
+            Self::AlarmRaised { flow, alarm } => {
+                write!(f, "{} alarm {}: {}", place(flow, alarm), alarm.name, alarm.message)
+            }
+            Self::AlarmCleared { flow, alarm, after } => {
+                write!(f, "{} alarm {} is over after {}", place(flow, alarm), alarm.name, span(*after))
+            }
+            Self::NotifierFailed { notifier, error } => {
+                write!(f, "notifier {notifier} can't tell: {error}; it is tried again, and what is to be told waits")
+            }
+            Self::NotifierBack { notifier, after } => {
+                write!(f, "notifier {notifier} tells again after {}", span(*after))
+            }
+            Self::NotifierDropped { notifier, count: dropped, why } => {
+                write!(f, "notifier {notifier}: {} not told: {why}", count(*dropped, "event"))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// The alarm it is about.
+    pub(super) fn alarm(&self) -> Option<(EventType, &Alarm)> {
+        match self {
+            Self::AlarmRaised { alarm, .. } => Some((EventType::Raised, alarm)),
+            Self::AlarmCleared { alarm, .. } => Some((EventType::Cleared, alarm)),
+            _ => None,
         }
     }
 

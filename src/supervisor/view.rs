@@ -116,6 +116,8 @@ impl State {
             },
             flows,
             conditions: self.since.stamp(conditions, SystemTime::now()),
+            alarms: self.alarms.docs(),
+            notifiers: self.notifiers.docs(),
         }
     }
 
@@ -267,6 +269,7 @@ impl Entry {
             sources: self.plan.sources.keys().filter_map(|n| Some((n.clone(), self.source_doc(n)?))).collect(),
             outputs: self.plan.outputs.keys().filter_map(|n| Some((n.clone(), self.output_doc(n, words)?))).collect(),
             conditions,
+            alarms: self.alarms.docs(),
         }
     }
 

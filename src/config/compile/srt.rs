@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::super::plan::{SrtEncryption, SrtMode, SrtPlan};
 use super::super::secrets::{KeyName, Passphrase, SecretError};
-use super::super::section::{At, Section, Span};
+use super::super::section::{At, Section};
 use super::super::source::shown;
 use super::super::value::{Bind, Destination, Host};
 use super::{End, Flow, narrow};
@@ -184,7 +184,7 @@ impl<'t> Flow<'_, 't> {
         match secrets.passphrase(name) {
             Ok(found) => {
                 if found.from_credentials {
-                    self.note_credential(key, name, span);
+                    self.source.note_credential(key, name.as_str(), span);
                 }
                 Some(Passphrase::new(name, found.secret))
             }
@@ -202,14 +202,6 @@ impl<'t> Flow<'_, 't> {
                 None
             }
         }
-    }
-
-    fn note_credential(&self, key: &str, name: &KeyName, at: &Span) {
-        let name = shown(name.as_str());
-        let message = format!(
-            "`{key}`: {name} comes from $CREDENTIALS_DIRECTORY, which systemd fills when it starts the service"
-        );
-        self.source.note(at, message, Some("a change of this key counts from the next restart of the daemon".into()));
     }
 }
 
