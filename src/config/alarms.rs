@@ -146,14 +146,30 @@ pub(super) fn notifiers(source: &Source<'_>, root: &Section<'_, '_>, secrets: &S
             }
             [_] => {}
         }
-        let webhook = s.parsed::<Url>("webhook").map(|url| Way::Webhook(url.value));
-        let way = webhook.or_else(|| exec(source, &s)).or_else(|| trap(source, &s, secrets, &mut all.waits));
+        let way =
+            webhook(source, &s).or_else(|| exec(source, &s)).or_else(|| trap(source, &s, secrets, &mut all.waits));
         let enabled = s.flag("enabled").unwrap_or(true);
         let events = s.flag("events").unwrap_or(false);
         let timeout = s.duration("timeout").unwrap_or(Duration::from_secs(10));
         all.plans.extend(way.map(|way| (name, NotifierPlan { enabled, events, way, timeout })));
     }
     all
+}
+
+fn webhook(source: &Source<'_>, s: &Section<'_, '_>) -> Option<Way> {
+    let At { value, span } = s.text("webhook")?;
+    let authority = value.split_once("://").and_then(|(_, rest)| rest.split(['/', '?', '#']).next());
+    if authority.is_some_and(|authority| authority.contains('@')) {
+        // It is not shown: what stands before the @ may be a key.
+        let help = "write it without, such as \"http://192.0.2.9:8080/hook\"".to_owned();
+        source.error(
+            &span,
+            "`webhook`: the URL carries a user name: a key never stands in a configuration file",
+            Some(help),
+        );
+        return None;
+    }
+    s.parsed::<Url>("webhook").map(|url| Way::Webhook(url.value))
 }
 
 fn exec(source: &Source<'_>, s: &Section<'_, '_>) -> Option<Way> {

@@ -469,10 +469,7 @@ impl FromStr for Url {
         }
         let rest = s.strip_prefix("http://").ok_or_else(|| fault("is no http URL"))?;
         let (authority, path) = rest.split_at(rest.find(['/', '?', '#']).unwrap_or(rest.len()));
-        if authority.contains('@') {
-            return Err(fault("carries a user name: a key never stands in a configuration file"));
-        }
-        let odd = |c: char| c.is_whitespace() || c.is_control() || !c.is_ascii() || c == '#';
+        let odd = |c: char| !c.is_ascii_graphic() || c == '#';
         if path.contains(odd) {
             return Err(fault("has a path that can't be asked for"));
         }

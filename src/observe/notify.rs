@@ -25,7 +25,7 @@ use crate::time::Instant;
 /// What may wait for one notifier; beyond it the oldest is dropped.
 const BOUND: usize = 1000;
 /// Between attempts: at first, and at most.
-const RETRY: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
+const RETRY: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(15));
 /// Programs and look-ups of names at the same time, of all notifiers.
 const THREADS: usize = 16;
 

@@ -44,6 +44,13 @@ struct Watched {
     raised: Option<(Alarm, Instant)>,
 }
 
+impl Watched {
+    /// How long it must be right until it is cleared.
+    const fn patience(&self, is_watched: bool) -> Duration {
+        if is_watched { self.clear_after } else { Duration::ZERO }
+    }
+}
+
 /// What was found.
 struct Finding<'a> {
     message: Cow<'a, str>,
@@ -120,13 +127,13 @@ impl Look<'_> {
         (seconds > 0.0).then(|| value.saturating_sub(before) as f64 / seconds)
     }
 
-    /// All has been looked at: what was not found wrong is right.
-    fn done(self) {
+    /// All has been looked at: what was not found wrong is right. What is of no alarm by now is over at once.
+    fn done(self, is_watched: impl Fn(&str) -> bool) {
         let Self { alarms, flow, wrong, counted, now } = self;
         alarms.counters.retain(|key, _| counted.contains(key));
         alarms.watched.retain(|key, watched| {
             if !wrong.contains(key)
-                && watched.watch.look(false, Duration::ZERO, watched.clear_after, now) == Turn::Clear
+                && watched.watch.look(false, Duration::ZERO, watched.patience(is_watched(&key.0)), now) == Turn::Clear
                 && let Some((alarm, at)) = watched.raised.take()
             {
                 let after = now.saturating_duration_since(at);
@@ -154,7 +161,7 @@ impl State {
                 look.wrong(builtin, plan, Of::Whole, Finding { message: message.into(), value: None, threshold: None });
             }
         }
-        look.done();
+        look.done(|name| daemon.alarms.get(name).is_some_and(|plan| plan.enabled));
     }
 }
 
@@ -203,7 +210,7 @@ impl Entry {
                 Rule::Metric { .. } => {}
             }
         }
-        look.done();
+        look.done(|name| own.get(name).or(common.get(name)).is_some_and(|plan| plan.enabled));
         self.alarms = alarms;
     }
 

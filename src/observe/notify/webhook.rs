@@ -35,9 +35,10 @@ pub(super) async fn post(url: &Url, told: &Told) -> Result<(), Fault> {
         // The connection ends before its answer is handed on.
         _ = connection => answer.await,
     };
+    // The path is not told: with many services it is the key.
     judge(response.map_err(|e| later(&e))?.status()).map_err(|fault| match fault {
-        Fault::Later(why) => Fault::Later(format!("{url}: {why}")),
-        Fault::Never(why) => Fault::Never(format!("{url}: {why}")),
+        Fault::Later(why) => Fault::Later(format!("{}: {why}", url.host)),
+        Fault::Never(why) => Fault::Never(format!("{}: {why}", url.host)),
     })
 }
 
