@@ -15,8 +15,11 @@ pub(super) async fn run(client: &Client, follow: bool, json: bool) -> Result<Cod
     let mut printer = Printer { json, style: Style::of_stdout(), last: None };
     let path = if follow { "/v1/events?replay=true" } else { "/v1/events?follow=false" };
     client.stream(path, None, &mut |text| printer.take(text)).await?;
+    if !follow {
+        return Ok(Code::Yes);
+    }
     let mut said = false;
-    while follow {
+    loop {
         let last = printer.last.clone();
         match client.stream(path, last.as_deref(), &mut |text| printer.take(text)).await {
             Ok(()) => said = false,
@@ -28,7 +31,6 @@ pub(super) async fn run(client: &Client, follow: bool, json: bool) -> Result<Cod
         }
         tokio::time::sleep(AGAIN).await;
     }
-    Ok(Code::Yes)
 }
 
 struct Printer {

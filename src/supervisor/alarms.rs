@@ -272,17 +272,11 @@ impl Entry {
     fn figures(&self, metric: Metric) -> Vec<(Of, Figure)> {
         let name = metric.name();
         if name.starts_with("source-") {
-            let of = |(name, source): (&String, &Box<SourceEntry>)| {
-                Some((Of::Source(name.clone()), source_figure(metric, source)?))
-            };
             let open = self.sources.iter().filter(|(_, source)| !matches!(source.part, Part::Closed));
-            open.filter_map(of).collect()
+            open.filter_map(|(name, source)| Some((Of::Source(name.clone()), source_figure(metric, source)?))).collect()
         } else if name.starts_with("output-") {
-            let of = |(name, output): (&String, &Box<OutputEntry>)| {
-                Some((Of::Output(name.clone()), output_figure(metric, output)?))
-            };
             let open = self.outputs.iter().filter(|(_, output)| !matches!(output.part, Part::Closed));
-            open.filter_map(of).collect()
+            open.filter_map(|(name, output)| Some((Of::Output(name.clone()), output_figure(metric, output)?))).collect()
         } else {
             self.flow_figure(metric).map(|figure| (Of::Whole, figure)).into_iter().collect()
         }
