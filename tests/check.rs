@@ -15,8 +15,16 @@ use mediaconnect::config::{Context, load};
 
 /// What is in the key files, and must be in nothing that is said.
 const PASSPHRASE: &str = "correct horse battery";
-/// The networks that the flows of the table may use.
-const NETWORKS: &str = "[networks.contribution]\ninterface = \"eth1\"\n\n[networks.media]\ncidr = \"10.2.0.0/16\"\n";
+/// The networks and notifiers that the flows of the table may use.
+const SETTINGS: &str = r#"[networks.contribution]
+interface = "eth1"
+
+[networks.media]
+cidr = "10.2.0.0/16"
+
+[notifiers.noc]
+webhook = "http://192.0.2.9/hook"
+"#;
 
 fn table() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/config")
@@ -41,13 +49,13 @@ fn lay_out(case: &Path, dir: &Path) {
     if name.starts_with("daemon-") {
         fs::copy(case, dir.join("mediaconnect.toml")).unwrap();
     } else {
-        fs::write(dir.join("mediaconnect.toml"), NETWORKS).unwrap();
+        fs::write(dir.join("mediaconnect.toml"), SETTINGS).unwrap();
         fs::copy(case, dir.join("flows.d").join(name)).unwrap();
-        lay_out_secrets(&dir.join("secrets"));
     }
+    lay_out_secrets(&dir.join("secrets"));
 }
 
-/// Key files that the flows of the table may name.
+/// Key files that the files of the table may name.
 fn lay_out_secrets(dir: &Path) {
     fs::create_dir_all(dir.join("folder")).unwrap();
     let many = (1..=9).map(|n| (format!("k{n}"), PASSPHRASE.as_bytes().to_vec()));

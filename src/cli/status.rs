@@ -228,6 +228,11 @@ pub(super) fn detail(flow: &FlowDoc, style: Style) -> String {
         srt::output(&mut out, &title, output);
         rist::output(&mut out, &title, output);
     }
+    for alarm in &flow.alarms {
+        let part = alarm.source.as_ref().or(alarm.output.as_ref()).map_or(String::new(), |part| format!(" {part}"));
+        let head = style.paint(Paint::of(alarm.severity), &format!("alarm {}{part}", alarm.name));
+        let _ = writeln!(out, "  {head}, {}, since {}: {}", word(alarm.severity), alarm.since, clean(&alarm.message));
+    }
     if !flow.conditions.is_empty() {
         let _ = writeln!(out, "\n{}", style.paint(Paint::Strong, "CONDITIONS"));
         out.push_str(&conditions(&flow.conditions, style));

@@ -7,9 +7,10 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
+use super::alarms::{Known, alarms};
 use super::diagnostic::Diagnostic;
 use super::keys::{FLOW, FOREIGN_PROTOCOLS, SOURCE_PROTOCOLS, Standing};
-use super::plan::{DaemonPlan, DatagramInput, FlowPlan, SourceInput, SourcePlan, SourceProtocol, Stream};
+use super::plan::{AlarmPlan, DaemonPlan, DatagramInput, FlowPlan, SourceInput, SourcePlan, SourceProtocol, Stream};
 use super::ports::LocalPorts;
 use super::secrets::Secrets;
 use super::section::{At, Section, Span, nearest};
@@ -104,6 +105,7 @@ impl<'t> Flow<'_, 't> {
         let sources = self.sources(root);
         let failover = self.failover(root, &sources);
         let outputs = self.outputs(root, &sources);
+        let alarms = self.alarms(root);
         Some(FlowPlan {
             name: name.clone(),
             description: root.text("description").map(|d| d.value).unwrap_or_default(),
@@ -113,7 +115,14 @@ impl<'t> Flow<'_, 't> {
             sources: sources.into_iter().map(|s| Some((s.name, s.plan?))).collect::<Option<_>>()?,
             failover,
             outputs: outputs.into_iter().map(|(name, plan)| Some((name, plan?))).collect::<Option<_>>()?,
+            alarms,
         })
+    }
+
+    fn alarms(&self, root: &Section<'_, 't>) -> BTreeMap<String, AlarmPlan> {
+        let Site { daemon, daemon_refused: refused, .. } = *self.site;
+        let notifiers: Vec<_> = daemon.notifiers.keys().map(String::as_str).collect();
+        alarms(self.source, root, &Known { alarms: &daemon.alarms, notifiers: &notifiers, refused })
     }
 
     fn sources(&mut self, root: &Section<'_, 't>) -> Vec<SourcePart> {

@@ -4,23 +4,45 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::path::Path;
 
+use super::alarms::{self, Known};
 use super::diagnostic::Diagnostic;
 use super::keys::DAEMON;
 use super::plan::{
     ControlPlan, DaemonPlan, HttpPlan, Limits, LogPlan, LogTarget, SyslogFormat, SyslogPlan, SyslogServer, TagLabel,
 };
+use super::secrets::Secrets;
 use super::section::{At, Section, no_such};
 use super::source::{Source, shown};
 use super::value::{Bind, Destination, Interface};
 
-/// What is valid in the file, and what is not: the plan is meant to be used only if no error is among the diagnostics,
-/// except that flows may still be judged by it.
-pub(super) fn compile(file: &Path, text: &[u8]) -> (DaemonPlan, Vec<Diagnostic>) {
+/// The file, judged.
+pub(super) struct Settings {
+    /// What is valid in it: meant to be used only if no error is among the diagnostics, except that flows may still be
+    /// judged by it.
+    pub(super) plan: DaemonPlan,
+    /// Nothing is wrong, but a key that it names is being written.
+    pub(super) waits: bool,
+    pub(super) diagnostics: Vec<Diagnostic>,
+    /// What is to be known before a change, and is no fault.
+    pub(super) notes: Vec<Diagnostic>,
+}
+
+/// What is valid in the file, and what is not.
+pub(super) fn compile(file: &Path, text: &[u8], secrets: &Secrets) -> Settings {
     let source = Source::new(file, None, text);
+    let mut waits = false;
     let plan = source.document().map(|document| {
         let root = Section::root(&source, &document, DAEMON);
         let default = DaemonPlan::default();
+        let notifiers = alarms::notifiers(&source, &root, secrets);
+        waits = notifiers.waits;
+        let names: Vec<_> = notifiers.names.iter().map(String::as_str).collect();
+        let known = Known { alarms: &default.alarms, notifiers: &names, refused: false };
+        let mut alarms = default.alarms.clone();
+        alarms.extend(alarms::alarms(&source, &root, &known));
         DaemonPlan {
+            alarms,
+            notifiers: notifiers.plans,
             log: root.table("log").map_or(default.log.clone(), |s| log(&source, &s, default.log)),
             http: root.table("http").map_or(default.http.clone(), |s| http(&source, &s, default.http)),
             control: root.table("control").map_or(default.control.clone(), |s| control(&source, &s, default.control)),
@@ -29,7 +51,12 @@ pub(super) fn compile(file: &Path, text: &[u8]) -> (DaemonPlan, Vec<Diagnostic>)
             limits: root.table("limits").map_or(default.limits.clone(), |s| limits(&s, default.limits)),
         }
     });
-    (plan.unwrap_or_default(), source.into_diagnostics())
+    Settings {
+        plan: plan.unwrap_or_default(),
+        waits: waits && !source.has_errors(),
+        notes: if source.has_errors() { Vec::new() } else { source.take_notes() },
+        diagnostics: source.into_diagnostics(),
+    }
 }
 
 const LEVELS: &[&str] = &["off", "error", "warn", "info", "debug", "trace"];

@@ -100,7 +100,7 @@ pub fn diff_flow(old: Option<&FlowPlan>, new: Option<&FlowPlan>) -> Option<Chang
 
 /// What it takes to get from `old` to `new`; one touch a section of `mediaconnect.toml`.
 pub fn diff_daemon(old: &DaemonPlan, new: &DaemonPlan) -> Vec<Touch> {
-    let DaemonPlan { log, http, control, networks, gather, limits } = old;
+    let DaemonPlan { log, http, control, networks, gather, limits, alarms, notifiers } = old;
     let mut touches = Vec::new();
     let mut touch = |name: &str, effect, keys: &[(&str, bool)]| {
         let because = names(keys);
@@ -139,6 +139,8 @@ pub fn diff_daemon(old: &DaemonPlan, new: &DaemonPlan) -> Vec<Touch> {
         touch(&format!("networks.{name}"), Effect::InPlace, &[("interface", by_name), ("cidr", by_cidr)]);
     }
     touch("defaults", Effect::InPlace, &[("gather", *gather != new.gather)]);
+    named_tables("alarms", alarms, &new.alarms, &mut touch);
+    named_tables("notifiers", notifiers, &new.notifiers, &mut touch);
     let Limits { max_flows, max_outputs_per_flow, workers, worker_cpus } = limits;
     touch(
         "limits",
@@ -154,6 +156,18 @@ pub fn diff_daemon(old: &DaemonPlan, new: &DaemonPlan) -> Vec<Touch> {
         &[("workers", *workers != new.limits.workers), ("worker-cpus", *worker_cpus != new.limits.worker_cpus)],
     );
     touches
+}
+
+/// The named tables of a section that differ, by their names.
+fn named_tables<T: PartialEq>(
+    section: &str,
+    old: &BTreeMap<String, T>,
+    new: &BTreeMap<String, T>,
+    touch: &mut impl FnMut(&str, Effect, &[(&str, bool)]),
+) {
+    let every: BTreeSet<_> = old.keys().chain(new.keys()).collect();
+    let differ: Vec<_> = every.into_iter().map(|name| (name.as_str(), old.get(name) != new.get(name))).collect();
+    touch(section, Effect::InPlace, &differ);
 }
 
 /// The names of the keys that differ.
@@ -175,12 +189,13 @@ fn all_parts(plan: &FlowPlan, effect: Effect, because: &[&str]) -> Vec<Touch> {
 
 /// Two plans of a flow that is enabled in both, or in neither.
 fn changed_parts(old: &FlowPlan, new: &FlowPlan) -> Vec<Touch> {
-    let FlowPlan { name, description, enabled, gather, tags, sources, failover, outputs } = old;
+    let FlowPlan { name, description, enabled, gather, tags, sources, failover, outputs, alarms } = old;
     let mut touches = Vec::new();
     let mut because = names(&[
         ("description", *description != new.description),
         ("gather", *gather != new.gather),
         ("tags", *tags != new.tags),
+        ("alarms", *alarms != new.alarms),
     ]);
     because.extend(failover_keys(failover.as_ref(), new.failover.as_ref()));
     if !because.is_empty() {

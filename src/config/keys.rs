@@ -3,6 +3,8 @@
 
 use std::time::Duration;
 
+use super::plan::METRIC_NAMES;
+
 /// One key of a table.
 #[derive(Debug)]
 pub(super) struct Key {
@@ -84,6 +86,8 @@ pub(super) enum Form {
     Tables(usize, &'static [Key]),
     /// A table of named tables of these keys.
     Named(&'static [Key]),
+    /// A threshold of an alarm: a rate, a time or a count, by its metric.
+    Threshold,
     /// In the contract, but not in this version.
     Later,
 }
@@ -113,6 +117,8 @@ impl Form {
             Self::List(Self::Choice(words)) => format!("a list of {}", quoted(words)),
             Self::List(Self::Bind) => "a list such as [\"127.0.0.1:9740\"]".into(),
             Self::List(Self::KeyFile) => "a list such as [\"venue-a-new\", \"venue-a\"]".into(),
+            Self::List(Self::Text) => "a list of texts such as [\"noc\"]".into(),
+            Self::Threshold => "a whole number from 0".into(),
             Self::List(_) => "a list such as [\"203.0.113.7\"]".into(),
             Self::Texts => "a table of texts such as { Channel = \"news-1\" }".into(),
             Self::Tables(count, _) => format!("a list of {count} tables"),
@@ -318,7 +324,11 @@ pub(super) const FLOW: &[Key] = &[
     Key::new("failover", Form::Table(FAILOVER), "What several sources are to each other"),
     Key::later("entitlements"),
     Key::later("monitoring"),
-    Key::later("alarms"),
+    Key::new(
+        "alarms",
+        Form::Named(ALARM),
+        "What of this flow is watched; one of mediaconnect.toml of the same name gives way",
+    ),
 ];
 
 /// `[sources.NAME]`.
@@ -520,7 +530,65 @@ pub(super) const DAEMON: &[Key] = &[
     Key::new("defaults", Form::Table(&[GATHER]), "For flows that don't set it"),
     Key::new("limits", Form::Table(LIMITS), "How much the appliance takes on"),
     Key::later("entitlements"),
-    Key::later("notifiers"),
+    Key::new("alarms", Form::Named(ALARM), "What of every flow is watched"),
+    Key::new("notifiers", Form::Named(NOTIFIER), "Who is told of alarms"),
+];
+
+/// `[alarms.NAME]`.
+pub(super) const ALARM: &[Key] = &[
+    Key::new(
+        "metric",
+        Form::Choice(&METRIC_NAMES),
+        "The figure that is watched, of each source, each output or the flow; counters count by the second. Required, except \
+         for source-lost, output-lost, failover-switched, legs-not-identical and config-rejected, which are built in",
+    ),
+    Key::new("below", Form::Threshold, "It is wrong below this; or `above`"),
+    Key::new("above", Form::Threshold, "It is wrong above this; or `below`"),
+    Key::new(
+        "for",
+        Form::Duration(Duration::ZERO, Duration::from_secs(86_400)),
+        "The alarm is raised when it has been wrong for so long; those that are built in have times of their own",
+    )
+    .default("\"10s\""),
+    Key::new(
+        "clear-after",
+        Form::Duration(Duration::ZERO, Duration::from_secs(86_400)),
+        "The alarm is cleared when it has been right for so long; without it as long as `for`",
+    ),
+    Key::new("severity", Form::Choice(&["critical", "major", "minor", "info"]), "How bad it is").default("\"major\""),
+    Key::new(
+        "notify",
+        Form::List(&Form::Text),
+        "The [notifiers.*] of mediaconnect.toml that are told; without it all of them; []: none",
+    ),
+    Key::new("enabled", Form::Flag, "false: it is not watched").default("true"),
+];
+
+/// `[notifiers.NAME]`.
+pub(super) const NOTIFIER: &[Key] = &[
+    Key::new("webhook", Form::Text, "A URL that each alarm is posted to, as JSON; or `exec`, or `snmp-trap`"),
+    Key::new(
+        "exec",
+        Form::List(&Form::Text),
+        "A program by its absolute path, and its arguments: it is run for each alarm, without a shell",
+    ),
+    Key::new("snmp-trap", Form::Table(SNMP_TRAP), "An SNMPv2c trap for each alarm"),
+    Key::new("events", Form::Flag, "true: tell every event, not only alarms").default("false"),
+    Key::new(
+        "timeout",
+        Form::Duration(Duration::from_millis(100), Duration::from_secs(300)),
+        "How long one attempt may take",
+    )
+    .default("\"10s\""),
+    Key::new("enabled", Form::Flag, "false: nobody is told").default("true"),
+];
+
+/// `snmp-trap` of a notifier.
+pub(super) const SNMP_TRAP: &[Key] = &[
+    Key::new("target", Form::Destination, "Who receives the trap; usually port 162").required(),
+    Key::new("community-file", Form::KeyFile, "The file in secrets/ that holds the community").required(),
+    Key::new("enterprise", Form::Text, "Where MEDIACONNECT-MIB hangs, as an object identifier")
+        .default("\"1.3.6.1.4.1.8072.9999.9999\""),
 ];
 
 /// `[log]`.

@@ -14,7 +14,7 @@ use nix::sys::stat::fstatat;
 
 use super::claims::{Contender, settle, within};
 use super::compile::{self, Compiled, Places, Site};
-use super::daemon;
+use super::daemon::{self, Settings};
 use super::diagnostic::{Diagnostic, Level};
 use super::plan::{DaemonPlan, FlowPlan};
 use super::ports::LocalPorts;
@@ -105,9 +105,9 @@ pub fn load(dir: &Path, context: &Context<'_>) -> Loaded {
 }
 
 /// `mediaconnect.toml` of the configuration directory `dir` alone; `None`: refused or unreadable.
-pub fn load_settings(dir: &Path) -> Option<DaemonPlan> {
-    let mut report = Vec::new();
-    load_daemon(&Found::in_dir(dir, &Context::default(), &mut report), &mut report).0
+pub fn load_settings(dir: &Path, secrets: &Secrets) -> Option<DaemonPlan> {
+    let (mut report, mut notes) = (Vec::new(), Vec::new());
+    load_daemon(&Found::in_dir(dir, &Context::default(), &mut report), secrets, &mut report, &mut notes).0
 }
 
 /// The text of one flow's file alone, as kept from when it was last good. What other flows claim is not looked at.
@@ -134,9 +134,10 @@ pub fn read_file(file: &Path) -> Result<Vec<u8>, Diagnostic> {
 /// [`load`] on a host that hands out `local_ports` by itself.
 fn load_on(dir: &Path, context: &Context<'_>, local_ports: &LocalPorts) -> Loaded {
     let mut report = Vec::new();
+    let mut notes = Vec::new();
     let found = Found::in_dir(dir, context, &mut report);
-    let (daemon, partial) = load_daemon(&found, &mut report);
     let secrets = Secrets::new(dir, context);
+    let (daemon, partial) = load_daemon(&found, &secrets, &mut report, &mut notes);
     let site = Site {
         daemon: daemon.as_ref().or(context.previous_daemon).unwrap_or(&partial),
         daemon_refused: daemon.is_none() && context.previous_daemon.is_none(),
@@ -145,7 +146,6 @@ fn load_on(dir: &Path, context: &Context<'_>, local_ports: &LocalPorts) -> Loade
     };
     let mut flows = BTreeMap::new();
     let mut places = BTreeMap::new();
-    let mut notes = Vec::new();
     for (name, entry) in &found.flows {
         let (flow, written) = load_flow(name, entry, &site, &mut report, &mut notes);
         flows.insert(name.clone(), flow);
@@ -308,7 +308,12 @@ fn whole_file(file: &Path, severity: Level, flow: Option<&FlowName>, message: St
 }
 
 /// The plan, and what is valid of it where it is refused.
-fn load_daemon(found: &Found, report: &mut Vec<Diagnostic>) -> (Option<DaemonPlan>, DaemonPlan) {
+fn load_daemon(
+    found: &Found,
+    secrets: &Secrets,
+    report: &mut Vec<Diagnostic>,
+    notes: &mut Vec<Diagnostic>,
+) -> (Option<DaemonPlan>, DaemonPlan) {
     let Entry { file, busy, overlay } = &found.daemon;
     if *busy || found.dir.is_none() && !overlay {
         return (None, DaemonPlan::default());
@@ -325,10 +330,11 @@ fn load_daemon(found: &Found, report: &mut Vec<Diagnostic>) -> (Option<DaemonPla
             return (None, DaemonPlan::default());
         }
     };
-    let (plan, faults) = daemon::compile(file, &text);
-    let refused = faults.iter().any(|d| d.severity == Level::Error);
-    report.extend(faults);
-    ((!refused).then(|| plan.clone()), plan)
+    let Settings { plan, waits, diagnostics, notes: of_file } = daemon::compile(file, &text, secrets);
+    let refused = diagnostics.iter().any(|d| d.severity == Level::Error);
+    report.extend(diagnostics);
+    notes.extend(of_file);
+    ((!refused && !waits).then(|| plan.clone()), plan)
 }
 
 /// Not there at all; a link that leads nowhere is there.

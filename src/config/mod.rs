@@ -4,6 +4,7 @@
 //! plans of all flows are weighed against each other: two cannot have the same port. Nothing is looked up on the network
 //! or the interfaces; the same files always give the same answer.
 
+mod alarms;
 mod claims;
 mod compile;
 mod daemon;

@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
+pub(super) use self::alarm::METRIC_NAMES;
+pub use self::alarm::{AlarmPlan, Builtin, Metric, NotifierPlan, PLAYPEN, Quantity, Rule, Side, TrapPlan, Way};
 pub use self::daemon::{
     ControlPlan, DaemonPlan, HttpPlan, Limits, LogPlan, LogTarget, SyslogFormat, SyslogPlan, SyslogServer, TagLabel,
 };
@@ -16,6 +18,7 @@ pub use self::srt::{SrtEncryption, SrtMode, SrtPlan};
 use super::value::{Bind, Bitrate, Destination, Dscp, FlowName, Gather, Interface};
 use crate::proto::fec2022_1::matrix::Matrix;
 
+mod alarm;
 mod daemon;
 mod failover;
 mod rist;
@@ -40,6 +43,8 @@ pub struct FlowPlan {
     pub failover: Option<FailoverPlan>,
     /// By name; may be empty.
     pub outputs: BTreeMap<String, OutputPlan>,
+    /// By name: those of its own, which stand in place of the appliance's of the same name.
+    pub alarms: BTreeMap<String, AlarmPlan>,
 }
 
 /// One source of a flow.

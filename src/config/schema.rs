@@ -137,6 +137,7 @@ fn form(form: Form) -> Value {
             "propertyNames": { "pattern": "^[A-Za-z0-9][A-Za-z0-9_.-]{0,62}$" },
             "additionalProperties": table(keys),
         }),
+        Form::Threshold => json!({ "anyOf": [{ "type": "integer", "minimum": 0 }, { "type": "string" }] }),
         Form::Later => json!(false),
     }
 }

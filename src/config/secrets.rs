@@ -146,12 +146,16 @@ pub enum ContentFault {
     /// A content key of another form.
     #[error("holds no key of 32 hexadecimal digits")]
     NotHex,
+    /// A community that no trap can carry.
+    #[error("holds no community of one line of 1 to 255 bytes")]
+    NotCommunity,
 }
 
 impl ContentFault {
     const fn help(self) -> &'static str {
         match self {
             Self::NotHex => "write 32 digits of 0-9 and a-f, either case, and nothing else",
+            Self::NotCommunity => "write one line of 1 to 255 bytes, the community and nothing else",
             Self::ByteOrderMark => "save it without one",
             _ => "write one line of 10 to 79 bytes, the passphrase and nothing else",
         }
@@ -165,6 +169,8 @@ pub enum Form {
     Passphrase,
     /// 32 hexadecimal digits.
     ContentKey,
+    /// One line of 1 to 255 bytes.
+    Community,
 }
 
 impl std::fmt::Display for Form {
@@ -172,6 +178,7 @@ impl std::fmt::Display for Form {
         f.write_str(match self {
             Self::Passphrase => "the passphrase, 10 to 79 bytes,",
             Self::ContentKey => "the key, 32 hexadecimal digits,",
+            Self::Community => "the community, 1 to 255 bytes,",
         })
     }
 }
@@ -229,6 +236,14 @@ impl Secrets {
     /// It is not there, or is none.
     pub fn content_key(&self, name: &KeyName) -> Result<Found, SecretError> {
         self.get(name, Form::ContentKey)
+    }
+
+    /// A community of SNMP.
+    ///
+    /// # Errors
+    /// It is not there, or is none.
+    pub fn community(&self, name: &KeyName) -> Result<Found, SecretError> {
+        self.get(name, Form::Community)
     }
 
     /// Is this only because another user asks than the one that the daemon runs as?
@@ -305,6 +320,7 @@ fn read(mut file: File, path: &Path, form: Form) -> Result<Secret, SecretError> 
         _ if filled > LARGEST => Err(ContentFault::TooLarge),
         Form::Passphrase => passphrase(line(&buffer[..filled])),
         Form::ContentKey => content_key(line(&buffer[..filled])),
+        Form::Community => community(line(&buffer[..filled])),
     };
     parsed.map_err(|fault| SecretError::Content { path: path.to_owned(), fault })
 }
@@ -331,6 +347,15 @@ fn passphrase(text: &[u8]) -> Result<Secret, ContentFault> {
         0..MIN_PASSPHRASE => Err(ContentFault::Short),
         MIN_PASSPHRASE..=MAX_PASSPHRASE => Ok(Secret::new(text)),
         _ => Err(ContentFault::Long),
+    }
+}
+
+fn community(text: &[u8]) -> Result<Secret, ContentFault> {
+    let odd = |byte: &u8| matches!(byte, 0 | b'\r' | b'\n');
+    if (1..=255).contains(&text.len()) && !text.iter().any(odd) {
+        Ok(Secret::new(text))
+    } else {
+        Err(ContentFault::NotCommunity)
     }
 }
 

@@ -9,6 +9,7 @@ use ipnet::IpNet;
 use toml::de::{DeTable, DeValue};
 
 use super::keys::{FLOW, Form, Key, instead, quoted};
+use super::plan::Quantity;
 use super::source::{Source, shown};
 use super::value::{Bitrate, Dscp, Gather, ValueError, parse_duration, parse_network};
 
@@ -354,6 +355,33 @@ impl<'s, 't> Section<'s, 't> {
         .map(|v| v.value)
     }
 
+    /// A threshold of something that counts so, in its base unit: bit/s, ns, or a count.
+    pub(super) fn threshold(&self, key: &str, quantity: Quantity) -> Option<u64> {
+        let value = self.table.get(key)?;
+        let form = match quantity {
+            Quantity::Bitrate => Form::Bitrate,
+            Quantity::Time => Form::Duration(Duration::ZERO, Duration::MAX),
+            Quantity::Count | Quantity::PerSecond | Quantity::State => Form::Threshold,
+        };
+        let read = |value: &DeValue<'_>| match (quantity, integer(value), value.as_str()) {
+            (Quantity::Bitrate, Some(bps), _) => Ok(bps.to_string().parse::<Bitrate>()?.bps()),
+            (Quantity::Bitrate, _, Some(text)) => Ok(text.parse::<Bitrate>()?.bps()),
+            (Quantity::Time, _, Some(text)) => {
+                u64::try_from(parse_duration(text)?.as_nanos()).map_err(|_| Some(out_of_range("0s", "584years")))
+            }
+            (Quantity::Count | Quantity::PerSecond | Quantity::State, Some(n), _) => {
+                u64::try_from(n).map_err(|_| Some(out_of_range(0, u64::MAX)))
+            }
+            _ => Err(None),
+        };
+        self.element(key, value.get_ref(), value.span(), form, read).map(|v| v.value)
+    }
+
+    /// A list of texts.
+    pub(super) fn text_list(&self, key: &str) -> Option<Vec<At<String>>> {
+        self.list(key, |value| Ok(value.as_str().ok_or(None)?.to_owned()))
+    }
+
     /// A code point, as number or name.
     pub(super) fn dscp(&self, key: &str) -> Option<Dscp> {
         self.value(key, |value| match (integer(value), value.as_str()) {
@@ -410,11 +438,6 @@ impl<'s, 't> Section<'s, 't> {
     /// A list of texts, each parsed into its type.
     pub(super) fn parsed_list<T: FromStr<Err = ValueError>>(&self, key: &str) -> Option<Vec<At<T>>> {
         self.list(key, |value| Ok(value.as_str().ok_or(None)?.parse()?))
-    }
-
-    /// A list of any texts.
-    pub(super) fn text_list(&self, key: &str) -> Option<Vec<At<String>>> {
-        self.list(key, |value| Ok(value.as_str().ok_or(None)?.to_owned()))
     }
 
     /// The elements that are not refused; all of them are looked at.

@@ -186,6 +186,15 @@ impl<'t> Source<'t> {
         self.notes.borrow_mut().push(note);
     }
 
+    /// That the key file `name` is one of systemd's.
+    pub(super) fn note_credential(&self, key: &str, name: &str, at: &Range<usize>) {
+        let message = format!(
+            "`{key}`: {} comes from $CREDENTIALS_DIRECTORY, which systemd fills when it starts the service",
+            shown(name)
+        );
+        self.note(at, message, Some("a change of this key counts from the next restart of the daemon".into()));
+    }
+
     fn push(&self, severity: Level, at: (usize, usize), message: &str, help: Option<String>) {
         self.found.borrow_mut().push(self.diagnostic(severity, at, message, help));
     }

@@ -445,5 +445,46 @@ impl fmt::Display for CpuList {
     }
 }
 
+/// `http://HOST[:PORT]/PATH`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Url {
+    /// Host and port.
+    pub host: Destination,
+    /// What is asked for there: path and query, beginning with `/`.
+    pub path: String,
+}
+
+impl FromStr for Url {
+    type Err = ValueError;
+
+    fn from_str(s: &str) -> Result<Self, ValueError> {
+        let example = || "write one such as \"http://192.0.2.9:8080/hook\"".to_owned();
+        let fault = |problem: &str| ValueError { problem: problem.to_owned(), help: Some(example()) };
+        if s.starts_with("https://") {
+            let help = "post to a proxy on this host that speaks TLS, or run a program with `exec`".to_owned();
+            return Err(ValueError {
+                problem: "needs TLS, which is not available in this version".into(),
+                help: Some(help),
+            });
+        }
+        let rest = s.strip_prefix("http://").ok_or_else(|| fault("is no http URL"))?;
+        let (authority, path) = rest.split_at(rest.find(['/', '?', '#']).unwrap_or(rest.len()));
+        let odd = |c: char| !c.is_ascii_graphic() || c == '#';
+        if path.contains(odd) {
+            return Err(fault("has a path that can't be asked for"));
+        }
+        let with_port = authority.rsplit_once(':').is_some_and(|(_, port)| !port.ends_with(']'));
+        let host = if with_port { authority.parse() } else { format!("{authority}:80").parse() };
+        let path = if path.starts_with('/') { path.to_owned() } else { format!("/{path}") };
+        Ok(Self { host: host.map_err(|e: ValueError| ValueError { help: Some(example()), ..e })?, path })
+    }
+}
+
+impl fmt::Display for Url {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "http://{}{}", self.host, self.path)
+    }
+}
+
 #[cfg(test)]
 mod tests;

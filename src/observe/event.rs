@@ -1,14 +1,17 @@
 //! Every log-worthy fact, with a stable id and its fields. The packet path counts; what is worth a line is said here.
 
-use std::fmt;
+mod text;
+
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
 use tracing::Level;
 
+use super::alarm::Alarm;
+use super::feed::EventType;
 use super::log;
-use super::text::{count, rate, rfc3339, span};
+use super::status::Severity;
 use crate::config::diagnostic::{self, Diagnostic};
 use crate::config::value::FlowName;
 use crate::flow::srt::Part;
@@ -100,6 +103,16 @@ pub enum Event {
     WorkerUnpinned { cpu: u16, error: String },
     /// The service manager can't be told; the relay goes on.
     NotifyFailed { error: String },
+    /// An alarm began; of the appliance where there is no flow.
+    AlarmRaised { flow: Option<FlowName>, alarm: Alarm },
+    /// It is over.
+    AlarmCleared { flow: Option<FlowName>, alarm: Alarm, after: Duration },
+    /// A notifier can't tell; it is tried again.
+    NotifierFailed { notifier: String, error: String },
+    /// It can again.
+    NotifierBack { notifier: String, after: Duration },
+    /// Some were not told: there were more than may wait, or the other end wants none of it (`why`).
+    NotifierDropped { notifier: String, count: u64, why: String },
 }
 
 /// What all events of one kind have in common.
@@ -121,6 +134,7 @@ const SRT: &str = "mediaconnect::srt";
 const CONFIG: &str = "mediaconnect::config";
 const HTTP: &str = "mediaconnect::http";
 const CONTROL: &str = "mediaconnect::control";
+const ALARM: &str = "mediaconnect::alarm";
 
 const fn kind(name: &'static str, message_id: &'static str, level: Level, target: &'static str) -> Kind {
     Kind { name, message_id, level, target }
@@ -180,6 +194,18 @@ impl Event {
             Self::Thawed { .. } => kind("thawed", "53806b8c85d341038169264a5fb0e7af", I, CONTROL),
             Self::ShardStuck { .. } => kind("shard-stuck", "c8604f453dbd443484a1ac18caeb21c7", E, DAEMON),
             Self::WorkerUnpinned { .. } => kind("worker-unpinned", "70470e48c1d94f09810362ef8357a8e3", W, DAEMON),
+            Self::AlarmRaised { alarm, .. } => {
+                let level = match alarm.severity {
+                    Severity::Critical | Severity::Major => E,
+                    Severity::Minor => W,
+                    Severity::Info => I,
+                };
+                kind("alarm-raised", "69f8779b5a8e447a94fd49f51401e3f6", level, ALARM)
+            }
+            Self::AlarmCleared { .. } => kind("alarm-cleared", "03b34c0a3ed34b388bc2222b5a44e87a", I, ALARM),
+            Self::NotifierFailed { .. } => kind("notifier-failed", "247542ddef0e48828cbd51d0ae6e5d7c", W, ALARM),
+            Self::NotifierBack { .. } => kind("notifier-back", "debd09a85f9b49858e0851ccf810730a", I, ALARM),
+            Self::NotifierDropped { .. } => kind("notifier-dropped", "e6efb8dbc9c644b78cd9d3667d2b296e", W, ALARM),
             Self::NotifyFailed { .. } => kind("notify-failed", "50b60f6add61441eb01e7ddfdd0d8f0b", W, DAEMON),
         }
     }
@@ -211,9 +237,11 @@ impl Event {
             | Self::SrtCallFailed { flow, .. }
             | Self::ConfigStale { flow, .. }
             | Self::ConfigRecovered { flow, .. } => Some(flow.as_str()),
-            Self::OperatorCommand { flow, .. } | Self::Frozen { flow, .. } | Self::Thawed { flow, .. } => {
-                flow.as_ref().map(FlowName::as_str)
-            }
+            Self::OperatorCommand { flow, .. }
+            | Self::Frozen { flow, .. }
+            | Self::Thawed { flow, .. }
+            | Self::AlarmRaised { flow, .. }
+            | Self::AlarmCleared { flow, .. } => flow.as_ref().map(FlowName::as_str),
             Self::ConfigDiagnostic { diagnostic } => diagnostic.flow.as_deref(),
             _ => None,
         }
@@ -233,6 +261,7 @@ impl Event {
             | Self::LegsNotIdentical { source, .. }
             | Self::LegRejoined { source, .. } => Some(source),
             Self::Switched { to, .. } => Some(to),
+            Self::AlarmRaised { alarm, .. } | Self::AlarmCleared { alarm, .. } => alarm.of.source(),
             _ => match self.srt_part() {
                 Some(Part::Source(source)) => Some(source),
                 _ => None,
@@ -244,6 +273,7 @@ impl Event {
     pub fn output(&self) -> Option<&str> {
         match self {
             Self::OutputFailed { output, .. } | Self::OutputBack { output, .. } => Some(output),
+            Self::AlarmRaised { alarm, .. } | Self::AlarmCleared { alarm, .. } => alarm.of.output(),
             _ => match self.srt_part() {
                 Some(Part::Output(output)) => Some(output),
                 _ => None,
@@ -269,167 +299,21 @@ impl Event {
             Self::ConfigDiagnostic { .. } | Self::OperatorCommand { .. } => self.to_string(),
             Self::ConfigUnreadable { path, .. } | Self::ConfigReadable { path } => path.display().to_string(),
             Self::HttpFailed { address, .. } | Self::HttpListening { address } => address.to_string(),
+            Self::NotifierFailed { notifier, .. }
+            | Self::NotifierBack { notifier, .. }
+            | Self::NotifierDropped { notifier, .. } => notifier.clone(),
             Self::ShardStuck { shard, .. } => shard.to_string(),
             Self::WorkerUnpinned { cpu, .. } => cpu.to_string(),
             _ => self.source().or(self.output()).unwrap_or_default().to_owned(),
         }
     }
-}
 
-impl fmt::Display for Event {
-    /// The line's text, in plain English, with its figures.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    /// The alarm it is about.
+    pub(super) fn alarm(&self) -> Option<(EventType, &Alarm)> {
         match self {
-            Self::DaemonStarted { version, flows, took } => {
-                write!(f, "mediaconnect {version} started: {} in {}", count(*flows as u64, "flow"), span(*took))
-            }
-            Self::DaemonStopping { why, flows } => {
-                write!(f, "stopping on {why}: closing {}", count(*flows as u64, "flow"))
-            }
-            Self::HttpFailed { address, error, retry_in } => {
-                write!(f, "[http] can't listen on {address}: {error}; next try in {}", span(*retry_in))
-            }
-            Self::HttpListening { address } => write!(f, "[http] listens on {address}"),
-            Self::OperatorCommand { by, uid, command, error, .. } => match error {
-                None => write!(f, "{by} (uid {uid}): {command}"),
-                Some(error) => write!(f, "{by} (uid {uid}): {command}: refused: {error}"),
-            },
-            Self::Frozen { flow, by, until } => {
-                write!(f, "{} frozen by {by} ", flow.as_ref().map_or("all flows", FlowName::as_str))?;
-                match until {
-                    Some(until) => write!(f, "until {}: changes of files wait", rfc3339(*until)),
-                    None => f.write_str("until thawed: changes of files wait"),
-                }
-            }
-            Self::Thawed { flow, by } => {
-                let what = flow.as_ref().map_or("all flows", FlowName::as_str);
-                write!(f, "{what} thawed by {by}: changes of files pass again")
-            }
-            Self::ShardStuck { shard, silent_for } => {
-                write!(f, "data-plane thread {shard} has not answered for {}", span(*silent_for))
-            }
-            Self::WorkerUnpinned { cpu, error } => {
-                write!(f, "a data-plane thread can't run on CPU {cpu} (`limits.worker-cpus`): {error}; it runs on any")
-            }
-            Self::NotifyFailed { error } => write!(f, "the service manager can't be told: {error}"),
-            _ if self.kind().target == CONFIG => self.config_text(f),
-            _ if self.kind().target == SRT => self.srt_text(f),
-            _ => self.flow_text(f),
-        }
-    }
-}
-
-impl Event {
-    fn config_text(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::ConfigApplied { generation, started, stopped, changed, rejected, took } => write!(
-                f,
-                "configuration {generation} applied in {}: {started} started, {stopped} stopped, {changed} changed, \
-                 {rejected} rejected",
-                span(*took)
-            ),
-            Self::ConfigDiagnostic { diagnostic: d } => {
-                write!(f, "{}:", d.file.display())?;
-                if d.line > 0 {
-                    write!(f, "{}:{}:", d.line, d.column)?;
-                }
-                let word = if d.severity == diagnostic::Level::Error { "error" } else { "warning" };
-                write!(f, " {word}: {}", d.message)?;
-                d.help.as_ref().map_or(Ok(()), |help| write!(f, "; {help}"))
-            }
-            Self::RestartNeeded { keys } => {
-                write!(f, "{} changed: it takes effect when the daemon is restarted", keys.join(", "))
-            }
-            Self::ConfigStale { flow, file } => {
-                write!(f, "{flow}: {} is rejected; its last good version runs on", file.display())
-            }
-            Self::ConfigRecovered { flow, file } => {
-                write!(f, "{flow}: {} is accepted again", file.display())
-            }
-            Self::ConfigUnreadable { path, error } => {
-                write!(f, "can't read {}: {error}; what runs goes on", path.display())
-            }
-            Self::ConfigReadable { path } => write!(f, "{} can be read again", path.display()),
-            Self::WatchPolling { error, every } => write!(
-                f,
-                "no file notifications from the kernel ({error}): the files are looked at every {}; \
-                 see fs.inotify.max_user_instances and max_user_watches",
-                span(*every)
-            ),
-            Self::WatchBack => f.write_str("file notifications from the kernel work again"),
-            _ => Ok(()),
-        }
-    }
-
-    fn srt_text(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::SrtConnected { flow, part, peer, terms } => {
-                write!(f, "{flow}/{part} is connected to {peer}: {terms}")
-            }
-            Self::SrtEnded { flow, part, peer, why, .. } => {
-                write!(f, "{flow}/{part} connection to {peer} ended: {why}")
-            }
-            Self::SrtKeyUnconfirmed { flow, part, peer, why } => write!(f, "{flow}/{part} {peer}: {why}"),
-            Self::SrtRefused { flow, part, peer, why, stream_id } => {
-                write!(f, "{flow}/{part} call from {peer} refused: {why}")?;
-                stream_id.as_ref().map_or(Ok(()), |id| write!(f, " (stream ID {id:?})"))
-            }
-            Self::SrtCallFailed { flow, part, remote, why } => {
-                write!(f, "{flow}/{part} no connection to {remote}: {why}; it is called again")
-            }
-            _ => Ok(()),
-        }
-    }
-
-    fn flow_text(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::FlowStarted { flow, sources, outputs } => {
-                write!(f, "{flow} started: {}, {}", count(*sources as u64, "source"), count(*outputs as u64, "output"))
-            }
-            Self::FlowStopped { flow, why } => write!(f, "{flow} stopped: {why}"),
-            Self::FlowChanged { flow, what } => write!(f, "{flow} changed: {what}"),
-            Self::FlowPanicked { flow, message, count, retry_in } => write!(
-                f,
-                "{flow} failed by a fault of mediaconnect (number {count}): {message}; started again in {}",
-                span(*retry_in)
-            ),
-            Self::SourceReceiving { flow, source, from } => write!(f, "{flow}/{source} receives from {from}"),
-            Self::SourceLost { flow, source, silent_for, bitrate_bps, covered } => {
-                let (silent, before) = (span(*silent_for), rate(*bitrate_bps));
-                let end = if *covered { "; the flow goes on without it" } else { "" };
-                write!(f, "{flow}/{source} lost: nothing for {silent}, {before} before{end}")
-            }
-            Self::SourceOnAir { flow, source } => write!(f, "{flow}/{source} is on air"),
-            Self::Switched { flow, from, to, why, gap } => {
-                let from = from.as_ref().map_or_else(String::new, |from| format!(" from {from}"));
-                write!(f, "{flow} switched{from} to {to}: {why} (gap {} ms)", gap.as_millis())
-            }
-            Self::LegsNotIdentical { flow, source } => {
-                write!(f, "{flow}/{source} carries other packets than the other legs of the merge: it is set aside")
-            }
-            Self::LegRejoined { flow, source } => {
-                write!(f, "{flow}/{source} carries the same packets as the other legs again: it takes part")
-            }
-            Self::SourceBack { flow, source, after } => write!(f, "{flow}/{source} is back after {}", span(*after)),
-            Self::SourceFailed { flow, source, error, retry_in } => {
-                write!(f, "{flow}/{source} can't be opened: {error}; next try in {}", span(*retry_in))
-            }
-            Self::SourceOpened { flow, source, after } => {
-                write!(f, "{flow}/{source} is open after {}", span(*after))
-            }
-            Self::StreamRestarted { flow, source, why } => write!(f, "{flow}/{source} stream began anew: {why}"),
-            Self::ReceiveBufferSmall { flow, source, asked, granted } => write!(
-                f,
-                "{flow}/{source} receive buffer is {granted} of {asked} bytes asked; raise it with \
-                 sysctl net.core.rmem_max={asked}"
-            ),
-            Self::OutputFailed { flow, output, destination, error } => {
-                write!(f, "{flow}/{output} can't send to {destination}: {error}; retried")
-            }
-            Self::OutputBack { flow, output, after, dropped } => {
-                write!(f, "{flow}/{output} sends again after {}, {} dropped", span(*after), count(*dropped, "packet"))
-            }
-            _ => Ok(()),
+            Self::AlarmRaised { alarm, .. } => Some((EventType::Raised, alarm)),
+            Self::AlarmCleared { alarm, .. } => Some((EventType::Cleared, alarm)),
+            _ => None,
         }
     }
 }

@@ -2,6 +2,7 @@
 //! in it, so that a slow one costs nothing, and is told what it missed.
 
 use std::collections::VecDeque;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::SystemTime;
 
@@ -11,10 +12,13 @@ use tracing::Level;
 
 use super::log::Record;
 use super::status::Severity;
-use super::text::hostname;
+use super::text::{cut, hostname};
 
 /// Events that are kept.
 const KEPT: usize = 1024;
+
+/// A message longer than this, in bytes, is cut: a document fits a pipe, and into a datagram.
+const LONGEST: usize = 4096;
 
 /// An event as `/v1/events` and notifiers tell it. What does not apply is `null`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -82,6 +86,8 @@ pub struct Told {
     pub number: u64,
     /// What it says.
     pub doc: EventDoc,
+    /// The notifiers that are told of an alarm; `None`: all.
+    pub notify: Option<Vec<String>>,
 }
 
 /// What a reader finds at its place.
@@ -107,6 +113,7 @@ pub struct Feed {
     run: String,
     host: String,
     ring: Mutex<Ring>,
+    alarms: AtomicU64,
     newest: watch::Sender<u64>,
 }
 
@@ -130,7 +137,7 @@ pub fn feed() -> &'static Feed {
 impl Feed {
     fn new(run: String, host: String) -> Self {
         let ring = Mutex::new(Ring { kept: VecDeque::new(), newest: 0 });
-        Self { run, host, ring, newest: watch::Sender::new(0) }
+        Self { run, host, ring, alarms: AtomicU64::new(0), newest: watch::Sender::new(0) }
     }
 
     fn ring(&self) -> MutexGuard<'_, Ring> {
@@ -142,11 +149,17 @@ impl Feed {
         format!("{}-{number}", self.run)
     }
 
+    /// An id that no other alarm has: `RUN-aNUMBER`.
+    pub fn new_alarm_id(&self) -> String {
+        format!("{}-a{}", self.run, self.alarms.fetch_add(1, Ordering::Relaxed) + 1)
+    }
+
     pub(super) fn publish(&self, record: &Record) -> Arc<Told> {
         let mut ring = self.ring();
         ring.newest += 1;
         let number = ring.newest;
-        let told = Arc::new(Told { number, doc: self.doc(record, number) });
+        let notify = record.alarm.as_ref().and_then(|alarm| alarm.1.notify.clone());
+        let told = Arc::new(Told { number, doc: self.doc(record, number), notify });
         if ring.kept.len() == KEPT {
             ring.kept.pop_front();
         }
@@ -158,24 +171,26 @@ impl Feed {
 
     fn doc(&self, record: &Record, number: u64) -> EventDoc {
         let field = |name| record.field(name).map(str::to_owned);
+        let (what, alarm) = record.alarm.as_deref().map(|(what, alarm)| (*what, alarm)).unzip();
         EventDoc {
-            id: self.id(number),
+            id: alarm.map_or_else(|| self.id(number), |alarm| alarm.id.clone()),
             time: humantime::format_rfc3339_millis(record.time).to_string(),
-            r#type: EventType::Event,
+            r#type: what.unwrap_or(EventType::Event),
             detail_type: detail_type(record).to_owned(),
             event: field("event").unwrap_or_default(),
-            severity: match record.level {
-                Level::ERROR => Severity::Major,
-                Level::WARN => Severity::Minor,
-                _ => Severity::Info,
+            severity: match (alarm, record.level) {
+                (Some(alarm), _) => alarm.severity,
+                (None, Level::ERROR) => Severity::Major,
+                (None, Level::WARN) => Severity::Minor,
+                (None, _) => Severity::Info,
             },
             flow: field("flow"),
             source: field("source"),
             output: field("output"),
-            alarm: None,
-            message: record.line().into_owned(),
-            value: None,
-            threshold: None,
+            alarm: field("alarm"),
+            message: cut(&record.line(), LONGEST).to_owned(),
+            value: alarm.and_then(|alarm| alarm.value),
+            threshold: alarm.and_then(|alarm| alarm.threshold),
             host: self.host.clone(),
         }
     }

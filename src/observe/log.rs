@@ -19,8 +19,9 @@ use tracing_subscriber::filter::Targets;
 use tracing_subscriber::layer::{Context, Layer, SubscriberExt};
 use tracing_subscriber::registry::Registry;
 
+use super::alarm::Alarm;
 use super::event::Event;
-use super::feed::feed;
+use super::feed::{EventType, feed};
 use super::journal::Journal;
 use super::stderr::Stderr;
 use super::syslog::Syslog;
@@ -42,13 +43,23 @@ pub(super) struct Record {
     pub(super) message: String,
     /// 32 hex digits; `None` for what is no `Event`.
     pub(super) message_id: Option<&'static str>,
+    /// What an alarm's event tells beyond the line.
+    pub(super) alarm: Option<Box<(EventType, Alarm)>>,
     /// `event`, `flow`, `source`, `output`, and what a `tracing` event carried.
     pub(super) fields: Vec<(&'static str, String)>,
 }
 
 impl Record {
     pub(super) fn new(level: Level, target: impl Into<Cow<'static, str>>, message: String) -> Self {
-        Self { time: SystemTime::now(), level, target: target.into(), message, message_id: None, fields: Vec::new() }
+        Self {
+            time: SystemTime::now(),
+            level,
+            target: target.into(),
+            message,
+            message_id: None,
+            alarm: None,
+            fields: Vec::new(),
+        }
     }
 
     pub(super) fn of(event: &Event) -> Self {
@@ -58,6 +69,10 @@ impl Record {
         record.fields.push(("event", kind.name.to_owned()));
         for (name, value) in [("flow", event.flow()), ("source", event.source()), ("output", event.output())] {
             record.fields.extend(value.map(|value| (name, value.to_owned())));
+        }
+        if let Some((what, alarm)) = event.alarm() {
+            record.fields.push(("alarm", alarm.name.clone()));
+            record.alarm = Some(Box::new((what, alarm.clone())));
         }
         record
     }
@@ -145,6 +160,10 @@ impl Pipeline {
     }
 
     fn submit_event(&self, event: &Event) {
+        // Alarms have a hold of their own, and none may be missing.
+        if event.alarm().is_some() {
+            return self.tell(Record::of(event));
+        }
         let key = (event.kind().name, event.flow().map(str::to_owned), event.part());
         let admitted = self.throttle().admit(key, Record::of(event), Instant::now());
         if let Some(record) = admitted {

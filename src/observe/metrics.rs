@@ -10,8 +10,8 @@ use std::fmt::{self, Write as _};
 use super::condition::Refusal;
 use super::log;
 use super::status::{
-    AirMode, ConditionDoc, FlowDoc, FlowState, OutputDoc, OutputState, PeerDoc, Severity, SourceDoc, SourceState,
-    SrtDoc, StatusDoc,
+    AirMode, AlarmDoc, ConditionDoc, FlowDoc, FlowState, NotifierDoc, OutputDoc, OutputState, PeerDoc, Severity,
+    SourceDoc, SourceState, SrtDoc, StatusDoc,
 };
 use super::text::cut;
 use crate::config::plan::TagLabel;
@@ -225,6 +225,7 @@ fn has_connections(protocol: &str) -> bool {
 /// Of a tag's value as a label, in bytes.
 const LONGEST_TAG: usize = 128;
 
+const ALARMS: &str = "mediaconnect_flow_alarm";
 const CONDITIONS: &str = "mediaconnect_flow_condition";
 const ERRORS: &str = "mediaconnect_output_errors";
 const OUTPUT_REFUSED: &str = "mediaconnect_output_calls_refused";
@@ -238,6 +239,7 @@ pub struct Scrape {
     flows: Vec<Row<{ FLOW.len() }>>,
     sources: Vec<Row<{ SOURCE.len() }>>,
     outputs: Vec<Row<{ OUTPUT.len() }>>,
+    alarms: String,
     conditions: String,
     errors: String,
     source_refused: String,
@@ -266,6 +268,7 @@ impl Scrape {
             flows: Vec::new(),
             sources: Vec::new(),
             outputs: Vec::new(),
+            alarms: String::new(),
             conditions: String::new(),
             errors: String::new(),
             source_refused: String::new(),
@@ -277,6 +280,7 @@ impl Scrape {
     pub fn add(&mut self, flow: &FlowDoc) {
         let tags = self.tag_labels.iter().filter_map(|known| Some((&known.label, flow.tags.get(&known.tag)?)));
         let of = tags.fold(label("flow", &flow.name), |of, (name, value)| and(&of, name, cut(value, LONGEST_TAG)));
+        alarms(&mut self.alarms, ALARMS, &of, &flow.alarms);
         conditions(&mut self.conditions, CONDITIONS, &of, &flow.conditions);
         for (name, source) in &flow.sources {
             let of = and(&of, "source", name);
@@ -302,11 +306,12 @@ impl Scrape {
     pub fn finish(self, status: &StatusDoc) -> String {
         let series =
             FLOW.len() * self.flows.len() + SOURCE.len() * self.sources.len() + OUTPUT.len() * self.outputs.len();
-        let others = [&self.conditions, &self.errors, &self.source_refused, &self.output_refused];
+        let others = [&self.alarms, &self.conditions, &self.errors, &self.source_refused, &self.output_refused];
         let room = 8192 + series * 96 + others.iter().map(|text| text.len()).sum::<usize>();
         let mut to = Text { out: String::with_capacity(room), format: self.format };
         appliance(&mut to, status);
         to.families(FLOW, &self.flows);
+        to.family(ALARMS, Kind::Gauge, "Sources and outputs, or the flow, for which an alarm is raised.", &self.alarms);
         to.family(CONDITIONS, Kind::Gauge, "1 for each condition of a flow.", &self.conditions);
         to.families(SOURCE, &self.sources);
         to.family(SOURCE_REFUSED, Kind::Counter, "Calls that were turned away, by reason.", &self.source_refused);
@@ -338,6 +343,32 @@ fn conditions(text: &mut String, name: &str, flow: &str, all: &[ConditionDoc]) {
     }
 }
 
+/// One series for each alarm that is raised, whatever it is about.
+fn alarms(text: &mut String, name: &str, flow: &str, all: &[AlarmDoc]) {
+    let mut raised: BTreeMap<(&str, &str), u64> = BTreeMap::new();
+    for alarm in all {
+        *raised.entry((&alarm.name, severity(alarm.severity))).or_default() += 1;
+    }
+    for ((alarm, severity), count) in raised {
+        let labels = and(&and(flow, "alarm", alarm), "severity", severity);
+        sample(text, name, Kind::Gauge, &labels, count as f64);
+    }
+}
+
+/// What notifiers do.
+fn notifiers(to: &mut Text, status: &StatusDoc) {
+    const FAMILIES: &[Family<NotifierDoc>] = &[
+        counter("mediaconnect_notifier_dropped", "Events that were not told and never will be.", |d| n(d.dropped)),
+        counter("mediaconnect_notifier_failures", "Attempts to tell that failed.", |d| n(d.failures)),
+        counter("mediaconnect_notifier_told", "Events that were told.", |d| n(d.told)),
+        gauge("mediaconnect_notifier_waiting", "Events that are to be told yet.", |d| n(d.waiting as u64)),
+    ];
+    let row =
+        |(name, doc): (&String, &NotifierDoc)| Row::<{ FAMILIES.len() }>::new(label("notifier", name), FAMILIES, doc);
+    let rows: Vec<_> = status.notifiers.iter().map(row).collect();
+    to.families(FAMILIES, &rows);
+}
+
 fn sample(text: &mut String, name: &str, kind: Kind, labels: &str, value: f64) {
     text.push_str(name);
     text.push_str(match kind {
@@ -360,6 +391,9 @@ fn sample(text: &mut String, name: &str, kind: Kind, labels: &str, value: f64) {
 
 fn appliance(to: &mut Text, status: &StatusDoc) {
     to.single("mediaconnect_build", Kind::Info, "The version that runs.", &label("version", &status.version), 1.0);
+    let (name, mut text) = ("mediaconnect_alarm", String::new());
+    alarms(&mut text, name, "", &status.alarms);
+    to.family(name, Kind::Gauge, "1 for each alarm of the appliance that is raised.", &text);
     let (name, mut text) = ("mediaconnect_condition", String::new());
     conditions(&mut text, name, "", &status.conditions);
     to.family(name, Kind::Gauge, "1 for each condition of the appliance.", &text);
@@ -388,6 +422,7 @@ fn appliance(to: &mut Text, status: &StatusDoc) {
         "",
         log::lines_dropped() as f64,
     );
+    notifiers(to, status);
     let name = "mediaconnect_uptime_seconds";
     to.single(name, Kind::Gauge, "Since the daemon started.", "", status.uptime_seconds as f64);
 }

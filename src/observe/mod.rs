@@ -1,5 +1,6 @@
 //! The windows: events, logs, status, metrics.
 
+pub mod alarm;
 pub mod condition;
 pub mod event;
 pub mod feed;
@@ -7,6 +8,8 @@ pub mod http;
 mod journal;
 pub mod log;
 pub mod metrics;
+pub mod notify;
+pub mod snmp;
 pub mod status;
 mod stderr;
 mod syslog;

@@ -29,6 +29,12 @@ pub struct StatusDoc {
     pub flows: FlowCounts,
     /// What is wrong with the appliance as a whole.
     pub conditions: Vec<ConditionDoc>,
+    /// The alarms of the appliance that are raised, worst first.
+    #[serde(default)]
+    pub alarms: Vec<AlarmDoc>,
+    /// By name.
+    #[serde(default)]
+    pub notifiers: BTreeMap<String, NotifierDoc>,
 }
 
 /// The configuration in force.
@@ -122,6 +128,9 @@ pub struct FlowDoc {
     pub outputs: BTreeMap<String, OutputDoc>,
     /// What is wrong, worst first.
     pub conditions: Vec<ConditionDoc>,
+    /// The alarms that are raised, worst first.
+    #[serde(default)]
+    pub alarms: Vec<AlarmDoc>,
 }
 
 /// How long packets were in the appliance, over the last 5 to 10 s: from their arrival at the kernel until they had been
@@ -527,6 +536,53 @@ pub enum Severity {
     Minor,
     /// For information.
     Info,
+}
+
+/// An alarm that is raised.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct AlarmDoc {
+    /// The same in the events that tell of it.
+    pub id: String,
+    /// The name of its table, or of the built-in one.
+    pub name: String,
+    /// How bad.
+    pub severity: Severity,
+    /// The source it is about.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source: Option<String>,
+    /// The output it is about.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub output: Option<String>,
+    /// RFC 3339, UTC.
+    pub since: String,
+    /// What is wrong now, in words.
+    pub message: String,
+    /// The figure now: bit/s, seconds, or a count.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub value: Option<f64>,
+    /// What it is held against.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub threshold: Option<f64>,
+}
+
+/// A notifier.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct NotifierDoc {
+    /// `webhook`, `exec` or `snmp-trap`.
+    pub way: String,
+    /// What is to be told yet.
+    pub waiting: usize,
+    /// What was told.
+    pub told: u64,
+    /// What was not and never will be.
+    pub dropped: u64,
+    /// Attempts that failed.
+    pub failures: u64,
+    /// Why the last attempt failed; absent: it did not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
 }
 
 /// Something that is not as it should be.

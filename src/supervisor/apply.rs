@@ -170,6 +170,7 @@ pub(super) async fn transition(
             let (Some(file), Some(plan)) = (target, wanted) else {
                 if let Some(mut entry) = s.flows.remove(&name) {
                     closing.extend(entry.close_all());
+                    entry.alarms.end(&entry.name, Instant::now());
                 }
                 changes.extend(change);
                 continue;
@@ -242,6 +243,7 @@ fn apply_daemon(s: &mut State, plan: DaemonPlan, view: &Rc<dyn View>) {
     if !keys.is_empty() {
         emit(Event::RestartNeeded { keys });
     }
+    s.notifiers.apply(&plan.notifiers);
     s.daemon = plan;
     let State { listeners, http_failed, daemon, .. } = s;
     listeners.apply(&daemon.http.listen, http_failed, view);

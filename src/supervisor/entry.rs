@@ -10,6 +10,7 @@ use tokio::sync::mpsc::UnboundedSender;
 use tokio::sync::oneshot;
 
 use super::air::{self, LastSwitch};
+use super::alarms::Alarms;
 use super::resolve::{self, Names, RECEIVE_BUFFER, SEND_BUFFER, Unresolved};
 use super::rist::RistOpen;
 use super::sample::{DelaySample, OutputSample, Since, SourceSample};
@@ -181,6 +182,7 @@ pub(super) struct Entry {
     pub(super) panics: u64,
     pub(super) panic_message: String,
     pub(super) conditions_since: Since,
+    pub(super) alarms: Alarms,
     /// Of what is by SRT: its counts, however often it is opened.
     pub(super) tallies: BTreeMap<srt::Part, Arc<Tally>>,
     senders: BTreeMap<SenderKey, usize>,
@@ -210,6 +212,7 @@ impl Entry {
             panics: 0,
             panic_message: String::new(),
             conditions_since: Since::default(),
+            alarms: Alarms::default(),
             tallies: BTreeMap::new(),
             senders: BTreeMap::new(),
             task: None,

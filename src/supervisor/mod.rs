@@ -1,6 +1,7 @@
 //! The hall: plans become running flows.
 
 mod air;
+mod alarms;
 mod apply;
 mod args;
 mod command;
@@ -57,6 +58,7 @@ use crate::io::links::{Links, Watcher};
 use crate::observe::event::{Event, emit};
 use crate::observe::http::{View, serve_unix};
 use crate::observe::log;
+use crate::observe::notify::Notifiers;
 
 /// The four places of config.md, and all that is under them.
 #[derive(Debug, Clone)]
@@ -139,7 +141,9 @@ async fn run(dirs: Dirs, stop: impl AsyncFnOnce(Rc<dyn View>, StopSignals) -> &'
     let (signals, mut hangup) = (StopSignals::new()?, signal(SignalKind::hangup())?);
     let mut watch = Watch::start(&dirs.config);
 
-    let daemon = config::load_settings(&dirs.config).or_else(|| config::load_settings(store.dir())).unwrap_or_default();
+    let secrets = Secrets::new(&dirs.config, &Context { by_daemon: true, ..Context::default() });
+    let settings = |dir: &Path| config::load_settings(dir, &secrets);
+    let daemon = settings(&dirs.config).or_else(|| settings(store.dir())).unwrap_or_default();
     let logger = log::start(&daemon.log).map_err(|e| std::io::Error::other(e.to_string()))?;
     install_panic_hook();
 
@@ -177,6 +181,9 @@ async fn run(dirs: Dirs, stop: impl AsyncFnOnce(Rc<dyn View>, StopSignals) -> &'
         logger: Some(logger),
         since: sample::Since::default(),
         turns: 0,
+        alarms: alarms::Alarms::default(),
+        alarms_at: Instant::now(),
+        notifiers: Notifiers::start(&daemon.notifiers)?,
         daemon,
         dirs: dirs.clone(),
     }));
@@ -400,6 +407,10 @@ impl Supervisor {
             let mut s = self.state.borrow_mut();
             s.flows.values_mut().for_each(|entry| entry.sample(now));
             s.note_conditions(now);
+            if s.alarms_at <= now {
+                s.alarms_at = now + alarms::INTERVAL;
+                s.watch_alarms(now);
+            }
             let used: BTreeSet<String> = s.flows.values().flat_map(|e| e.host_names().map(str::to_owned)).collect();
             s.names.refresh(|name| used.contains(name), now);
             let retry_http = !s.http_failed.is_empty() && s.http_retry_at <= now;

@@ -13,6 +13,7 @@ use tokio::sync::mpsc::UnboundedSender;
 
 use super::Dirs;
 use super::air;
+use super::alarms::Alarms;
 use super::entry::{Entry, Env};
 use super::http::Listeners;
 use super::resolve::Names;
@@ -25,6 +26,7 @@ use crate::config::value::FlowName;
 use crate::flow::FlowNews;
 use crate::io::links::Links;
 use crate::observe::log::Logger;
+use crate::observe::notify::Notifiers;
 
 /// The supervisor's state.
 pub(super) struct State {
@@ -70,6 +72,11 @@ pub(super) struct State {
     pub(super) since: super::sample::Since,
     /// Counts the looks that found other conditions than the one before.
     pub(super) turns: u64,
+    /// Of the appliance.
+    pub(super) alarms: Alarms,
+    /// When alarms are looked at next.
+    pub(super) alarms_at: Instant,
+    pub(super) notifiers: Notifiers,
 }
 
 impl State {

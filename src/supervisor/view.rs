@@ -143,6 +143,8 @@ impl State {
             },
             flows,
             conditions,
+            alarms: self.alarms.docs(),
+            notifiers: self.notifiers.docs(),
         }
     }
 
@@ -294,6 +296,7 @@ impl Entry {
             sources: self.plan.sources.keys().filter_map(|n| Some((n.clone(), self.source_doc(n)?))).collect(),
             outputs: self.plan.outputs.keys().filter_map(|n| Some((n.clone(), self.output_doc(n, words)?))).collect(),
             conditions,
+            alarms: self.alarms.docs(),
         }
     }
 

@@ -1,7 +1,7 @@
 //! The passphrases of a source or an output, by the names of their files.
 
 use super::super::secrets::{KeyName, Passphrase, SecretError};
-use super::super::section::{At, Section, Span};
+use super::super::section::{At, Section};
 use super::super::source::shown;
 use super::Flow;
 
@@ -58,7 +58,7 @@ impl<'t> Flow<'_, 't> {
         match secrets.passphrase(name) {
             Ok(found) => {
                 if found.from_credentials {
-                    self.note_credential(key, name, span);
+                    self.source.note_credential(key, name.as_str(), span);
                 }
                 Some(Passphrase::new(name, found.secret))
             }
@@ -76,13 +76,5 @@ impl<'t> Flow<'_, 't> {
                 None
             }
         }
-    }
-
-    fn note_credential(&self, key: &str, name: &KeyName, at: &Span) {
-        let name = shown(name.as_str());
-        let message = format!(
-            "`{key}`: {name} comes from $CREDENTIALS_DIRECTORY, which systemd fills when it starts the service"
-        );
-        self.source.note(at, message, Some("a change of this key counts from the next restart of the daemon".into()));
     }
 }

@@ -400,7 +400,7 @@ fn judge_both(text: &[u8]) {
     let name: FlowName = "fuzz".parse().unwrap();
     let (plan, faults) = parse_flow(&name, "fuzz.toml".as_ref(), text, &DaemonPlan::default(), &Secrets::none());
     assert_eq!(plan.is_none(), faults.iter().any(|d| d.severity == Level::Error));
-    let (_, more) = daemon::compile("mediaconnect.toml".as_ref(), text);
+    let more = daemon::compile("mediaconnect.toml".as_ref(), text, &Secrets::none()).diagnostics;
     let shown = String::from_utf8_lossy(text);
     for fault in faults.iter().chain(&more) {
         assert!(fault.line >= 1 && fault.line <= shown.matches('\n').count() + 1, "{fault:?}");

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
+use super::alarm::{AlarmPlan, Builtin, NotifierPlan};
 use crate::config::value::{CpuList, Destination, Gather, Interface};
 
 /// The appliance: what `mediaconnect.toml` says, with all defaults filled in.
@@ -20,6 +21,10 @@ pub struct DaemonPlan {
     pub gather: Gather,
     /// `[limits]`.
     pub limits: Limits,
+    /// `[alarms.*]`, and those that are built in.
+    pub alarms: BTreeMap<String, AlarmPlan>,
+    /// `[notifiers.*]`.
+    pub notifiers: BTreeMap<String, NotifierPlan>,
 }
 
 impl Default for DaemonPlan {
@@ -40,6 +45,8 @@ impl Default for DaemonPlan {
             networks: BTreeMap::new(),
             gather: Gather::Auto,
             limits: Limits { max_flows: 1000, max_outputs_per_flow: 500, workers: 0, worker_cpus: CpuList::default() },
+            alarms: Builtin::plans(),
+            notifiers: BTreeMap::new(),
         }
     }
 }

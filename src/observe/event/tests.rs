@@ -1,6 +1,7 @@
 use std::collections::BTreeSet;
 
 use super::*;
+use crate::observe::alarm::Of;
 
 const TEN: Duration = Duration::from_secs(10);
 
@@ -77,11 +78,40 @@ pub(in crate::observe) fn every() -> Vec<Event> {
         E::Thawed { flow: Some(flow()), by: by() },
         E::ShardStuck { shard: 1, silent_for: TEN },
         E::WorkerUnpinned { cpu: 6, error: error() },
+        E::AlarmRaised { flow: Some(flow()), alarm: alarm() },
+        E::AlarmCleared { flow: Some(flow()), alarm: alarm(), after: TEN },
+        E::NotifierFailed { notifier: s("noc"), error: error() },
+        E::NotifierBack { notifier: s("noc"), after: TEN },
+        E::NotifierDropped { notifier: s("noc"), count: 2, why: s("more than 1000 wait") },
         E::NotifyFailed { error: error() },
     ];
     let arms = include_str!("../event.rs").matches("kind(\"").count();
     assert_eq!(all.iter().map(|event| event.kind().name).collect::<BTreeSet<_>>().len(), arms);
     all
+}
+
+fn alarm() -> Alarm {
+    Alarm {
+        id: s("5f-a1"),
+        name: s("low"),
+        of: Of::Source(s("venue")),
+        severity: Severity::Critical,
+        message: s("source-bitrate is 850 kbit/s, below 1.00 Mbit/s"),
+        value: Some(850e3),
+        threshold: Some(1e6),
+        notify: None,
+        since: SystemTime::UNIX_EPOCH,
+    }
+}
+
+#[test]
+fn an_alarm_says_what_is_wrong_where_and_how_long_it_was() {
+    let raised = Event::AlarmRaised { flow: Some(flow()), alarm: alarm() };
+    assert_eq!(raised.to_string(), "news/venue alarm low: source-bitrate is 850 kbit/s, below 1.00 Mbit/s");
+    assert_eq!(raised.kind().level, Level::ERROR);
+    let of_all = Alarm { of: Of::Whole, ..alarm() };
+    let cleared = Event::AlarmCleared { flow: None, alarm: of_all, after: TEN };
+    assert_eq!(cleared.to_string(), "appliance alarm low is over after 10s");
 }
 
 fn part() -> Part {

@@ -15,6 +15,8 @@ fn status() -> StatusDoc {
         },
         flows: FlowCounts { total: 2, active: 1, standby: 1, starting: 0, error: 0, stale: 1 },
         conditions: Vec::new(),
+        alarms: Vec::new(),
+        notifiers: BTreeMap::new(),
     }
 }
 
@@ -239,6 +241,35 @@ fn two_parts_in_one_condition_are_one_series() {
     let mut flow = flow("news");
     flow.conditions.push(flow.conditions[0].clone());
     read(&render(&status(), &[flow], Format::OpenMetrics), Format::OpenMetrics);
+}
+
+#[test]
+fn alarms_that_are_raised_are_counted_and_notifiers_have_series() {
+    let alarm = |name: &str, source: &str| AlarmDoc {
+        id: "5f-a1".into(),
+        name: name.into(),
+        severity: Severity::Major,
+        source: Some(source.into()),
+        output: None,
+        since: String::new(),
+        message: String::new(),
+        value: None,
+        threshold: None,
+    };
+    let raised =
+        FlowDoc { alarms: vec![alarm("low", "a"), alarm("source-lost", "a"), alarm("low", "b")], ..flow("news") };
+    let noc = NotifierDoc { told: 7, dropped: 1, failures: 3, waiting: 2, ..NotifierDoc::default() };
+    let status = StatusDoc { notifiers: BTreeMap::from([("noc".to_owned(), noc)]), ..status() };
+    for format in BOTH {
+        let series = read(&render(&status, std::slice::from_ref(&raised), format), format);
+        let of_flow = |name: &str| {
+            series[&format!("mediaconnect_flow_alarm{{flow=\"news\",alarm=\"{name}\",severity=\"major\"}}")]
+        };
+        assert_eq!((of_flow("low"), of_flow("source-lost")), (2.0, 1.0));
+        let notifier = |name: &str| series[&format!("mediaconnect_notifier_{name}{{notifier=\"noc\"}}")];
+        let all = ["told_total", "dropped_total", "failures_total", "waiting"].map(notifier);
+        assert_eq!(all, [7.0, 1.0, 3.0, 2.0]);
+    }
 }
 
 #[test]
