@@ -2,9 +2,12 @@
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
+use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use nix::sys::signal::{Signal, killpg};
+use nix::unistd::Pid;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tungstenite::{Message, WebSocket};
@@ -36,6 +39,7 @@ impl Page {
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::piped())
+            .process_group(0)
             .spawn()
             .expect("Debian's chromium-headless-shell is installed: see tests/run");
         let mut said = BufReader::new(child.stderr.take().expect("a pipe")).lines();
@@ -165,7 +169,9 @@ impl Page {
 
 impl Drop for Page {
     fn drop(&mut self) {
-        let _ = self.child.kill().and_then(|()| self.child.wait());
+        // All of its processes: they do not end with their parent.
+        let _ = killpg(Pid::from_raw(self.child.id().cast_signed()), Signal::SIGKILL);
+        let _ = self.child.wait();
     }
 }
 
@@ -176,11 +182,14 @@ fn connect(port: &str) -> WebSocket<TcpStream> {
         stream.set_read_timeout(Some(2 * PATIENCE)).expect("a socket option");
         stream
     };
-    let mut plain = stream();
-    write!(plain, "GET /json/list HTTP/1.0\r\nHost: 127.0.0.1:{port}\r\n\r\n").expect("a request");
-    let mut answer = String::new();
-    plain.read_to_string(&mut answer).expect("an answer");
-    let pages: Value = serde_json::from_str(answer.split_once("\r\n\r\n").expect("a body").1).expect("JSON");
+    let mut plain = BufReader::new(stream());
+    write!(plain.get_mut(), "GET /json/list HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\n\r\n").expect("a request");
+    // It keeps the connection, whatever it is asked for.
+    let lines = plain.by_ref().lines().map(|line| line.expect("an answer")).take_while(|line| !line.is_empty());
+    let lengths = lines.filter_map(|line| line.strip_prefix("Content-Length:")?.trim().parse().ok());
+    let mut body = vec![0; lengths.last().expect("a length")];
+    plain.read_exact(&mut body).expect("a body");
+    let pages: Value = serde_json::from_slice(&body).expect("JSON");
     let page = pages.as_array().expect("pages").iter().find(|page| page["type"] == "page").expect("a page");
     let url = page["webSocketDebuggerUrl"].as_str().expect("its address");
     tungstenite::client(url, stream()).expect("a web socket").0

@@ -1,5 +1,6 @@
 //! The pictures of `top`, for terminals from 80 x 24 on.
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use ratatui::Frame;
@@ -156,11 +157,19 @@ fn one(frame: &mut Frame<'_>, area: Rect, detail: &mut Detail, style: Style) {
     }
     // Its own colours are for a plain terminal.
     let text = status::detail(flow, Style { colour: false });
-    let lines: Vec<_> =
-        text.lines().map(|line| Line::styled(line.to_owned(), look(style, paint_of_line(line)))).collect();
+    let lines: Vec<_> = text.lines().flat_map(|line| wrapped(line, below.width, style)).collect();
     detail.top = detail.top.min(lines.len().saturating_sub(usize::from(below.height)));
     let words = Paragraph::new(lines).scroll((u16::try_from(detail.top).unwrap_or(u16::MAX), 0));
     frame.render_widget(words, below);
+}
+
+/// As many lines as it takes, each as far to the right as the first.
+fn wrapped(line: &str, width: u16, style: Style) -> impl Iterator<Item = Line<'static>> {
+    let look = look(style, paint_of_line(line));
+    let indent = &line[..line.len() - line.trim_start().len()];
+    let options = textwrap::Options::new(width.into()).subsequent_indent(indent);
+    let parts: Vec<_> = textwrap::wrap(line, options).into_iter().map(Cow::into_owned).collect();
+    parts.into_iter().map(move |part| Line::styled(part, look))
 }
 
 fn paint_of_line(line: &str) -> Paint {
