@@ -119,6 +119,12 @@ impl Daemon {
         self.child.id()
     }
 
+    /// Bytes of memory that it holds.
+    pub fn resident(&self) -> u64 {
+        let statm = fs::read_to_string(format!("/proc/{}/statm", self.pid())).expect("the daemon runs");
+        statm.split(' ').nth(1).and_then(|pages| pages.parse::<u64>().ok()).expect("proc(5)") * 4096
+    }
+
     /// Everything of this daemon lies below it: `etc`, `run`, `state`, `log`.
     pub fn root(&self) -> &Path {
         self.root.path()
