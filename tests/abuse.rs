@@ -227,9 +227,8 @@ fn a_panic_of_one_flow_ends_no_other_and_the_flow_comes_back() {
         });
         judge.wait_for_more(0, 20);
     }
-    let log = daemon.log();
-    assert!(log.contains("flow=faulty"), "{log}");
-    assert!(log.contains("asked to, by a test"), "{log}");
+    daemon.wait_for_log("flow=faulty");
+    daemon.wait_for_log("asked to, by a test");
     assert!(daemon.is_alive());
     faulty.stop();
     healthy.assert_none_lost(traffic);

@@ -299,6 +299,7 @@ fn what_was_wrong_before_the_right_passphrase_came_is_no_reason_for_silence_afte
         flow["sources"]["main"]["state"] == "receiving" && flow["conditions"].as_array().is_some_and(Vec::is_empty)
     });
     feed.stop();
-    daemon.wait_for_condition("receives", "source-lost");
-    assert!(!daemon.flow("receives")["conditions"].to_string().contains("rist-"));
+    let flow = daemon.wait_for_flow("receives", "it is lost", |flow| flow["sources"]["main"]["state"] == "lost");
+    let said = flow["conditions"].to_string();
+    assert!(said.contains("source-lost") && !said.contains("rist-"), "{said}");
 }

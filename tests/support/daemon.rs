@@ -155,6 +155,12 @@ impl Daemon {
         fs::read_to_string(self.root().join("stderr")).unwrap_or_default()
     }
 
+    /// Wait until it has written this: a line may come a moment after its effect. All it has written.
+    #[track_caller]
+    pub fn wait_for_log(&self, text: &str) -> String {
+        wait_for(&format!("the daemon says: {text}"), || Some(self.log()).filter(|log| log.contains(text)))
+    }
+
     /// Run `mediaconnectctl`.
     pub fn ctl(&self, arguments: &[&str]) -> Output {
         let mut command = Command::new(env!("CARGO_BIN_EXE_mediaconnectctl"));
