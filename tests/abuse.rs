@@ -5,23 +5,20 @@
 mod support;
 
 use std::io::{Read, Write};
-use std::net::{Ipv4Addr, SocketAddr, TcpStream, UdpSocket};
+use std::net::{SocketAddr, TcpStream, UdpSocket};
 use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
 
 use mediaconnect::proto::seq::{RtpTime, Seq};
 use support::crowd::{Judge, Random, Traffic};
-use support::daemon::{Daemon, Setup, count};
+use support::daemon::{Setup, count};
+use support::flood::{GROWTH, extent, flood};
 use support::media::{SEVEN, Stream, rtp_packet, v4};
 use support::ports::free_port;
 use support::wait_for;
 
 /// Flows that are to notice nothing.
 const HEALTHY: usize = 4;
-/// Datagrams a second of the flood.
-const FLOOD_RATE: u64 = 50_000;
-/// What the daemon's memory may grow by.
-const GROWTH: u64 = 8 << 20;
 
 fn flow(protocol: &str, input: u16, keys: &str, output: u16) -> String {
     format!(
@@ -59,12 +56,6 @@ impl Healthy {
             self.judge.assert_all(n, sent);
         }
     }
-}
-
-/// Bytes of memory that a process holds.
-fn resident(daemon: &Daemon) -> u64 {
-    let statm = std::fs::read_to_string(format!("/proc/{}/statm", daemon.pid())).unwrap();
-    statm.split(' ').nth(1).unwrap().parse::<u64>().unwrap() * 4096
 }
 
 /// A datagram such as nobody should send, or nearly.
@@ -109,33 +100,9 @@ fn bad_datagram(random: &mut Random, media: &[u8]) -> Vec<u8> {
     }
 }
 
-/// Send so many bad datagrams to these ports at `FLOOD_RATE`, from addresses that are allowed and from others; fewer where
-/// that takes too long. How many were sent.
-fn flood(random: &mut Random, targets: &[SocketAddr], datagrams: u64, longest: Duration) -> u64 {
-    let media = Stream::at(1_000_000).datagrams(1);
-    let senders: Vec<_> = (1..=8).map(|host| UdpSocket::bind((Ipv4Addr::new(127, 0, 0, host), 0)).unwrap()).collect();
-    let mut pool: Vec<_> = (0..2048).map(|_| bad_datagram(random, &media)).collect();
-    let start = Instant::now();
-    for n in 0..datagrams {
-        if n % 100 == 0 {
-            if start.elapsed() > longest {
-                return n;
-            }
-            std::thread::sleep(Duration::from_micros(n * 1_000_000 / FLOOD_RATE).saturating_sub(start.elapsed()));
-            let at = random.below(pool.len());
-            pool[at] = bad_datagram(random, &media);
-        }
-        let (sender, to) = (&senders[random.below(senders.len())], targets[random.below(targets.len())]);
-        // What the kernel refuses is bad enough.
-        let _ = sender.send_to(&pool[random.below(pool.len())], to);
-    }
-    datagrams
-}
-
 #[test]
 fn a_flood_of_random_datagrams_harms_nothing_and_no_memory_grows() {
-    let long = std::env::var_os("MEDIACONNECT_LONG").is_some();
-    let (most, longest) = if long { (10_000_000, Duration::MAX) } else { (1_000_000, Duration::from_secs(20)) };
+    let (most, longest) = extent(1_000_000, Duration::from_secs(20));
     let healthy = Healthy::new();
     let inputs: Vec<_> = (0..6).map(|_| free_port()).collect();
     let nowhere = UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
@@ -159,12 +126,14 @@ fn a_flood_of_random_datagrams_harms_nothing_and_no_memory_grows() {
     let targets: Vec<_> = inputs.iter().copied().map(v4).collect();
     let mut random = Random::new(5);
 
-    flood(&mut random, &targets, most / 10, longest / 5);
-    let before = resident(&daemon);
+    let media = Stream::at(1_000_000).datagrams(1);
+    let bad = |random: &mut Random| bad_datagram(random, &media);
+    flood(&mut random, &targets, (most / 10, longest / 5), bad);
+    let before = daemon.resident();
     let began = Instant::now();
-    let datagrams = flood(&mut random, &targets, most, longest);
+    let datagrams = flood(&mut random, &targets, (most, longest), bad);
     let took = began.elapsed();
-    let after = resident(&daemon);
+    let after = daemon.resident();
 
     assert!(daemon.is_alive());
     let seen: u64 = (0..6)
@@ -258,9 +227,8 @@ fn a_panic_of_one_flow_ends_no_other_and_the_flow_comes_back() {
         });
         judge.wait_for_more(0, 20);
     }
-    let log = daemon.log();
-    assert!(log.contains("flow=faulty"), "{log}");
-    assert!(log.contains("asked to, by a test"), "{log}");
+    daemon.wait_for_log("flow=faulty");
+    daemon.wait_for_log("asked to, by a test");
     assert!(daemon.is_alive());
     faulty.stop();
     healthy.assert_none_lost(traffic);

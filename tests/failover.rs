@@ -138,7 +138,7 @@ fn when_the_source_on_air_falls_silent_the_other_takes_over_and_status_says_why(
     assert_eq!(last["reason"], "silence");
     let gap = last["gap-ms"].as_f64().unwrap();
     assert!(gap >= 499.0, "silent for the 500 ms of the trigger: {gap}");
-    assert!(rig.daemon.log().contains("flow switched from a to b: a was silent (gap "), "{}", rig.daemon.log());
+    rig.daemon.wait_for_log("flow switched from a to b: a was silent (gap ");
 
     let said = rig.daemon.wait_for_condition("flow", "source-lost");
     assert_eq!(said["severity"], "major", "the flow goes on: {said}");
@@ -410,7 +410,7 @@ fn a_leg_with_another_programme_is_set_aside_and_said_so() {
     let aside = |flow: &Value| ["a", "b"].map(|leg| flow["sources"][leg]["leg"]["aside"] == true);
     let flow = daemon.wait_for_flow("flow", "one is set aside", |flow| aside(flow).contains(&true));
     assert_ne!(aside(&flow), [true, true]);
-    assert!(daemon.log().contains("carries other packets than the other legs"), "{}", daemon.log());
+    daemon.wait_for_log("carries other packets than the other legs");
 }
 
 #[test]

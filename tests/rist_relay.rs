@@ -280,3 +280,26 @@ fn another_passphrase_or_profile_is_told_and_what_to_do_about_it() {
         flow["sources"]["main"]["state"] == "receiving" && flow["conditions"].as_array().is_some_and(Vec::is_empty)
     });
 }
+
+#[test]
+fn what_was_wrong_before_the_right_passphrase_came_is_no_reason_for_silence_after_it() {
+    let [input, listen, port, output] = [free_port(), free_port(), free_port(), free_port()];
+    let _way = Way::start(listen, port, nothing());
+    let _sink = Sink::bind(Wire::Udp, v4(output), STREAM);
+    let main = |name: &str| format!("profile = 'main'\npassphrase-file = '{name}'");
+    let sends = |name: &str| udp_in(input) + &rist_out(listen, &main(name));
+    let setup = Setup::new().secret("old", PASSPHRASE).secret("new", "another horse, another battery");
+    let setup = setup.flow("sends", &sends("old")).flow("receives", &(rist_in(port, &main("new")) + &udp_out(output)));
+    let daemon = setup.start();
+    let feed = Feed::new(Wire::Udp, v4(input), STREAM).start();
+    daemon.wait_for_condition("receives", "rist-wrong-passphrase");
+    daemon.write_flow("sends", &sends("new"));
+    daemon.ctl_ok(&["reload"]);
+    daemon.wait_for_flow("receives", "nothing is wrong", |flow| {
+        flow["sources"]["main"]["state"] == "receiving" && flow["conditions"].as_array().is_some_and(Vec::is_empty)
+    });
+    feed.stop();
+    let flow = daemon.wait_for_flow("receives", "it is lost", |flow| flow["sources"]["main"]["state"] == "lost");
+    let said = flow["conditions"].to_string();
+    assert!(said.contains("source-lost") && !said.contains("rist-"), "{said}");
+}

@@ -263,7 +263,7 @@ fn threads_run_on_the_cpus_they_are_given_and_on_any_where_these_can_not_be_had(
     let status = daemon.status();
     let said = support::daemon::condition(&status, "worker-cpu").expect("it is said");
     assert!(said["message"].as_str().unwrap().contains("1 data-plane thread on any CPU instead of CPU 4095"), "{said}");
-    assert!(daemon.log().contains("CPU 4095"), "{}", daemon.log());
+    daemon.wait_for_log("CPU 4095");
 
     let traffic = Traffic::start(&[port], 100);
     judge.wait_for_more(0, 20);

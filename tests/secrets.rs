@@ -74,7 +74,7 @@ fn a_key_file_that_changes_is_taken_and_changes_its_part_alone() {
     // Without being asked, as with any other file.
     write_key(&daemon, KEY);
     wait_for("the change back", || (generation() == before + 2).then_some(()));
-    assert!(daemon.log().contains("output keyed changed in place (passphrase-file)"), "{}", daemon.log());
+    daemon.wait_for_log("output keyed changed in place (passphrase-file)");
 }
 
 #[test]

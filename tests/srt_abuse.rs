@@ -4,21 +4,17 @@
 
 mod support;
 
-use std::net::{Ipv4Addr, UdpSocket};
 use std::time::{Duration, Instant};
 
 use support::crowd::Random;
-use support::daemon::{Daemon, count};
+use support::daemon::count;
+use support::flood::{GROWTH, extent, flood};
 use support::media::v4;
 use support::ports::free_port;
 use support::sample::numbered;
 use support::srt::ends::{Receiver, Sender};
 use support::srt::{Options, Place, Program};
 
-/// Datagrams a second of the flood.
-const FLOOD_RATE: u64 = 50_000;
-/// What the daemon's memory may grow by.
-const GROWTH: u64 = 8 << 20;
 const ENDLESS: u64 = 1_000_000;
 
 /// What a stranger could send: handshakes of either half, other control packets and data, for any socket or for one
@@ -70,35 +66,9 @@ fn forged(random: &mut Random) -> Vec<u8> {
     }
 }
 
-/// Send so many of them at `FLOOD_RATE`, from addresses that are allowed and from others; fewer where that takes too long.
-fn flood(random: &mut Random, port: u16, datagrams: u64, longest: Duration) -> u64 {
-    let senders: Vec<_> = (1..=8).map(|host| UdpSocket::bind((Ipv4Addr::new(127, 0, 0, host), 0)).unwrap()).collect();
-    let mut pool: Vec<_> = (0..4096).map(|_| forged(random)).collect();
-    let start = Instant::now();
-    for n in 0..datagrams {
-        if n % 100 == 0 {
-            if start.elapsed() > longest {
-                return n;
-            }
-            std::thread::sleep(Duration::from_micros(n * 1_000_000 / FLOOD_RATE).saturating_sub(start.elapsed()));
-            let at = random.below(pool.len());
-            pool[at] = forged(random);
-        }
-        let _ = senders[random.below(senders.len())].send_to(&pool[random.below(pool.len())], v4(port));
-    }
-    datagrams
-}
-
-/// Bytes of memory that a process holds.
-fn resident(daemon: &Daemon) -> u64 {
-    let statm = std::fs::read_to_string(format!("/proc/{}/statm", daemon.pid())).unwrap();
-    statm.split(' ').nth(1).unwrap().parse::<u64>().unwrap() * 4096
-}
-
 #[test]
 fn a_flood_of_forged_packets_takes_nothing_from_those_connected_and_nothing_is_kept_of_it() {
-    let long = std::env::var_os("MEDIACONNECT_LONG").is_some();
-    let (most, longest) = if long { (10_000_000, Duration::MAX) } else { (400_000, Duration::from_secs(15)) };
+    let (most, longest) = extent(400_000, Duration::from_secs(15));
     let port = free_port();
     // Of the eight addresses of the flood some may call, and some may not.
     let options = Options::new().latency(500).keys("allow = ['127.0.0.1/32', '127.0.0.2/32']");
@@ -109,12 +79,12 @@ fn a_flood_of_forged_packets_takes_nothing_from_those_connected_and_nothing_is_k
     let daemon = receiving.daemon().unwrap();
     let mut random = Random::new(8);
 
-    flood(&mut random, port, most / 10, longest / 5);
-    let before = resident(daemon);
+    flood(&mut random, &[v4(port)], (most / 10, longest / 5), forged);
+    let before = daemon.resident();
     let began = Instant::now();
-    let datagrams = flood(&mut random, port, most, longest);
+    let datagrams = flood(&mut random, &[v4(port)], (most, longest), forged);
     let took = began.elapsed();
-    let after = resident(daemon);
+    let after = daemon.resident();
 
     receiving.wait_for_number(feeding.sent() + 1);
     let numbers = receiving.numbers();

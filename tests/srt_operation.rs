@@ -205,7 +205,7 @@ fn a_second_publisher_is_named_and_a_restarted_source_takes_the_first_again() {
         refused.is_some_and(|refused| refused.iter().any(|one| one["code"] == "taken" && one["address"] == "127.0.0.1"))
     });
     assert_eq!(flow["sources"]["main"]["peers"].as_array().unwrap().len(), 1);
-    assert!(daemon.log().contains("127.0.0.1"), "the log names it");
+    daemon.wait_for_log("127.0.0.1");
     receiving.wait_for_number(feeding.sent() + 1);
     assert_gapless(&receiving.numbers());
     daemon.ctl_ok(&["restart", "flow", "source", "main"]);

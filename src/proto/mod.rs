@@ -3,6 +3,8 @@
 pub mod fec2022_1;
 pub mod hitless;
 pub mod mpegts;
+#[cfg(test)]
+mod netem;
 pub mod rist;
 pub mod rtp;
 pub mod seq;

@@ -40,7 +40,7 @@ fn the_log_level_changes_live() {
     apply(&rig, "[log]\nlevel = 'info'\n");
     rig.daemon.write_flow("loud", &flow(free_port(), &[("out", 10)]));
     rig.daemon.ctl_ok(&["reload"]);
-    let log = wait_for("the line", || Some(rig.daemon.log()).filter(|log| log.contains("loud started")));
+    let log = rig.daemon.wait_for_log("loud started");
     assert!(!log.contains("quiet started"), "{log}");
     rig.assert_none_lost();
 }
@@ -124,7 +124,7 @@ fn other_workers_need_a_restart_which_plan_log_and_status_say() {
         conditions.as_array().unwrap().iter().any(of)
     };
     assert!(said("`limits.workers`") && said("`limits.worker-cpus`"), "{conditions:#}");
-    assert!(rig.daemon.log().contains("limits.workers, limits.worker-cpus changed"), "{}", rig.daemon.log());
+    rig.daemon.wait_for_log("limits.workers, limits.worker-cpus changed");
     rig.judge.wait_for_more(0, 20);
     rig.daemon.kill_and_restart();
     assert!(daemon_condition(&rig.daemon, "restart-needed").is_none());

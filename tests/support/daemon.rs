@@ -126,6 +126,12 @@ impl Daemon {
         self.child.id()
     }
 
+    /// Bytes of memory that it holds.
+    pub fn resident(&self) -> u64 {
+        let statm = fs::read_to_string(format!("/proc/{}/statm", self.pid())).expect("the daemon runs");
+        statm.split(' ').nth(1).and_then(|pages| pages.parse::<u64>().ok()).expect("proc(5)") * 4096
+    }
+
     /// Everything of this daemon lies below it: `etc`, `run`, `state`, `log`.
     pub fn root(&self) -> &Path {
         self.root.path()
@@ -154,6 +160,12 @@ impl Daemon {
     /// What it has written on standard error.
     pub fn log(&self) -> String {
         fs::read_to_string(self.root().join("stderr")).unwrap_or_default()
+    }
+
+    /// Wait until it has written this: a line may come a moment after its effect. All it has written.
+    #[track_caller]
+    pub fn wait_for_log(&self, text: &str) -> String {
+        wait_for(&format!("the daemon says: {text}"), || Some(self.log()).filter(|log| log.contains(text)))
     }
 
     /// Run `mediaconnectctl`.

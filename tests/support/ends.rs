@@ -121,10 +121,12 @@ impl Got {
     pub fn wait_for_length(&self, bytes: u64) -> Vec<u8> {
         let (start, mut length) = (Instant::now(), 0);
         loop {
+            let came = self.length();
             // Not all is looked at each time it has grown by some datagrams.
-            if self.length() >= bytes.max(length + 1) {
+            if came >= bytes.max(length + 1) {
+                // What comes from now on is looked at again.
+                length = came;
                 let received = self.bytes();
-                length = self.length();
                 if received.len() as u64 >= bytes {
                     return received;
                 }

@@ -6,6 +6,7 @@ pub mod crowd;
 pub mod daemon;
 pub mod ends;
 pub mod feed;
+pub mod flood;
 pub mod machine;
 pub mod media;
 pub mod nat;

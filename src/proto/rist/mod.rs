@@ -36,7 +36,7 @@ impl LegId {
 pub struct RemoteId(pub u32);
 
 /// A port of a leg.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Port {
     /// Simple profile: the even one, of media.
     Media,

@@ -3,8 +3,7 @@
 //! Everything happens at microseconds of one true time. Each end has a clock of its own that may run fast or slow, and
 //! looks at what has happened only every few milliseconds, as a shard that gathers does.
 
-use std::cmp::Reverse;
-use std::collections::{BinaryHeap, VecDeque};
+use std::collections::VecDeque;
 use std::time::Duration;
 
 use super::psk::{Key, KeyLength, Nonce, Parity};
@@ -12,124 +11,17 @@ use super::receiver::{Delivery, From, Receiver, ReceiverConfig, ReceiverEvent, R
 use super::sender::{History, Sender, SenderConfig, SenderEvent, SenderProfile};
 use super::tunnel::{SendKey, TunnelConfig, TunnelEvent};
 use super::{LegId, Port, Profile, RemoteId};
-use crate::proto::rtp::receive::tests::Random;
+pub(super) use crate::proto::netem::{Link, Loss, MS, Path, S};
 use crate::proto::seq::{RtpTime, Seq};
 use crate::time::Instant;
 
-/// Microseconds of a millisecond, and of a second.
-pub(super) const MS: u64 = 1000;
-pub(super) const S: u64 = 1_000_000;
 /// The index of a stream's first packet is not 0.
 pub(super) const FIRST_INDEX: u64 = 1_000_000;
 /// Every run wraps.
 pub(super) const FIRST_SEQ: u16 = 65_000;
 
-/// How packets get lost.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub(super) enum Loss {
-    None,
-    /// So many of a thousand, each by itself.
-    Random(u64),
-    /// Bursts in which everything is lost, so many milliseconds apart, and so many long, both on average.
-    Bursts(u64, u64),
-}
-
-/// What one direction does to packets.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Path {
-    /// Microseconds from end to end.
-    pub(super) delay: u64,
-    /// Up to so many more, each packet by itself, but none overtakes.
-    pub(super) jitter: u64,
-    pub(super) loss: Loss,
-    /// Of a thousand, so many come twice.
-    pub(super) duplicates: u64,
-    /// Of a thousand, so many come up to 10 ms later than others after them.
-    pub(super) reordered: u64,
-}
-
-impl Path {
-    /// Nothing but this delay in milliseconds.
-    pub(super) const fn of(delay: u64) -> Self {
-        Self { delay: delay * MS, jitter: 0, loss: Loss::None, duplicates: 0, reordered: 0 }
-    }
-
-    pub(super) const fn losing(self, loss: Loss) -> Self {
-        Self { loss, ..self }
-    }
-}
-
-/// A datagram on its way, and to which port.
+/// A datagram on its way: to which port, and its bytes.
 type Datagram = (Port, Vec<u8>);
-
-/// When it arrives, in what order, whether at the port of media, and its bytes.
-type Travelling = (u64, u64, bool, Vec<u8>);
-
-struct Link {
-    path: Path,
-    random: Random,
-    bursting: bool,
-    turns: u64,
-    travelling: BinaryHeap<Reverse<Travelling>>,
-    sent: u64,
-    last: u64,
-}
-
-impl Link {
-    fn new(path: Path, seed: u64) -> Self {
-        let random = Random(seed << 8 | 1);
-        Self { path, random, bursting: false, turns: 0, travelling: BinaryHeap::new(), sent: 0, last: 0 }
-    }
-
-    fn loses(&mut self, now: u64) -> bool {
-        match self.path.loss {
-            Loss::None => false,
-            Loss::Random(of_thousand) => self.random.below(1000) < of_thousand,
-            Loss::Bursts(apart, long) => {
-                while self.turns <= now {
-                    self.bursting = !self.bursting && self.turns > 0;
-                    let mean = if self.bursting { long } else { apart } * MS;
-                    let uniform = (self.random.below(1 << 30) + 1) as f64 / (1_u64 << 30) as f64;
-                    self.turns += (uniform.ln() * -(mean as f64)) as u64 + 1;
-                }
-                self.bursting
-            }
-        }
-    }
-
-    fn send(&mut self, now: u64, (port, datagram): Datagram) {
-        if self.loses(now) {
-            return;
-        }
-        let jitter = self.random.below(self.path.jitter + 1);
-        let at = (now + self.path.delay + jitter).max(self.last);
-        let late = if self.random.below(1000) < self.path.reordered { self.random.below(10 * MS) } else { 0 };
-        if late == 0 {
-            self.last = at;
-        }
-        if self.random.below(1000) < self.path.duplicates {
-            let again = self.random.below(5 * MS);
-            self.travel(at + again, port, datagram.clone());
-        }
-        self.travel(at + late, port, datagram);
-    }
-
-    fn travel(&mut self, at: u64, port: Port, datagram: Vec<u8>) {
-        self.sent += 1;
-        self.travelling.push(Reverse((at, self.sent, port == Port::Media, datagram)));
-    }
-
-    fn next(&self) -> u64 {
-        self.travelling.peek().map_or(u64::MAX, |Reverse((at, ..))| *at)
-    }
-
-    fn arrived(&mut self, now: u64) -> Option<(u64, Datagram)> {
-        self.travelling.peek().filter(|Reverse((at, ..))| *at <= now)?;
-        self.travelling
-            .pop()
-            .map(|Reverse((at, _, media, datagram))| (at, (if media { Port::Media } else { Port::Control }, datagram)))
-    }
-}
 
 /// The packets that are sent: each says its index, and more that follows from it.
 pub(super) struct Stream {
@@ -327,7 +219,7 @@ pub(super) struct Pair {
     pub(super) sender: Sender,
     pub(super) receiver: Receiver,
     pub(super) legs: Vec<LegId>,
-    links: Vec<[Link; 2]>,
+    links: Vec<[Link<Datagram>; 2]>,
     pub(super) stream: Stream,
     pub(super) base: Instant,
     ppm: i64,
@@ -462,7 +354,7 @@ impl Pair {
         {
             return;
         }
-        self.links[leg][usize::from(!to_receiver)].send(self.now, (port, datagram));
+        self.links[leg][usize::from(!to_receiver)].send(self.now, datagram.len(), (port, datagram));
     }
 
     fn deliver(&mut self, at: Instant) {

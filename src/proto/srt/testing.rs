@@ -3,8 +3,7 @@
 //! Everything happens at microseconds of one true time. Each end has a clock of its own that may run fast or slow, and
 //! looks at what has happened only every few milliseconds, as a shard that gathers does.
 
-use std::cmp::Reverse;
-use std::collections::{BinaryHeap, VecDeque};
+use std::collections::VecDeque;
 use std::sync::LazyLock;
 use std::time::Duration;
 
@@ -18,135 +17,7 @@ use super::negotiated::{HsFlags, Negotiated};
 use super::packet::{Key, Packet};
 use super::seq::{SeqNo, SocketId};
 use super::stats::ConnectionStats;
-use crate::proto::rtp::receive::tests::Random;
-
-/// Microseconds of a millisecond, and of a second.
-pub(super) const MS: u64 = 1000;
-pub(super) const S: u64 = 1_000_000;
-
-/// How packets get lost.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub(super) enum Loss {
-    None,
-    /// So many of a thousand, each by itself.
-    Random(u64),
-    /// Gilbert and Elliott: bursts in which everything is lost, so many milliseconds apart, and so many long, both on
-    /// average.
-    Bursts(u64, u64),
-}
-
-/// What one direction does to packets.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Path {
-    /// Microseconds from end to end.
-    pub(super) delay: u64,
-    /// Up to so many more, each packet by itself, but none overtakes.
-    pub(super) jitter: u64,
-    pub(super) loss: Loss,
-    /// Of a thousand, so many come twice.
-    pub(super) duplicates: u64,
-    /// Of a thousand, so many come up to 10 ms later than others after them.
-    pub(super) reordered: u64,
-    /// Bytes a second, if there is a limit; up to 200 ms wait.
-    pub(super) rate: Option<u64>,
-}
-
-impl Path {
-    /// Nothing but this delay in milliseconds.
-    pub(super) const fn of(delay: u64) -> Self {
-        Self { delay: delay * MS, jitter: 0, loss: Loss::None, duplicates: 0, reordered: 0, rate: None }
-    }
-
-    pub(super) const fn losing(self, loss: Loss) -> Self {
-        Self { loss, ..self }
-    }
-}
-
-/// One direction.
-struct Link {
-    path: Path,
-    random: Random,
-    bursting: bool,
-    /// When that changes.
-    turns: u64,
-    /// When, in what order, and what.
-    travelling: BinaryHeap<Reverse<(u64, u64, Vec<u8>)>>,
-    sent: u64,
-    last: u64,
-    free_at: u64,
-}
-
-impl Link {
-    fn new(path: Path, seed: u64) -> Self {
-        let random = Random(seed << 8 | 1);
-        Self { path, random, bursting: false, turns: 0, travelling: BinaryHeap::new(), sent: 0, last: 0, free_at: 0 }
-    }
-
-    fn loses(&mut self, now: u64) -> bool {
-        match self.path.loss {
-            Loss::None => false,
-            Loss::Random(of_thousand) => self.random.below(1000) < of_thousand,
-            Loss::Bursts(apart, long) => {
-                while self.turns <= now {
-                    self.bursting = !self.bursting && self.turns > 0;
-                    let mean = if self.bursting { long } else { apart } * MS;
-                    self.turns += self.exponential(mean);
-                }
-                self.bursting
-            }
-        }
-    }
-
-    fn exponential(&mut self, mean: u64) -> u64 {
-        let uniform = (self.random.below(1 << 30) + 1) as f64 / (1_u64 << 30) as f64;
-        (uniform.ln() * -(mean as f64)) as u64 + 1
-    }
-
-    fn send(&mut self, now: u64, datagram: &[u8]) {
-        if self.loses(now) {
-            return;
-        }
-        let mut leaves = now;
-        if let Some(rate) = self.path.rate {
-            leaves = self.free_at.max(now);
-            if leaves > now + 200 * MS {
-                return;
-            }
-            leaves += (datagram.len() as u64 + 28) * S / rate;
-            self.free_at = leaves;
-        }
-        let jitter = self.random.below(self.path.jitter + 1);
-        let at = (leaves + self.path.delay + jitter).max(self.last);
-        if self.random.below(1000) < self.path.reordered {
-            let late = self.random.below(10 * MS);
-            self.travel(at + late, datagram);
-        } else {
-            self.last = at;
-            self.travel(at, datagram);
-        }
-        if self.random.below(1000) < self.path.duplicates {
-            let late = self.random.below(5 * MS);
-            self.travel(at + late, datagram);
-        }
-    }
-
-    fn travel(&mut self, at: u64, datagram: &[u8]) {
-        self.sent += 1;
-        self.travelling.push(Reverse((at, self.sent, datagram.to_vec())));
-    }
-
-    fn next(&self) -> u64 {
-        self.travelling.peek().map_or(u64::MAX, |Reverse((at, _, _))| *at)
-    }
-
-    fn arrived(&mut self, now: u64) -> Option<(u64, Vec<u8>)> {
-        let Reverse((at, _, _)) = self.travelling.peek()?;
-        if *at > now {
-            return None;
-        }
-        self.travelling.pop().map(|Reverse((at, _, datagram))| (at, datagram))
-    }
-}
+pub(super) use crate::proto::netem::{Link, Loss, MS, Path, S};
 
 /// The packets that an end sends: each says its index, and more that follows from it.
 pub(super) struct Stream {
@@ -344,7 +215,7 @@ pub(super) type Tap = Box<dyn FnMut(usize, u64, &Packet<'_>) -> bool>;
 /// Two ends and the two directions between them.
 pub(super) struct Pair {
     pub(super) ends: [End; 2],
-    links: [Link; 2],
+    links: [Link<Vec<u8>>; 2],
     latency: [u64; 2],
     /// What comes after the last data packet of each end.
     after: [SeqNo; 2],
@@ -513,7 +384,7 @@ impl Pair {
             let packet = Packet::parse(&datagram).expect("what is sent can be read");
             self.check(number, &packet);
             if self.tap.as_mut().is_none_or(|tap| tap(number, now, &packet)) {
-                self.links[number].send(now, &datagram);
+                self.links[number].send(now, datagram.len(), datagram.clone());
             }
         }
     }

@@ -30,7 +30,8 @@ pub(in crate::supervisor) fn source_conditions(
 ) -> bool {
     let Some(figures) = open.received() else { return false };
     let mut tell = |of| add(Condition::Rist { part: format!("source {name}"), output: false, of });
-    let read_at = figures.senders.media_at.filter(|_| sample.state == SourceState::Receiving);
+    // Also when nothing comes any more: what was there before the last media is no reason for that.
+    let read_at = figures.senders.media_at;
     let mut explained = false;
     if let Some(packets) = figures.other_profile.since(read_at, GOES_ON, now) {
         tell(RistTrouble::OtherProfile { profile: plan.profile.word(), packets });

@@ -661,7 +661,7 @@ proptest! {
         seed in 0_u64..1 << 40, delay in 0_u64..150, jitter in 0_u64..30_000, loss in 0_u64..300, back in 0_u64..300,
         duplicates in 0_u64..100, reordered in 0_u64..100, latency in 50_u64..1500, first_seq: u16, main: bool,
     ) {
-        let path = Path { delay: delay * MS, jitter, loss: Loss::Random(loss), duplicates, reordered };
+        let path = Path { jitter, duplicates, reordered, ..Path::of(delay).losing(Loss::Random(loss)) };
         let mut setup = Setup::new(seed, path, latency);
         setup.legs[0][1].loss = Loss::Random(back);
         (setup.first_seq, setup.main) = (first_seq, main);
