@@ -2,7 +2,7 @@
 //! like.
 //!
 //! Tables are read when they change. Pictures and sound are looked at until their headers were found, and again every
-//! [`RENEW`]: one PID at a time, up to [`KEPT`] bytes of a PES packet. What is kept is bounded: some 2 kB for a program
+//! [`RENEW`]: one picture and one sound at a time, up to [`KEPT`] bytes of a PES packet. What is kept is bounded: some 2 kB for a program
 //! of a few streams, at most 50 kB.
 
 use std::collections::VecDeque;
@@ -127,7 +127,8 @@ pub struct Metadata {
     changes: VecDeque<Change>,
     /// Changes so far.
     changed: u64,
-    probe: Option<Box<Probe>>,
+    /// Of a picture, and of a sound.
+    probes: [Option<Box<Probe>>; 2],
     renewed: Option<Instant>,
 }
 
@@ -263,64 +264,57 @@ impl Metadata {
     /// Whether the next of it must come here, too.
     pub(super) fn handle_media(&mut self, header: &PacketHeader, payload: &[u8], broken: bool, now: Instant) -> bool {
         let pid = header.pid;
-        if let Some(probe) = &mut self.probe {
-            if probe.pid != pid {
-                if now.saturating_duration_since(probe.began) < PATIENCE {
+        let Some(stream) = self.streams.iter().find(|stream| stream.pid == pid) else { return false };
+        let (at, codec) = (usize::from(stream.codec.kind() == Kind::Audio), stream.codec);
+        if let Some(probe) = &mut self.probes[at] {
+            let mine = probe.pid == pid;
+            if mine && !broken && !header.unit_start {
+                return self.collect(at, codec, payload, now);
+            }
+            if !mine && now.saturating_duration_since(probe.began) < PATIENCE {
+                return false;
+            }
+            if let Some(probe) = self.probes[at].take_if(|_| mine && !broken) {
+                // Its end; others may have their turn before it begins again.
+                self.read(&probe, codec, now);
+                if self.wanted().any(|wanted| wanted != pid) {
                     return false;
                 }
-                self.probe = None;
-            } else if broken {
-                self.probe = None;
-            } else if header.unit_start {
-                // Others have their turn before its next one.
-                self.finish(now);
-                return false;
-            } else {
-                return self.collect(payload, now);
             }
+            self.probes[at] = None;
         }
         if !header.unit_start || !self.wants(pid) {
             return false;
         }
-        self.probe = Some(Box::new(Probe { pid, began: now, len: 0, bytes: [0; KEPT] }));
-        self.collect(payload, now)
+        self.probes[at] = Some(Box::new(Probe { pid, began: now, len: 0, bytes: [0; KEPT] }));
+        self.collect(at, codec, payload, now)
     }
 
     /// What is being looked at goes no further.
     pub(super) fn abort(&mut self) {
-        self.probe = None;
+        self.probes = [None, None];
     }
 
     /// Take more of the PES packet. Whether yet more is needed.
-    fn collect(&mut self, payload: &[u8], now: Instant) -> bool {
-        let Some(probe) = &mut self.probe else { return false };
+    fn collect(&mut self, at: usize, codec: Codec, payload: &[u8], now: Instant) -> bool {
+        let Some(mut probe) = self.probes[at].take() else { return false };
         let room = &mut probe.bytes[probe.len..];
         let taken = payload.len().min(room.len());
         room[..taken].copy_from_slice(&payload[..taken]);
         probe.len += taken;
         let full = probe.len == KEPT;
-        let sound = self.streams.iter().any(|stream| stream.pid == probe.pid && stream.codec.kind() == Kind::Audio);
-        if full {
-            self.finish(now);
-        } else if sound && self.read(now) {
-            self.probe = None;
+        // A frame of sound is known by its first bytes; a parameter set may go on in the next packet.
+        let done = (full || codec.kind() == Kind::Audio) && self.read(&probe, codec, now);
+        if full || done {
+            return false;
         }
-        self.probe.is_some()
-    }
-
-    /// No more of the PES packet comes.
-    fn finish(&mut self, now: Instant) {
-        self.read(now);
-        self.probe = None;
+        self.probes[at] = Some(probe);
+        true
     }
 
     /// Look for headers. Whether there were some.
-    fn read(&mut self, now: Instant) -> bool {
-        let Some(probe) = &self.probe else { return false };
+    fn read(&mut self, probe: &Probe, codec: Codec, now: Instant) -> bool {
         let pid = probe.pid;
-        let Some(codec) = self.streams.iter().find(|stream| stream.pid == pid).map(|stream| stream.codec) else {
-            return false;
-        };
         let details = elementary(&probe.bytes[..probe.len]).and_then(|stream| details(codec, stream));
         let Some(details) = details else { return false };
         let mut before = details;
@@ -332,6 +326,14 @@ impl Metadata {
             self.note(What::Details { pid, from: before }, now);
         }
         true
+    }
+
+    #[cfg(test)]
+    pub(super) fn memory(&self) -> usize {
+        let programs = self.programs.capacity() * size_of::<(u16, Option<u32>)>();
+        let streams = self.streams.capacity() * size_of::<Stream>();
+        let changes = self.changes.capacity() * size_of::<Change>();
+        programs + streams + changes + self.services.memory() + 2 * size_of::<Probe>()
     }
 
     fn note(&mut self, what: What, at: Instant) {

@@ -257,6 +257,13 @@ impl Psi {
         &self.tables.counters
     }
 
+    #[cfg(test)]
+    pub(super) fn memory(&self) -> usize {
+        let lists = (self.tables.programs.capacity(), self.tables.streams.capacity());
+        let lists = lists.0 * size_of::<Program>() + lists.1 * size_of::<ElementaryStream>();
+        size_of_val(&*self.assembler.slots) + size_of_val(&*self.pids.0) + lists
+    }
+
     fn follow_tables(&mut self) {
         if !std::mem::take(&mut self.tables.moved) {
             return;

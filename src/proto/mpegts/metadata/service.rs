@@ -33,6 +33,12 @@ impl Services {
         &self.services
     }
 
+    #[cfg(test)]
+    pub(super) fn memory(&self) -> usize {
+        let text = |service: &Service| service.name.capacity() + service.provider.capacity();
+        self.services.capacity() * size_of::<Service>() + self.services.iter().map(text).sum::<usize>()
+    }
+
     /// Take a right section. The services before, if any is new, gone, or named otherwise.
     pub(super) fn handle(&mut self, section: &Section<'_>) -> Option<Vec<Service>> {
         let last = usize::from(section.last) + 1;

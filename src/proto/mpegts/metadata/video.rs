@@ -175,9 +175,9 @@ pub(super) fn mpeg2(stream: &[u8]) -> Option<Video> {
                 ..mpeg1
             }
         }
-        // Nothing that follows could be an extension: MPEG-1. At the end of what was kept, one may follow.
+        // At the end of what was kept, an extension may follow; anything else does so in MPEG-1 only.
+        None | Some([0xB5]) => return None,
         Some(_) => mpeg1,
-        None => return None,
     };
     (video.width > 0 && video.height > 0).then_some(video)
 }
