@@ -35,6 +35,8 @@ pub const MAX_CHANGES: usize = 32;
 const KEPT: usize = 1024;
 /// A PES packet that takes longer than this to come stands in nobody's way.
 const PATIENCE: Duration = Duration::from_secs(1);
+/// PES packets that are looked at in a second, of all PIDs: more than pictures that come in a second.
+const MAX_TRIES: u8 = 100;
 
 /// An elementary stream.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -130,6 +132,8 @@ pub struct Metadata {
     /// Of a picture, and of a sound.
     probes: [Option<Box<Probe>>; 2],
     renewed: Option<Instant>,
+    /// PES packets that were looked at in this second.
+    tries: u8,
 }
 
 /// The beginning of a PES packet.
@@ -239,8 +243,9 @@ impl Metadata {
         }
     }
 
-    /// Time has passed. Whether [`Self::wanted`] may name more PIDs than before.
+    /// A second has passed. Whether [`Self::wanted`] may name more PIDs than before.
     pub(super) fn handle_timeout(&mut self, now: Instant) -> bool {
+        self.tries = 0;
         let renewed = *self.renewed.get_or_insert(now);
         if now.saturating_duration_since(renewed) < RENEW {
             return false;
@@ -283,9 +288,10 @@ impl Metadata {
             }
             self.probes[at] = None;
         }
-        if !header.unit_start || !self.wants(pid) {
+        if !header.unit_start || self.tries == MAX_TRIES || !self.wants(pid) {
             return false;
         }
+        self.tries += 1;
         self.probes[at] = Some(Box::new(Probe { pid, began: now, len: 0, bytes: [0; KEPT] }));
         self.collect(at, codec, payload, now)
     }

@@ -239,7 +239,7 @@ fn analysis(c: &mut Criterion) {
 fn media() -> Vec<u8> {
     let section = |body: &[u8]| [&[0][..], body, &crc32(body).to_be_bytes()].concat();
     let pat = section(&[0x00, 0xB0, 13, 0, 1, 0xC1, 0, 0, 0, 1, 0xF0, 0]);
-    let streams = [0x1B, 0xE1, 0, 0xF0, 0, 0x0F, 0xE1, 1, 0xF0, 0];
+    let streams = [0x1B, 0xE1, 0, 0xF0, 0, 0x03, 0xE1, 1, 0xF0, 0];
     let pmt = section(&[&[0x02, 0xB0, 23, 0, 1, 0xC1, 0, 0, 0xE1, 0, 0xF0, 0][..], &streams].concat());
     let (rate, count) = (20_000_000_u64, 2688);
     let (mut counters, mut out) = ([0_u8; 4], Vec::new());
@@ -265,13 +265,24 @@ fn media() -> Vec<u8> {
         out.extend(packet);
     };
     let pes = [0, 0, 1, 0xE0, 0, 0, 0x80, 0x80, 5, 0x21, 0, 1, 0, 1];
+    // A parameter set of H.264, and a frame's header of MPEG audio.
+    let picture = [
+        &pes[..],
+        &[
+            0x00, 0x00, 0x01, 0x09, 0xF0, 0x00, 0x00, 0x01, 0x67, 0x4D, 0x40, 0x1E, 0xF4, 0x05, 0xA1, 0x26, 0xC0, 0x44,
+            0x00, 0x00, 0x03, 0x00, 0x04, 0x00, 0x00, 0x03, 0x00, 0xC8, 0x7C, 0x50, 0xAA, 0x80, 0x00, 0x00, 0x01, 0x68,
+            0xDE, 0x3C, 0x80, 0x00, 0x00, 0x01, 0x65,
+        ],
+    ]
+    .concat();
+    let sound = [&pes[..], &[0xFF, 0xFD, 0xA4, 0]].concat();
     for n in 0..count {
         let pcr = n * PACKET_LEN as u64 * 8 * Pcr::HZ / rate;
         match n {
             n if n % 336 == 0 => put(0, true, None, &pat),
             n if n % 336 == 1 => put(0x1000, true, None, &pmt),
-            n if n % 560 == 2 => put(0x100, true, Some(pcr), &pes),
-            n if n % 1344 == 3 => put(0x101, true, None, &pes),
+            n if n % 560 == 2 => put(0x100, true, Some(pcr), &picture),
+            n if n % 1344 == 3 => put(0x101, true, None, &sound),
             n if n % 20 == 4 => put(0x1FFF, false, None, &[]),
             n if n % 40 == 5 => put(0x101, false, None, &[]),
             _ => put(0x100, false, None, &[]),
