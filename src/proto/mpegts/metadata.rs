@@ -2,7 +2,7 @@
 //! like.
 //!
 //! Tables are read when they change. Pictures and sound are looked at until their headers were found, and again every
-//! [`RENEW`]: one picture and one sound at a time, up to [`KEPT`] bytes of a PES packet. What is kept is bounded: some 2 kB for a program
+//! [`RENEW`]: one picture and one sound at a time, up to 1 kB of a PES packet. What is kept is bounded: some 2 kB for a program
 //! of a few streams, at most 50 kB.
 
 use std::collections::VecDeque;

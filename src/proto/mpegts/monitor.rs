@@ -451,29 +451,6 @@ fn has_pts(payload: &[u8]) -> bool {
     matches!(payload, [0, 0, 1, _, _, _, marker, flags, ..] if marker >> 6 == 2 && flags & 0x80 != 0)
 }
 
-/// Fuzz body: any bytes, as packets with a sync byte and without; counts agree, and what is kept is within its bounds.
-#[cfg(test)]
-pub(crate) fn fuzz(data: &[u8]) {
-    let (mut monitor, mut now) = (Monitor::new(Instant::now()), Instant::now());
-    for (n, packet) in data.chunks(PACKET_LEN).enumerate() {
-        let mut packet = packet.to_vec();
-        packet[0] = if packet[0] % 16 == 0 { packet[0] } else { SYNC };
-        now += Duration::from_millis(u64::from(packet[0] ^ data[n]));
-        monitor.handle_datagram(&packet, now);
-        monitor.handle_timeout(now);
-    }
-    let packets: u64 = monitor.pids().map(|pid| pid.packets).sum();
-    assert!(packets + monitor.nulls <= monitor.places);
-    assert!(
-        monitor.pids().count() <= MAX_PIDS && monitor.null_share().is_none_or(|share| (0.0..=1.0).contains(&share))
-    );
-    assert!(monitor.metadata().streams().len() <= psi::MAX_STREAMS && monitor.clocks.len() <= psi::MAX_PROGRAMS);
-    for check in Check::ALL {
-        let state = monitor.check(check);
-        assert_eq!((state.count == 0, state.count == 0), (state.first.is_none(), state.errored_seconds == 0));
-    }
-}
-
 #[cfg(test)]
 mod testing;
 #[cfg(test)]

@@ -10,7 +10,8 @@ use super::packet::{NULL_PID, PACKET_LEN, PIDS, PacketHeader};
 mod section;
 
 pub use section::Section;
-use section::{Assembler, Whole};
+pub(crate) use section::streams_of;
+use section::{Assembler, StreamLoop, Whole};
 
 /// The PID of the program association table.
 pub const PAT_PID: u16 = 0;
@@ -398,32 +399,6 @@ impl Tables {
         self.counters.malformed += u64::from(section.is_none());
         section.filter(|section| section.current)
     }
-}
-
-/// The streams of a program map table: type, PID and descriptors of each; `None` where the loop contradicts its length.
-struct StreamLoop<'s>(&'s [u8]);
-
-impl<'s> Iterator for StreamLoop<'s> {
-    type Item = Option<(u8, u16, &'s [u8])>;
-
-    fn next(&mut self) -> Option<Self::Item> {
-        if self.0.is_empty() {
-            return None;
-        }
-        let Some((&[stream_type, a, b, c, d], rest)) = self.0.split_first_chunk() else {
-            self.0 = &[];
-            return Some(None);
-        };
-        let split = rest.split_at_checked(length(c, d));
-        self.0 = split.map_or(&[], |(_, rest)| rest);
-        Some(split.map(|(descriptors, _)| (stream_type, pid(a, b), descriptors)))
-    }
-}
-
-/// The streams of a section of a program map table that [`Psi`] handed on: type, PID and descriptors of each.
-pub(crate) fn streams_of<'s>(section: &Section<'s>) -> impl Iterator<Item = (u8, u16, &'s [u8])> {
-    let streams = section.body.split_first_chunk().and_then(|(&[_, _, c, d], rest)| rest.get(length(c, d)..));
-    StreamLoop(streams.unwrap_or_default()).map_while(|stream| stream).filter(|(_, pid, _)| is_free(*pid))
 }
 
 /// A PID that a table may name.

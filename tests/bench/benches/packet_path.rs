@@ -3,7 +3,6 @@
 //! Those whose name begins with `kernel` make system calls; all others are the product's own work. Divide by the number
 //! of datagrams that the name gives.
 
-use mediaconnect::time::Instant;
 use std::hint::black_box;
 use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
 use std::sync::Arc;
@@ -252,7 +251,7 @@ fn media() -> Vec<u8> {
             0x100 => 2,
             _ => 3,
         }];
-        packet[..4].copy_from_slice(&[0x47, high | u8::from(start) << 6, low, 0x10 | *counter % 16]);
+        packet[..4].copy_from_slice(&[0x47, high | u8::from(start) << 6, low, 0x10 | (*counter % 16)]);
         *counter = counter.wrapping_add(u8::from(pid != 0x1FFF));
         let mut at = 4;
         if let Some(pcr) = pcr {

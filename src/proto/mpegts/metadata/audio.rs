@@ -24,12 +24,17 @@ struct Frame {
 /// The sound of frames of a codec. A frame counts if it is the first thing there, or if another follows on it: chance
 /// makes sync words, too.
 pub(super) fn audio(codec: Codec, stream: &[u8]) -> Option<Audio> {
-    let (header, sync): (fn(&[u8]) -> Option<Frame>, _) = match codec {
-        Codec::MpegAudio => (mpeg_audio, [0xFF, 0xE0]),
-        Codec::Aac => (adts, [0xFF, 0xF0]),
-        Codec::AacLatm => (latm, [0x56, 0xE0]),
-        Codec::Ac3 | Codec::Eac3 => (ac3, [0x0B, 0x77]),
+    let header = match codec {
+        Codec::MpegAudio => mpeg_audio,
+        Codec::Aac => adts,
+        Codec::AacLatm => latm,
+        Codec::Ac3 | Codec::Eac3 => ac3,
         _ => return None,
+    };
+    let sync = match codec {
+        Codec::AacLatm => [0x56, 0xE0],
+        Codec::Ac3 | Codec::Eac3 => [0x0B, 0x77],
+        _ => [0xFF, 0xE0],
     };
     // Most bytes are no beginning; of the second, the bits that are set must be.
     let mut begins = stream.windows(2).enumerate().filter(|(_, two)| two[0] == sync[0] && two[1] & sync[1] == sync[1]);

@@ -23,7 +23,8 @@ impl<'d> Bits<'d> {
 
     pub(super) fn bit(&mut self) -> Option<bool> {
         let byte = self.at / 8;
-        if self.escaped && self.at % 8 == 0 && byte >= 2 && self.data.get(byte - 2..=byte) == Some(&[0, 0, 3]) {
+        if self.escaped && self.at.is_multiple_of(8) && byte >= 2 && self.data.get(byte - 2..=byte) == Some(&[0, 0, 3])
+        {
             self.at += 8;
         }
         let value = self.data.get(self.at / 8)? << (self.at % 8) & 0x80 != 0;

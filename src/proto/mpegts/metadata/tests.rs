@@ -30,7 +30,7 @@ impl Bench {
         let mut packet = [0xFF; PACKET_LEN];
         let [high, low] = pid.to_be_bytes();
         self.counter += 1;
-        packet[..4].copy_from_slice(&[SYNC, high | u8::from(unit_start) << 6, low, 0x10 | self.counter % 16]);
+        packet[..4].copy_from_slice(&[SYNC, high | u8::from(unit_start) << 6, low, 0x10 | (self.counter % 16)]);
         packet[4..][..payload.len()].copy_from_slice(payload);
         packet
     }

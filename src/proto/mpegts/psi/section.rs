@@ -1,6 +1,6 @@
 //! Sections (ISO/IEC 13818-1, section 2.4.4.1): put together from the payloads of their packets.
 
-use super::SI_PIDS;
+use super::{SI_PIDS, is_free, length, pid};
 use crate::proto::mpegts::packet::PacketHeader;
 
 /// The longest section of PAT, PMT, CAT, NIT and SDT, with its header. Of a longer one (EIT), only the CRC is checked.
@@ -57,6 +57,32 @@ pub(super) struct Whole<'s> {
     pub(super) bytes: &'s [u8],
     /// The CRC over all of its bytes, its own included.
     pub(super) crc: u32,
+}
+
+/// The streams of a program map table: type, PID and descriptors of each; `None` where the loop contradicts its length.
+pub(super) struct StreamLoop<'s>(pub(super) &'s [u8]);
+
+impl<'s> Iterator for StreamLoop<'s> {
+    type Item = Option<(u8, u16, &'s [u8])>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.0.is_empty() {
+            return None;
+        }
+        let Some((&[stream_type, a, b, c, d], rest)) = self.0.split_first_chunk() else {
+            self.0 = &[];
+            return Some(None);
+        };
+        let split = rest.split_at_checked(length(c, d));
+        self.0 = split.map_or(&[], |(_, rest)| rest);
+        Some(split.map(|(descriptors, _)| (stream_type, pid(a, b), descriptors)))
+    }
+}
+
+/// The streams of a section of a program map table that [`Psi`] handed on: type, PID and descriptors of each.
+pub(crate) fn streams_of<'s>(section: &Section<'s>) -> impl Iterator<Item = (u8, u16, &'s [u8])> {
+    let streams = section.body.split_first_chunk().and_then(|(&[_, _, c, d], rest)| rest.get(length(c, d)..));
+    StreamLoop(streams.unwrap_or_default()).map_while(|stream| stream).filter(|(_, pid, _)| is_free(*pid))
 }
 
 /// The beginnings of sections, by PID.
@@ -175,7 +201,7 @@ impl Slot {
         let longest = if SI_PIDS.contains(&self.pid) { LONGEST } else { KEPT };
         loop {
             let wanted = match self.bytes {
-                [_, a, b, ..] if self.len >= 3 => 3 + super::length(a, b),
+                [_, a, b, ..] if self.len >= 3 => 3 + length(a, b),
                 _ => 3,
             };
             if wanted > longest {
@@ -195,7 +221,7 @@ impl Slot {
             }
             // Three bytes tell the length; a section of no more than these is whole too.
             let [_, a, b, ..] = self.bytes;
-            if self.len == 3 + super::length(a, b) {
+            if self.len == 3 + length(a, b) {
                 return Fed::Whole(data.len() - rest.len());
             }
         }
