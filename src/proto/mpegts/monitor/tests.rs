@@ -383,7 +383,7 @@ fn jitter_is_of_arrival_and_accuracy_is_not() {
     let mut bench = Bench::new();
     for (n, packet) in clean(8).iter().enumerate() {
         // Every tenth unit is late by 7 ms.
-        let late = Duration::from_millis(if n / UNIT % 10 == 0 { 7 } else { 0 });
+        let late = Duration::from_millis(if (n / UNIT).is_multiple_of(10) { 7 } else { 0 });
         let now = bench.now();
         bench.monitor.handle_timeout(now);
         bench.monitor.handle_datagram(packet, now + late);
