@@ -9,50 +9,73 @@ const REPEATED: u8 = 0x10;
 /// The last counter.
 const COUNTER: u8 = 0x0F;
 
+/// How a packet stands to the one before it on its PID.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Order {
+    /// It follows, or it is the first, or it has no counter.
+    Next,
+    /// It is the same once more, which is legal once.
+    Repeated,
+    /// Packets are missing, in the wrong order, or came too often.
+    Broken,
+}
+
+/// The last continuity counter of one PID.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Counter(u8);
+
+impl Counter {
+    /// How a packet stands to the one before it. `discontinuity` is its `discontinuity_indicator`.
+    ///
+    /// The counter counts packets with payload (ISO/IEC 13818-1, section 2.4.3.3). One repetition is legal, a second is
+    /// not; after the indicator any counter is. A packet with a transport error must not come here: none of its fields
+    /// can be trusted.
+    #[inline]
+    pub fn take(&mut self, header: &PacketHeader, discontinuity: bool) -> Order {
+        let counter = header.continuity & COUNTER;
+        let last = self.0;
+        if last & SEEN == 0 || discontinuity {
+            if header.payload || discontinuity {
+                self.0 = SEEN | counter;
+            }
+            return Order::Next;
+        }
+        if !header.payload {
+            return Order::Next;
+        }
+        if counter == last & COUNTER {
+            self.0 = last | REPEATED;
+            return if last & REPEATED == 0 { Order::Repeated } else { Order::Broken };
+        }
+        self.0 = SEEN | counter;
+        if counter == (last + 1) & COUNTER { Order::Next } else { Order::Broken }
+    }
+}
+
 /// The last continuity counter of every PID: a byte each, 8 kB.
 #[derive(Debug, Clone)]
 pub struct Continuity {
-    pids: Box<[u8]>,
+    pids: Box<[Counter]>,
 }
 
 impl Default for Continuity {
     fn default() -> Self {
-        Self { pids: vec![0; PIDS].into_boxed_slice() }
+        Self { pids: vec![Counter::default(); PIDS].into_boxed_slice() }
     }
 }
 
 impl Continuity {
-    /// Whether a packet follows on the one before it on its PID. `discontinuity` is its `discontinuity_indicator`.
-    ///
-    /// The counter counts packets with payload (ISO/IEC 13818-1, section 2.4.3.3). One repetition is legal, a second is
-    /// not; after the indicator any counter is. Null packets have no order. A packet with a transport error must not
-    /// come here: none of its fields can be trusted.
+    /// Whether a packet follows on the one before it on its PID, as [`Counter::take`] says. Null packets have no order.
     pub fn follows(&mut self, header: &PacketHeader, discontinuity: bool) -> bool {
-        let Some(state) = self.pids.get_mut(usize::from(header.pid)).filter(|_| header.pid != NULL_PID) else {
+        let Some(counter) = self.pids.get_mut(usize::from(header.pid)).filter(|_| header.pid != NULL_PID) else {
             return true;
         };
-        let counter = header.continuity & COUNTER;
-        let last = *state;
-        if last & SEEN == 0 || discontinuity {
-            if header.payload || discontinuity {
-                *state = SEEN | counter;
-            }
-            return true;
-        }
-        if !header.payload {
-            return true;
-        }
-        if counter == last & COUNTER {
-            *state = last | REPEATED;
-            return last & REPEATED == 0;
-        }
-        *state = SEEN | counter;
-        counter == (last + 1) & COUNTER
+        counter.take(header, discontinuity) != Order::Broken
     }
 
     /// Forget all: the next packet of each PID is its first.
     pub fn reset(&mut self) {
-        self.pids.fill(0);
+        self.pids.fill(Counter::default());
     }
 }
 

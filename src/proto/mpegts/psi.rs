@@ -9,10 +9,24 @@ use super::packet::{NULL_PID, PACKET_LEN, PIDS, PacketHeader};
 
 mod section;
 
-use section::{Assembler, Section};
+pub use section::Section;
+pub(crate) use section::streams_of;
+use section::{Assembler, StreamLoop, Whole};
 
 /// The PID of the program association table.
 pub const PAT_PID: u16 = 0;
+/// The PID of the conditional access table.
+pub const CAT_PID: u16 = 1;
+/// The PIDs of NIT, SDT and BAT, EIT, RST, TDT and TOT (ETSI EN 300 468, table 1).
+pub(crate) const SI_PIDS: std::ops::RangeInclusive<u16> = 0x10..=0x14;
+/// The `table_id` of the program association table.
+pub const PAT: u8 = 0x00;
+/// The `table_id` of the conditional access table.
+pub const CAT: u8 = 0x01;
+/// The `table_id` of a program map table.
+pub const PMT: u8 = 0x02;
+/// The `table_id` of the service description table of this transport stream.
+pub const SDT: u8 = 0x42;
 /// The lowest PID that a table or stream may name; those below are reserved.
 const LOWEST_PID: u16 = 0x10;
 /// Programs that are kept; a transport stream of more is followed for the first ones.
@@ -40,7 +54,12 @@ const CRC_TABLE: [u32; 256] = {
 
 /// The CRC of sections (ISO/IEC 13818-1, annex A); over a section with its CRC it is 0.
 pub fn crc32(data: &[u8]) -> u32 {
-    data.iter().fold(u32::MAX, |crc, &byte| crc << 8 ^ CRC_TABLE[usize::from((crc >> 24) as u8 ^ byte)])
+    crc_over(u32::MAX, data)
+}
+
+/// The CRC so far, taken over more bytes.
+fn crc_over(crc: u32, data: &[u8]) -> u32 {
+    data.iter().fold(crc, |crc, &byte| crc << 8 ^ CRC_TABLE[usize::from((crc >> 24) as u8 ^ byte)])
 }
 
 /// A set of PIDs, 1 kB.
@@ -107,6 +126,8 @@ pub struct PsiCounters {
     pub crc_errors: u64,
     /// Other tables on the PID of the PAT (TR 101 290, 1.3).
     pub foreign: u64,
+    /// Other tables on the PID of the CAT (TR 101 290, 2.6).
+    pub foreign_on_cat: u64,
     /// Scrambled packets on the PIDs of PAT and PMT (TR 101 290, 1.3 and 1.5).
     pub scrambled: u64,
     /// Sections that are too long, too short, or contradict themselves.
@@ -117,12 +138,14 @@ pub struct PsiCounters {
     pub changes: u64,
 }
 
-/// The programs of a transport stream: some 7 kB, taken once.
+/// The programs of a transport stream: 5 kB, and up to 4 kB for the programs and streams that there are.
 #[derive(Debug, Clone)]
 pub struct Psi {
     assembler: Assembler,
-    /// PIDs of the PAT and the PMTs.
+    /// PIDs of the tables that are followed.
     pids: PidSet,
+    /// CAT, NIT, SDT, BAT, EIT and TOT too.
+    service_information: bool,
     tables: Tables,
 }
 
@@ -142,25 +165,42 @@ struct Tables {
 
 impl Default for Psi {
     fn default() -> Self {
+        Self::new(false)
+    }
+}
+
+impl Psi {
+    /// Follow PAT and PMTs; with service information, the CRCs of CAT, NIT, SDT, BAT, EIT and TOT are checked too.
+    pub fn new(service_information: bool) -> Self {
         let tables = Tables {
             transport_stream: None,
             pat: [None; MAX_PAT_SECTIONS],
             pat_version: 0,
             pat_seen: None,
-            programs: Vec::with_capacity(MAX_PROGRAMS),
-            streams: Vec::with_capacity(MAX_STREAMS),
+            programs: Vec::new(),
+            streams: Vec::new(),
             counters: PsiCounters::default(),
             moved: true,
         };
-        let mut psi = Self { assembler: Assembler::default(), pids: PidSet::new(), tables };
+        let mut psi = Self { assembler: Assembler::default(), pids: PidSet::new(), service_information, tables };
         psi.follow_tables();
         psi
     }
-}
 
-impl Psi {
     /// Take one packet of any PID. It must have no transport error.
     pub fn handle(&mut self, header: &PacketHeader, packet: &[u8; PACKET_LEN], now: Instant) {
+        self.handle_with(header, packet, now, |_| {});
+    }
+
+    /// As [`Self::handle`], and hand on each section of a PAT, a CAT, a known program's PMT and an SDT that is right and
+    /// in force, before its content is taken.
+    pub fn handle_with(
+        &mut self,
+        header: &PacketHeader,
+        packet: &[u8; PACKET_LEN],
+        now: Instant,
+        mut sink: impl FnMut(&Section<'_>),
+    ) {
         if !self.pids.contains(header.pid) {
             return;
         }
@@ -170,10 +210,13 @@ impl Psi {
         }
         let Self { assembler, tables, .. } = self;
         let malformed = assembler.push(header, header.payload_of(packet), |section| {
-            if header.pid == PAT_PID {
-                tables.pat_section(section, now);
-            } else {
-                tables.pmt_section(header.pid, section);
+            match (header.pid, section.bytes[0]) {
+                (PAT_PID, _) => tables.pat_section(section, now, &mut sink),
+                (CAT_PID, _) => tables.cat_section(section, &mut sink),
+                (pid, PMT) => tables.pmt_section(pid, section, &mut sink),
+                // Other tables may share the PID of a PMT.
+                (pid, _) if SI_PIDS.contains(&pid) => tables.si_section(section, &mut sink),
+                _ => {}
             }
         });
         self.tables.counters.malformed += u64::from(malformed);
@@ -188,6 +231,11 @@ impl Psi {
     /// The version of the PAT, 5 bits.
     pub fn pat_version(&self) -> Option<u8> {
         self.tables.transport_stream.map(|_| self.tables.pat_version)
+    }
+
+    /// Whether packets of this PID are looked at: it bears tables.
+    pub fn follows(&self, pid: u16) -> bool {
+        self.pids.contains(pid)
     }
 
     /// When the last right section of the PAT came.
@@ -210,29 +258,40 @@ impl Psi {
         &self.tables.counters
     }
 
+    #[cfg(test)]
+    pub(super) fn memory(&self) -> usize {
+        let lists = (self.tables.programs.capacity(), self.tables.streams.capacity());
+        let lists = lists.0 * size_of::<Program>() + lists.1 * size_of::<ElementaryStream>();
+        size_of_val(&*self.assembler.slots) + size_of_val(&*self.pids.0) + lists
+    }
+
     fn follow_tables(&mut self) {
         if !std::mem::take(&mut self.tables.moved) {
             return;
         }
         self.pids.0.fill(0);
         self.pids.insert(PAT_PID);
+        if self.service_information {
+            SI_PIDS.chain([CAT_PID]).for_each(|pid| self.pids.insert(pid));
+        }
         self.tables.programs.iter().for_each(|program| self.pids.insert(program.pmt_pid));
     }
 }
 
 impl Tables {
-    fn pat_section(&mut self, bytes: &[u8], now: Instant) {
-        if bytes[0] != 0 {
+    fn pat_section(&mut self, whole: Whole<'_>, now: Instant, sink: &mut impl FnMut(&Section<'_>)) {
+        if whole.bytes[0] != PAT {
             self.counters.foreign += 1;
             return;
         }
-        let Some(section) = self.check(bytes) else { return };
+        let Some(section) = self.check(whole) else { return };
         let (associations, []) = section.body.as_chunks::<4>() else {
             self.counters.malformed += 1;
             return;
         };
         self.counters.pat += 1;
         self.pat_seen = Some(now);
+        sink(&section);
         let number = usize::from(section.number);
         // A table that shrank keeps nothing of its former sections.
         let last = usize::from(section.last) + 1;
@@ -277,12 +336,31 @@ impl Tables {
         self.streams.retain(|s| programs.iter().any(|program| program.number == s.program && program.map.is_some()));
     }
 
-    fn pmt_section(&mut self, on: u16, bytes: &[u8]) {
-        // Other tables may share the PID.
-        if bytes[0] != 2 {
-            return;
+    fn cat_section(&mut self, whole: Whole<'_>, sink: &mut impl FnMut(&Section<'_>)) {
+        if whole.bytes[0] != CAT {
+            self.counters.foreign_on_cat += 1;
+        } else if let Some(section) = self.check(whole) {
+            sink(&section);
         }
-        let Some(section) = self.check(bytes) else { return };
+    }
+
+    /// Of other tables only the CRC is looked at, of those that have one (ETSI EN 300 468, table 2).
+    fn si_section(&mut self, whole: Whole<'_>, sink: &mut impl FnMut(&Section<'_>)) {
+        match whole.bytes[0] {
+            SDT => {
+                if let Some(section) = self.check(whole) {
+                    sink(&section);
+                }
+            }
+            0x40 | 0x41 | 0x46 | 0x4A | 0x4E..=0x6F | 0x73 => {
+                self.counters.crc_errors += u64::from(whole.crc != 0);
+            }
+            _ => {}
+        }
+    }
+
+    fn pmt_section(&mut self, on: u16, whole: Whole<'_>, sink: &mut impl FnMut(&Section<'_>)) {
+        let Some(section) = self.check(whole) else { return };
         let known = self.programs.iter_mut().find(|p| p.number == section.extension && p.pmt_pid == on);
         let Some(program) = known else { return };
         let Some((&[a, b, c, d], rest)) = section.body.split_first_chunk() else {
@@ -295,13 +373,14 @@ impl Tables {
             return;
         };
         self.counters.pmt += 1;
+        sink(&section);
         if program.map.is_some_and(|map| map.crc == section.crc) {
             return;
         }
         program.map = Some(ProgramMap { pcr_pid: pid(a, b), version: section.version, crc: section.crc });
         self.counters.changes += 1;
         self.streams.retain(|stream| stream.program != section.extension);
-        for (stream_type, pid) in StreamLoop(streams).flatten().filter(|(_, pid)| is_free(*pid)) {
+        for (stream_type, pid, _) in StreamLoop(streams).flatten().filter(|(_, pid, _)| is_free(*pid)) {
             if self.streams.len() == MAX_STREAMS {
                 self.counters.not_kept += 1;
                 continue;
@@ -311,34 +390,14 @@ impl Tables {
     }
 
     /// The section if it is whole, right, and in force.
-    fn check<'s>(&mut self, bytes: &'s [u8]) -> Option<Section<'s>> {
-        if crc32(bytes) != 0 {
+    fn check<'s>(&mut self, whole: Whole<'s>) -> Option<Section<'s>> {
+        if whole.crc != 0 {
             self.counters.crc_errors += 1;
             return None;
         }
-        let section = Section::read(bytes);
+        let section = Section::read(whole.bytes);
         self.counters.malformed += u64::from(section.is_none());
         section.filter(|section| section.current)
-    }
-}
-
-/// The streams of a program map table: type and PID of each; `None` where the loop contradicts its length.
-struct StreamLoop<'s>(&'s [u8]);
-
-impl Iterator for StreamLoop<'_> {
-    type Item = Option<(u8, u16)>;
-
-    fn next(&mut self) -> Option<Self::Item> {
-        if self.0.is_empty() {
-            return None;
-        }
-        let Some((&[stream_type, a, b, c, d], rest)) = self.0.split_first_chunk() else {
-            self.0 = &[];
-            return Some(None);
-        };
-        let rest = rest.get(length(c, d)..);
-        self.0 = rest.unwrap_or_default();
-        Some(rest.map(|_| (stream_type, pid(a, b))))
     }
 }
 

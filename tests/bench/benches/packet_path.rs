@@ -3,7 +3,6 @@
 //! Those whose name begins with `kernel` make system calls; all others are the product's own work. Divide by the number
 //! of datagrams that the name gives.
 
-use mediaconnect::time::Instant;
 use std::hint::black_box;
 use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
 use std::sync::Arc;
@@ -17,7 +16,10 @@ use mediaconnect::flow::stats::OutputStats;
 use mediaconnect::io::batch::{ReceiveBatch, SendBatch, Target, TrainLimit};
 use mediaconnect::io::open::{Family, ReceiveSpec, Receiver, SendSpec, Sender, open_receiver, open_sender};
 use mediaconnect::proto::fec2022_1::matrix::Matrix;
-use mediaconnect::proto::mpegts::packet::check_datagram;
+use mediaconnect::proto::mpegts::monitor::Monitor;
+use mediaconnect::proto::mpegts::packet::{PACKET_LEN, check_datagram};
+use mediaconnect::proto::mpegts::pcr::Pcr;
+use mediaconnect::proto::mpegts::psi::crc32;
 use mediaconnect::proto::rtp::header::{Header, MP2T};
 use mediaconnect::proto::rtp::receive::RtpReceiver;
 use mediaconnect::proto::seq::{RtpTime, Seq};
@@ -209,5 +211,83 @@ fn delivering(c: &mut Criterion) {
     }
 }
 
-criterion_group!(packet_path, headers, receivers, sessions, receiving, delivering);
+/// A picture, a sound and null packets at 20 Mbit/s, from memory that is at hand: per packet of the transport stream.
+fn analysis(c: &mut Criterion) {
+    let media = media();
+    let mut monitor = Monitor::new(Instant::now());
+    let (mut now, mut next) = (Instant::now(), media.chunks_exact(7 * PACKET_LEN).cycle());
+    let mut group = c.benchmark_group("transport stream, TR 101 290 and metadata");
+    group.throughput(Throughput::Elements(7));
+    group.bench_function("7 packets", |b| {
+        b.iter(|| {
+            let Some(datagram) = next.next() else { return };
+            now += Duration::from_nanos(526_400);
+            monitor.handle_datagram(black_box(datagram), now);
+            if monitor.poll_timeout().is_some_and(|at| at <= now) {
+                monitor.handle_timeout(now);
+            }
+        });
+    });
+    group.finish();
+    assert!(monitor.metadata().streams().len() == 2 && monitor.bits_per_second() > 19_000_000);
+}
+
+/// Packets of 200 ms that are repeated: a PAT and a PMT every 25 ms, PES packets of a picture with PCR every 40 ms and of
+/// a sound every 100 ms, one null packet in 20.
+fn media() -> Vec<u8> {
+    let section = |body: &[u8]| [&[0][..], body, &crc32(body).to_be_bytes()].concat();
+    let pat = section(&[0x00, 0xB0, 13, 0, 1, 0xC1, 0, 0, 0, 1, 0xF0, 0]);
+    let streams = [0x1B, 0xE1, 0, 0xF0, 0, 0x03, 0xE1, 1, 0xF0, 0];
+    let pmt = section(&[&[0x02, 0xB0, 23, 0, 1, 0xC1, 0, 0, 0xE1, 0, 0xF0, 0][..], &streams].concat());
+    let (rate, count) = (20_000_000_u64, 2688);
+    let (mut counters, mut out) = ([0_u8; 4], Vec::new());
+    let mut put = |pid: u16, start: bool, pcr: Option<u64>, payload: &[u8]| {
+        let mut packet = [0x55; PACKET_LEN];
+        let [high, low] = pid.to_be_bytes();
+        let counter = &mut counters[match pid {
+            0 => 0,
+            0x1000 => 1,
+            0x100 => 2,
+            _ => 3,
+        }];
+        packet[..4].copy_from_slice(&[0x47, high | u8::from(start) << 6, low, 0x10 | (*counter % 16)]);
+        *counter = counter.wrapping_add(u8::from(pid != 0x1FFF));
+        let mut at = 4;
+        if let Some(pcr) = pcr {
+            packet[3] |= 0x20;
+            packet[4..6].copy_from_slice(&[7, 0x10]);
+            packet[6..12].copy_from_slice(&Pcr::new(pcr).write());
+            at = 12;
+        }
+        packet[at..][..payload.len()].copy_from_slice(payload);
+        out.extend(packet);
+    };
+    let pes = [0, 0, 1, 0xE0, 0, 0, 0x80, 0x80, 5, 0x21, 0, 1, 0, 1];
+    // A parameter set of H.264, and a frame's header of MPEG audio.
+    let picture = [
+        &pes[..],
+        &[
+            0x00, 0x00, 0x01, 0x09, 0xF0, 0x00, 0x00, 0x01, 0x67, 0x4D, 0x40, 0x1E, 0xF4, 0x05, 0xA1, 0x26, 0xC0, 0x44,
+            0x00, 0x00, 0x03, 0x00, 0x04, 0x00, 0x00, 0x03, 0x00, 0xC8, 0x7C, 0x50, 0xAA, 0x80, 0x00, 0x00, 0x01, 0x68,
+            0xDE, 0x3C, 0x80, 0x00, 0x00, 0x01, 0x65,
+        ],
+    ]
+    .concat();
+    let sound = [&pes[..], &[0xFF, 0xFD, 0xA4, 0]].concat();
+    for n in 0..count {
+        let pcr = n * PACKET_LEN as u64 * 8 * Pcr::HZ / rate;
+        match n {
+            n if n % 336 == 0 => put(0, true, None, &pat),
+            n if n % 336 == 1 => put(0x1000, true, None, &pmt),
+            n if n % 560 == 2 => put(0x100, true, Some(pcr), &picture),
+            n if n % 1344 == 3 => put(0x101, true, None, &sound),
+            n if n % 20 == 4 => put(0x1FFF, false, None, &[]),
+            n if n % 40 == 5 => put(0x101, false, None, &[]),
+            _ => put(0x100, false, None, &[]),
+        }
+    }
+    out
+}
+
+criterion_group!(packet_path, headers, receivers, sessions, receiving, delivering, analysis);
 criterion_main!(packet_path);

@@ -1,32 +1,43 @@
 //! Sections (ISO/IEC 13818-1, section 2.4.4.1): put together from the payloads of their packets.
 
+use super::{SI_PIDS, is_free, length, pid};
 use crate::proto::mpegts::packet::PacketHeader;
 
-/// The longest section of PAT, PMT and CAT, with its header.
-const LONGEST: usize = 1024;
+/// The longest section of PAT, PMT, CAT, NIT and SDT, with its header. Of a longer one (EIT), only the CRC is checked.
+const KEPT: usize = 1024;
+/// The longest section of any table.
+const LONGEST: usize = 4096;
 /// PIDs whose sections may be incomplete at the same time; of more, the oldest is dropped.
-const PENDING: usize = 3;
+const PENDING: usize = 4;
 
 /// A section with the long header, without its CRC.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Section<'s> {
-    /// `transport_stream_id` or `program_number`.
-    pub(super) extension: u16,
-    pub(super) version: u8,
+pub struct Section<'s> {
+    /// `table_id`.
+    pub table: u8,
+    /// `transport_stream_id`, `program_number`, or what else the table puts there.
+    pub extension: u16,
+    /// 5 bits.
+    pub version: u8,
     /// In force already.
-    pub(super) current: bool,
-    pub(super) number: u8,
-    pub(super) last: u8,
-    pub(super) body: &'s [u8],
-    pub(super) crc: u32,
+    pub current: bool,
+    /// Which section of the table it is.
+    pub number: u8,
+    /// The number of the table's last section.
+    pub last: u8,
+    /// What follows on the header.
+    pub body: &'s [u8],
+    /// As it was sent.
+    pub crc: u32,
 }
 
 impl<'s> Section<'s> {
     /// Read a whole section. `None`: it is too short, has no long header, or has a number above its last.
     pub(super) fn read(bytes: &'s [u8]) -> Option<Self> {
-        let (&[_, syntax, _, a, b, state, number, last], rest) = bytes.split_first_chunk()?;
+        let (&[table, syntax, _, a, b, state, number, last], rest) = bytes.split_first_chunk()?;
         let (body, crc) = rest.split_last_chunk()?;
         let section = Self {
+            table,
             extension: u16::from_be_bytes([a, b]),
             version: state >> 1 & 0x1F,
             current: state & 1 != 0,
@@ -37,6 +48,41 @@ impl<'s> Section<'s> {
         };
         (syntax & 0x80 != 0 && number <= last).then_some(section)
     }
+}
+
+/// A section as it came: nothing of it is checked but its length.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Whole<'s> {
+    /// Up to [`KEPT`] of its bytes, at least 3.
+    pub(super) bytes: &'s [u8],
+    /// The CRC over all of its bytes, its own included.
+    pub(super) crc: u32,
+}
+
+/// The streams of a program map table: type, PID and descriptors of each; `None` where the loop contradicts its length.
+pub(super) struct StreamLoop<'s>(pub(super) &'s [u8]);
+
+impl<'s> Iterator for StreamLoop<'s> {
+    type Item = Option<(u8, u16, &'s [u8])>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.0.is_empty() {
+            return None;
+        }
+        let Some((&[stream_type, a, b, c, d], rest)) = self.0.split_first_chunk() else {
+            self.0 = &[];
+            return Some(None);
+        };
+        let split = rest.split_at_checked(length(c, d));
+        self.0 = split.map_or(&[], |(_, rest)| rest);
+        Some(split.map(|(descriptors, _)| (stream_type, pid(a, b), descriptors)))
+    }
+}
+
+/// The streams of a section of a program map table that [`Psi`] handed on: type, PID and descriptors of each.
+pub(crate) fn streams_of<'s>(section: &Section<'s>) -> impl Iterator<Item = (u8, u16, &'s [u8])> {
+    let streams = section.body.split_first_chunk().and_then(|(&[_, _, c, d], rest)| rest.get(length(c, d)..));
+    StreamLoop(streams.unwrap_or_default()).map_while(|stream| stream).filter(|(_, pid, _)| is_free(*pid))
 }
 
 /// The beginnings of sections, by PID.
@@ -56,12 +102,14 @@ pub(super) struct Slot {
     began: u32,
     /// 0: nothing is pending.
     len: usize,
-    bytes: [u8; LONGEST],
+    /// The CRC over what came.
+    crc: u32,
+    bytes: [u8; KEPT],
 }
 
 impl Default for Slot {
     fn default() -> Self {
-        Self { pid: 0, counter: 0, began: 0, len: 0, bytes: [0; LONGEST] }
+        Self { pid: 0, counter: 0, began: 0, len: 0, crc: u32::MAX, bytes: [0; KEPT] }
     }
 }
 
@@ -78,7 +126,7 @@ enum Fed {
 impl Assembler {
     /// Take the payload of the next packet on a PID, and hand on every section that ends in it. Whether something in
     /// it was malformed.
-    pub(super) fn push(&mut self, header: &PacketHeader, payload: &[u8], mut section: impl FnMut(&[u8])) -> bool {
+    pub(super) fn push(&mut self, header: &PacketHeader, payload: &[u8], mut section: impl FnMut(Whole<'_>)) -> bool {
         if !header.payload {
             return false;
         }
@@ -100,7 +148,7 @@ impl Assembler {
             let follows = header.continuity == (slot.counter + 1) & 0x0F;
             slot.counter = header.continuity;
             if follows && let Fed::Whole(_) = slot.feed(tail) {
-                section(&slot.bytes[..slot.len]);
+                section(slot.whole());
                 slot.len = 0;
             } else if !follows || header.unit_start {
                 slot.len = 0;
@@ -116,7 +164,7 @@ impl Assembler {
                     return true;
                 }
                 Fed::Whole(end) => {
-                    section(&slot.bytes[..slot.len]);
+                    section(slot.whole());
                     slot.len = 0;
                     heads = &heads[end..];
                 }
@@ -137,24 +185,35 @@ impl Assembler {
         let at = (0..PENDING).max_by_key(|&at| age(&self.slots[at])).unwrap_or(0);
         let slot = &mut self.slots[at];
         (slot.pid, slot.counter, slot.began, slot.len) = (header.pid, header.continuity, clock, 0);
+        slot.crc = u32::MAX;
         slot
     }
 }
 
 impl Slot {
+    fn whole(&self) -> Whole<'_> {
+        Whole { bytes: &self.bytes[..self.len.min(KEPT)], crc: self.crc }
+    }
+
     fn feed(&mut self, data: &[u8]) -> Fed {
         let mut rest = data;
+        // Tables of service information may be longer than they are kept.
+        let longest = if SI_PIDS.contains(&self.pid) { LONGEST } else { KEPT };
         loop {
             let wanted = match self.bytes {
-                [_, a, b, ..] if self.len >= 3 => 3 + super::length(a, b),
+                [_, a, b, ..] if self.len >= 3 => 3 + length(a, b),
                 _ => 3,
             };
-            if wanted > LONGEST {
+            if wanted > longest {
                 self.len = 0;
                 return Fed::TooLong;
             }
             let (now, later) = rest.split_at(rest.len().min(wanted - self.len));
-            self.bytes[self.len..][..now.len()].copy_from_slice(now);
+            if let Some(room) = self.bytes.get_mut(self.len..) {
+                let kept = now.len().min(room.len());
+                room[..kept].copy_from_slice(&now[..kept]);
+            }
+            self.crc = super::crc_over(self.crc, now);
             self.len += now.len();
             rest = later;
             if self.len < wanted {
@@ -162,7 +221,7 @@ impl Slot {
             }
             // Three bytes tell the length; a section of no more than these is whole too.
             let [_, a, b, ..] = self.bytes;
-            if self.len == 3 + super::length(a, b) {
+            if self.len == 3 + length(a, b) {
                 return Fed::Whole(data.len() - rest.len());
             }
         }

@@ -293,12 +293,15 @@ fn no_more_is_kept_than_there_is_room_for() {
 
 #[test]
 fn memory_is_compact() {
-    let psi = Psi::default();
-    let assembler = size_of_val(&*psi.assembler.slots);
-    let programs = psi.tables.programs.capacity() * size_of::<Program>();
-    let streams = psi.tables.streams.capacity() * size_of::<ElementaryStream>();
-    let all = PIDS + size_of_val(&*psi.pids.0) + assembler + programs + streams;
-    assert!(all + size_of::<crate::proto::mpegts::inspect::Inspector>() <= 16 << 10, "{all} bytes");
+    let mut bench = Bench::new();
+    bench.send(0, pat(0, &(1..65).map(|n| (n, 0x1000 + n)).collect::<Vec<_>>()));
+    for n in 1..65 {
+        bench.send(0x1000 + n, pmt(n, 0, 256, &(0..4).map(|at| (0x06, 0x100 + 4 * n + at)).collect::<Vec<_>>()));
+    }
+    assert_eq!((bench.psi.programs().len(), bench.psi.streams().len()), (MAX_PROGRAMS, MAX_STREAMS));
+    // And the counters of all PIDs.
+    let all = PIDS + bench.psi.memory();
+    assert!(all + size_of::<crate::proto::mpegts::inspect::Inspector>() <= 18 << 10, "{all} bytes");
 }
 
 proptest! {
