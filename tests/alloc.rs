@@ -178,6 +178,7 @@ fn flow(rtp: bool, gather: Gather, outputs: &[(&'static str, OutputConfig)]) -> 
     }
     (
         FlowSeed {
+            analyse: true,
             name: "main".parse().unwrap(),
             gather,
             stats: Arc::default(),

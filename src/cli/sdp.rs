@@ -136,6 +136,7 @@ mod tests {
             sources: BTreeMap::new(),
             failover: None,
             outputs: BTreeMap::from([("playout".to_owned(), out)]),
+            analyse: true,
             alarms: BTreeMap::new(),
         }
     }

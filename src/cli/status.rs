@@ -2,10 +2,12 @@
 
 mod rist;
 mod srt;
+mod transport_stream;
 
 use std::fmt::Write;
 use std::time::Duration;
 
+use self::transport_stream::transport_stream;
 use super::explain::conditions;
 use super::text::{Align, Paint, Style, Table, clean, word};
 use crate::observe::status::{
@@ -281,6 +283,9 @@ fn source_detail(out: &mut String, name: &str, s: &SourceDoc, style: Style) {
     }
     if let Some(ssrc) = &s.ssrc {
         say(out, "stream", &format!("SSRC {ssrc}, {}", count(s.restarts, "restart")));
+    }
+    if let Some(ts) = &s.transport_stream {
+        transport_stream(out, ts);
     }
     if s.receive_buffer_bytes > 0 {
         say(out, "buffer", &format!("{} KiB", s.receive_buffer_bytes / 1024));

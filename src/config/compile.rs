@@ -106,6 +106,7 @@ impl<'t> Flow<'_, 't> {
         let failover = self.failover(root, &sources);
         let outputs = self.outputs(root, &sources);
         let alarms = self.alarms(root);
+        let analyse = root.table("monitoring").and_then(|s| s.flag("transport-stream")).unwrap_or(true);
         Some(FlowPlan {
             name: name.clone(),
             description: root.text("description").map(|d| d.value).unwrap_or_default(),
@@ -115,6 +116,7 @@ impl<'t> Flow<'_, 't> {
             sources: sources.into_iter().map(|s| Some((s.name, s.plan?))).collect::<Option<_>>()?,
             failover,
             outputs: outputs.into_iter().map(|(name, plan)| Some((name, plan?))).collect::<Option<_>>()?,
+            analyse,
             alarms,
         })
     }

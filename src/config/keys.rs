@@ -323,7 +323,7 @@ pub(super) const FLOW: &[Key] = &[
     Key::new("outputs", Form::Named(OUTPUT), "Where it goes"),
     Key::new("failover", Form::Table(FAILOVER), "What several sources are to each other"),
     Key::later("entitlements"),
-    Key::later("monitoring"),
+    Key::new("monitoring", Form::Table(MONITORING), "What is looked at in what the sources carry"),
     Key::new(
         "alarms",
         Form::Named(ALARM),
@@ -380,6 +380,18 @@ pub(super) const SOURCE: &[Key] = &[
     Key::later("decryption"),
     Key::later("subscriber").on(&["entitlement"]),
     Key::later("entitlement").on(&["entitlement"]),
+];
+
+/// `[monitoring]`.
+pub(super) const MONITORING: &[Key] = &[
+    Key::new(
+        "transport-stream",
+        Form::Flag,
+        "Whether each source's transport stream is analysed: TR 101 290, first and second priority, and what it carries",
+    )
+    .default("true"),
+    Key::later("thumbnails"),
+    Key::later("content"),
 ];
 
 /// `[failover]`.

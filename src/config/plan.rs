@@ -43,6 +43,8 @@ pub struct FlowPlan {
     pub failover: Option<FailoverPlan>,
     /// By name; may be empty.
     pub outputs: BTreeMap<String, OutputPlan>,
+    /// `[monitoring] transport-stream`: each source's stream is analysed.
+    pub analyse: bool,
     /// By name: those of its own, which stand in place of the appliance's of the same name.
     pub alarms: BTreeMap<String, AlarmPlan>,
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 use crate::proto::hitless::{LegId, MergeEvent, Merger, Released};
 use crate::proto::rtp::header::Header;
 
+use super::analysis::Analysis;
 use super::egress::MediaPacket;
 use super::source::Source;
 use super::stats::{FlowEvent, FlowStats, Invalid, SourceStats};
@@ -62,6 +63,8 @@ pub(super) struct Leg<'m> {
     id: Option<LegId>,
     /// `None`: nobody wants to know.
     heard: Option<&'m mut Vec<(Instant, Header)>>,
+    analysis: &'m mut Analysis,
+    now: Instant,
 }
 
 impl Leg<'_> {
@@ -73,6 +76,7 @@ impl Leg<'_> {
         if let Some(heard) = &mut self.heard {
             heard.push((arrival, *header));
         }
+        self.analysis.of_leg(&packet[header.payload()], header.seq, arrival, self.now);
     }
 }
 
@@ -121,10 +125,10 @@ impl Merge {
         }
     }
 
-    pub(super) fn leg(&mut self, index: usize) -> Leg<'_> {
+    pub(super) fn leg<'m>(&'m mut self, index: usize, analysis: &'m mut Analysis, now: Instant) -> Leg<'m> {
         let asked = self.legs.iter().enumerate().any(|(at, member)| at != index && member.asks);
         let Self { merger, legs, heard, .. } = self;
-        Leg { merger, id: legs[index].id, heard: asked.then_some(heard) }
+        Leg { merger, id: legs[index].id, heard: asked.then_some(heard), analysis, now }
     }
 
     pub(super) fn due(&self) -> Option<Instant> {

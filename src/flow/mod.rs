@@ -1,6 +1,7 @@
 //! The corridor: files in the order a packet walks: source, ingest, egress.
 
 mod air;
+pub mod analysis;
 pub mod delay;
 pub mod egress;
 pub mod failover;
@@ -42,6 +43,7 @@ use crate::io::reactor::{Reactor, Sleep};
 
 use self::air::Air;
 pub use self::air::AirConfig;
+use self::analysis::Analysis;
 use self::egress::{Egress, MediaPacket, OutputConfig, SenderKey};
 pub use self::load::Load;
 use self::load::LoadMeter;
@@ -158,6 +160,8 @@ pub enum FlowCommand {
     },
     /// How its sources become one stream.
     Air(AirConfig),
+    /// Analyse the transport streams, or don't.
+    Analyse(bool),
     /// An operator puts a source on air; `None`: the operator's word is over.
     Switch(Option<String>),
     /// Panic; for tests, in debug builds only.
@@ -171,6 +175,8 @@ pub struct FlowSeed {
     pub name: FlowName,
     /// The gather budget.
     pub gather: Gather,
+    /// Whether transport streams are analysed.
+    pub analyse: bool,
     /// Where its own figures go.
     pub stats: Arc<FlowStats>,
     /// Its orders; it ends when they end.
@@ -259,6 +265,9 @@ pub struct Flow {
     commands: Inbox,
     sources: Vec<Source>,
     air: Air,
+    analyse: bool,
+    /// Of what a merge gives.
+    merged: Analysis,
     timeline: Timeline,
     egress: Egress,
     /// When packets that a protocol's buffer held were last released.
@@ -278,7 +287,7 @@ enum Wake {
 impl Flow {
     /// A flow without sockets; they come by command.
     pub fn new(seed: FlowSeed, shard: Rc<ShardContext>) -> Self {
-        let FlowSeed { name, gather, stats, commands, news } = seed;
+        let FlowSeed { name, gather, analyse, stats, commands, news } = seed;
         Self {
             shard,
             gather,
@@ -286,6 +295,8 @@ impl Flow {
             commands,
             sources: Vec::new(),
             air: Air::Single,
+            analyse,
+            merged: Analysis::default(),
             timeline: Timeline::default(),
             egress: Egress::default(),
             released: None,
@@ -340,7 +351,9 @@ impl Flow {
             (Air::Merge(_), Some(last)) => due.max(last + self.budget()),
             _ => due,
         });
-        sources.chain(air).chain(self.egress.due()).chain(links).chain(self.rist_due()).min()
+        let analyses = self.sources.iter().map(|source| &source.analysis).chain([&self.merged]);
+        let others = self.egress.due().into_iter().chain(links).chain(self.rist_due());
+        sources.chain(air).chain(others).chain(analyses.filter_map(Analysis::due)).min()
     }
 
     /// When sources and outputs of RIST are to be seen to.
@@ -383,6 +396,8 @@ impl Flow {
         }
         self.air.handle_timeout(now, &self.sources, &self.stats);
         delivered |= self.release(buffers, now);
+        self.sources.iter_mut().for_each(|source| source.analysis.handle_timeout(now, &source.stats.analysis));
+        self.merged.handle_timeout(now, &self.stats.merge.analysis);
         if !delivered && self.egress.due().is_some_and(|due| due <= now) {
             self.egress.deliver(&[], &mut buffers.send, now);
         }
@@ -434,6 +449,7 @@ impl Flow {
         let some = !packets.is_empty();
         if some {
             self.released = Some(now);
+            self.merged.packets(&packets, Some(now), now);
             deliver(&mut self.egress, &mut self.timeline, &mut packets, &mut buffers.send, now, &self.stats);
         }
         buffers.media = reuse(packets);
@@ -444,7 +460,7 @@ impl Flow {
     /// Read a source, and hand on what its time has come for. Whether something went to the outputs.
     fn serve(&mut self, index: usize, buffers: &mut Buffers, budget: Duration, now: Instant) -> bool {
         let Self { sources, air, timeline, egress, shard, stats, .. } = self;
-        let Source { input, .. } = &mut sources[index];
+        let Source { input, analysis, .. } = &mut sources[index];
         let source = match input {
             Input::Sockets(sockets) => sockets,
             Input::Srt(_) => return self.serve_srt(index, buffers, now),
@@ -452,12 +468,13 @@ impl Flow {
         };
         let mut arrived = reuse(std::mem::take(&mut buffers.datagrams));
         let mut packets = reuse(std::mem::take(&mut buffers.media));
-        let mut leg = if let Air::Merge(merge) = air { Some(merge.leg(index)) } else { None };
+        let mut leg = if let Air::Merge(merge) = air { Some(merge.leg(index, analysis, now)) } else { None };
         source.receive(&mut buffers.receive, &mut arrived, budget, now, leg.as_mut());
         shard.packets.set(shard.packets.get() + arrived.len() as u64);
         // After what has come, by its time of arrival: it may fill the gap whose time is up.
         source.ingest.handle_timeout(now, leg.as_mut());
         source.ingest.collect(&arrived, &mut packets);
+        analysis.packets(&packets, None, now);
         let out = !packets.is_empty()
             && match air {
                 Air::Standby(standby) => standby.packets(index, &mut packets, &source.stats, now),
@@ -476,16 +493,19 @@ impl Flow {
     /// Read a source of RIST, and hand on what is due. Whether something went to the outputs.
     fn serve_rist(&mut self, index: usize, buffers: &mut Buffers, budget: Duration, now: Instant) -> bool {
         let Self { sources, air, timeline, egress, shard, stats: flow_stats, .. } = self;
-        let Source { input: Input::Rist(rist), stats, .. } = &mut sources[index] else { return false };
+        let Source { input: Input::Rist(rist), stats, analysis, .. } = &mut sources[index] else { return false };
         let Buffers { receive, send, media, .. } = buffers;
-        let mut leg = if let Air::Merge(merge) = air { Some(merge.leg(index)) } else { None };
-        let received = rist.receive(receive, budget, now, leg.as_mut());
-        shard.packets.set(shard.packets.get() + received);
         let mut delivered = false;
         let buffer = std::mem::take(media);
-        *media = match &mut leg {
-            Some(leg) => rist.release(now, buffer, Some(leg), |_| {}),
-            None => rist.release(now, buffer, None, |packets| {
+        let received;
+        if let Air::Merge(merge) = air {
+            let mut leg = merge.leg(index, analysis, now);
+            received = rist.receive(receive, budget, now, Some(&mut leg));
+            *media = rist.release(now, buffer, Some(&mut leg), |_| {});
+        } else {
+            received = rist.receive(receive, budget, now, None);
+            *media = rist.release(now, buffer, None, |packets| {
+                analysis.packets(packets, Some(now), now);
                 let out = match &mut *air {
                     Air::Standby(standby) => standby.packets(index, packets, stats, now),
                     Air::Single | Air::Merge(_) => true,
@@ -494,8 +514,9 @@ impl Flow {
                     deliver(egress, timeline, packets, send, now, flow_stats);
                     delivered = true;
                 }
-            }),
-        };
+            });
+        }
+        shard.packets.set(shard.packets.get() + received);
         self.share(index, now);
         delivered
     }
@@ -514,10 +535,11 @@ impl Flow {
     /// Hand on what a source of SRT has received and is due. Whether something went to the outputs.
     fn serve_srt(&mut self, index: usize, buffers: &mut Buffers, now: Instant) -> bool {
         let Self { sources, air, timeline, egress, stats: flow_stats, .. } = self;
-        let Source { input: Input::Srt(srt), stats, .. } = &mut sources[index] else { return false };
+        let Source { input: Input::Srt(srt), stats, analysis, .. } = &mut sources[index] else { return false };
         let Buffers { send, media, .. } = buffers;
         let mut delivered = false;
         *media = srt.release(now, std::mem::take(media), |packets| {
+            analysis.packets(packets, Some(now), now);
             let out = match &mut *air {
                 Air::Standby(standby) => standby.packets(index, packets, stats, now),
                 Air::Single | Air::Merge(_) => true,
@@ -530,8 +552,8 @@ impl Flow {
         delivered
     }
 
-    fn add_source(&mut self, source: Source) {
-        self.sources.push(source);
+    fn add_source(&mut self, name: String, stats: Arc<SourceStats>, input: Input) {
+        self.sources.push(Source { name, stats, input, analysis: Analysis::new(self.analyse) });
         self.air.push(&mut self.sources, Instant::now());
     }
 
@@ -593,9 +615,16 @@ impl Flow {
         self.transmit_rist(&mut shard.buffers.borrow_mut().send, now);
     }
 
+    /// Analyse each source, and what a merge makes of them; or don't.
+    fn analyse(&mut self, on: bool) {
+        self.analyse = on;
+        self.sources.iter_mut().for_each(|source| source.analysis.set(on, &source.stats.analysis));
+        self.merged.set(on && matches!(self.air, Air::Merge(_)), &self.stats.merge.analysis);
+    }
+
     fn add_watched(&mut self, name: String, stats: Arc<SourceStats>, input: std::io::Result<Input>) {
         match input {
-            Ok(input) => self.add_source(Source { name, stats, input }),
+            Ok(input) => self.add_source(name, stats, input),
             Err(error) => tracing::error!(target: "mediaconnect::flow", "a source's socket can't be watched: {error}"),
         }
     }
@@ -613,7 +642,7 @@ impl Flow {
             }
             FlowCommand::OpenSrtSource { name, config, stats } => {
                 let input = Input::Srt(Box::new(SrtInput::new(&config, stats.clone(), Instant::now())));
-                self.add_source(Source { name, stats, input });
+                self.add_source(name, stats, input);
             }
             FlowCommand::RetuneSrtSource(name, config) => {
                 if let Some(Source { input: Input::Srt(srt), .. }) = self.sources.iter_mut().find(|s| s.name == name) {
@@ -691,7 +720,9 @@ impl Flow {
                     self.release(&mut shard.buffers.borrow_mut(), now);
                 }
                 self.air.retune(config, &mut self.sources, now);
+                self.analyse(self.analyse);
             }
+            FlowCommand::Analyse(on) => self.analyse(on),
             FlowCommand::Switch(name) => {
                 let index = name.and_then(|name| self.sources.iter().position(|s| s.name == name));
                 self.air.switch(index, Instant::now());

@@ -14,6 +14,7 @@ use crate::io::open::Receiver;
 use crate::io::reactor::Reactor;
 use crate::proto::fec2022_1::header::FecStream;
 
+use super::analysis::Analysis;
 use super::gate::Gate;
 use super::ingest::Ingest;
 use super::merge::Leg;
@@ -60,6 +61,7 @@ pub(super) struct Source {
     pub(super) name: String,
     pub(super) stats: Arc<SourceStats>,
     pub(super) input: Input,
+    pub(super) analysis: Analysis,
 }
 
 /// Where its packets come from.

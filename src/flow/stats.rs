@@ -9,6 +9,7 @@ use std::time::{Duration, SystemTime};
 
 use crate::io::batch::SendError;
 
+use super::analysis::AnalysisStats;
 use super::delay::Delays;
 use super::failover::Reason;
 
@@ -181,6 +182,8 @@ pub struct MergeStats {
     pub skew_ns: Figure,
     /// The delay now: the recovery window, or on the way to it.
     pub delay_ns: Figure,
+    /// Of the stream that it gives.
+    pub analysis: AnalysisStats,
 }
 
 /// A flow's figures, from its start.
@@ -274,6 +277,8 @@ pub struct SourceStats {
     pub round_trip_ns: Figure,
     /// Of a leg of a merge.
     pub leg: LegStats,
+    /// Of its stream; of a leg of a merge, as it comes, before anything is brought back.
+    pub analysis: AnalysisStats,
     /// Addresses; locked by the flow's task only when they changed, and never waited for.
     pub seen: Mutex<Seen>,
 }

@@ -50,6 +50,8 @@ pub enum Condition {
     SourceNotTs { source: String, found: &'static str, packets: u64 },
     /// Transport-stream packets without 0x47 in place.
     SourceSyncErrors { source: String, errors: u64 },
+    /// Checks of TR 101 290's first priority are in error; with their errors so far.
+    TransportStreamErrors { source: String, checks: Vec<(&'static str, u64)> },
     /// More than `max-bitrate` arrives.
     SourceOverBitrate { source: String, packets: u64, max_bps: u64 },
     /// The receive buffer ran over.
@@ -169,6 +171,7 @@ impl Condition {
             Self::SourceProtocolMismatch { .. } => "source-protocol-mismatch",
             Self::SourceNotTs { .. } => "source-not-ts",
             Self::SourceSyncErrors { .. } => "source-sync-errors",
+            Self::TransportStreamErrors { .. } => "transport-stream-errors",
             Self::SourceOverBitrate { .. } => "source-over-bitrate",
             Self::SourceKernelDrops { .. } => "source-kernel-drops",
             Self::ReceiveBufferSmall { .. } => "receive-buffer-small",
@@ -239,6 +242,8 @@ impl Condition {
             | Self::Disabled { .. }
             | Self::RestartNeeded { .. }
             | Self::Frozen { .. }
+            // The stream is passed on as it is. Whoever wants to be woken sets an alarm.
+            | Self::TransportStreamErrors { .. }
             | Self::NoOutputs { .. } => Severity::Info,
             _ => self.srt_severity().unwrap_or(Severity::Info),
         }
@@ -331,6 +336,10 @@ impl Condition {
             }
             Self::SourceSyncErrors { source, errors } => {
                 format!("source {source}: {} (transport-stream packets without 0x47)", count(*errors, "sync error"))
+            }
+            Self::TransportStreamErrors { source, checks } => {
+                let checks: Vec<_> = checks.iter().map(|(check, errors)| format!("{check} {errors}")).collect();
+                format!("source {source}: errors by TR 101 290, of the first priority: {}", checks.join(", "))
             }
             Self::SourceOverBitrate { source, packets, max_bps } => {
                 format!("source {source}: {} dropped above `max-bitrate` {}", count(*packets, "packet"), rate(*max_bps))
@@ -447,6 +456,11 @@ impl Condition {
                 .into(),
             Self::SourceSyncErrors { .. } => {
                 "The stream is passed on as it is; look for the damage at the sender or on the way.".into()
+            }
+            Self::TransportStreamErrors { .. } => {
+                "continuity_count: packets are lost or out of order on the way here; pat, pmt, pid: the encoder or \
+                 multiplexer does not send them often enough. The stream is passed on as it is."
+                    .into()
             }
             Self::SourceOverBitrate { .. } => {
                 "Raise or remove `max-bitrate` of this source, or lower the sender's rate.".into()

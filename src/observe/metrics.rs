@@ -11,7 +11,7 @@ use super::condition::Refusal;
 use super::log;
 use super::status::{
     AirMode, AlarmDoc, ConditionDoc, FlowDoc, FlowState, NotifierDoc, OutputDoc, OutputState, PeerDoc, Severity,
-    SourceDoc, SourceState, SrtDoc, StatusDoc,
+    SourceDoc, SourceState, SrtDoc, StatusDoc, TransportStreamDoc,
 };
 use super::text::cut;
 use crate::config::plan::TagLabel;
@@ -228,8 +228,10 @@ const LONGEST_TAG: usize = 128;
 const ALARMS: &str = "mediaconnect_flow_alarm";
 const CONDITIONS: &str = "mediaconnect_flow_condition";
 const ERRORS: &str = "mediaconnect_output_errors";
+const FLOW_TS_ERRORS: &str = "mediaconnect_flow_ts_errors";
 const OUTPUT_REFUSED: &str = "mediaconnect_output_calls_refused";
 const SOURCE_REFUSED: &str = "mediaconnect_source_calls_refused";
+const SOURCE_TS_ERRORS: &str = "mediaconnect_source_ts_errors";
 
 /// A scrape in the making: flows are taken one by one, and only what is written of them is kept.
 #[derive(Debug)]
@@ -244,6 +246,8 @@ pub struct Scrape {
     errors: String,
     source_refused: String,
     output_refused: String,
+    flow_ts_errors: String,
+    source_ts_errors: String,
 }
 
 /// One series of each family of a table: their labels, and their values in the order of the table.
@@ -273,6 +277,8 @@ impl Scrape {
             errors: String::new(),
             source_refused: String::new(),
             output_refused: String::new(),
+            flow_ts_errors: String::new(),
+            source_ts_errors: String::new(),
         }
     }
 
@@ -282,11 +288,13 @@ impl Scrape {
         let of = tags.fold(label("flow", &flow.name), |of, (name, value)| and(&of, name, cut(value, LONGEST_TAG)));
         alarms(&mut self.alarms, ALARMS, &of, &flow.alarms);
         conditions(&mut self.conditions, CONDITIONS, &of, &flow.conditions);
+        ts_errors(&mut self.flow_ts_errors, FLOW_TS_ERRORS, &of, flow.transport_stream.as_deref());
         for (name, source) in &flow.sources {
             let of = and(&of, "source", name);
             if source.calls_refused.is_some() {
                 refused(&mut self.source_refused, SOURCE_REFUSED, &of, &source.refused_by_reason);
             }
+            ts_errors(&mut self.source_ts_errors, SOURCE_TS_ERRORS, &of, source.transport_stream.as_deref());
             self.sources.push(Row::new(of, SOURCE, source));
         }
         for (name, output) in &flow.outputs {
@@ -306,14 +314,19 @@ impl Scrape {
     pub fn finish(self, status: &StatusDoc) -> String {
         let series =
             FLOW.len() * self.flows.len() + SOURCE.len() * self.sources.len() + OUTPUT.len() * self.outputs.len();
-        let others = [&self.alarms, &self.conditions, &self.errors, &self.source_refused, &self.output_refused];
-        let room = 8192 + series * 96 + others.iter().map(|text| text.len()).sum::<usize>();
+        let refused = [&self.source_refused, &self.output_refused];
+        let ts_errors = [&self.flow_ts_errors, &self.source_ts_errors];
+        let others = [&self.alarms, &self.conditions, &self.errors].into_iter().chain(refused).chain(ts_errors);
+        let room = 8192 + series * 96 + others.map(|text| text.len()).sum::<usize>();
         let mut to = Text { out: String::with_capacity(room), format: self.format };
         appliance(&mut to, status);
         to.families(FLOW, &self.flows);
         to.family(ALARMS, Kind::Gauge, "Sources and outputs, or the flow, for which an alarm is raised.", &self.alarms);
         to.family(CONDITIONS, Kind::Gauge, "1 for each condition of a flow.", &self.conditions);
+        let help = "Errors by TR 101 290 in what a merge gives, by check.";
+        to.family(FLOW_TS_ERRORS, Kind::Counter, help, &self.flow_ts_errors);
         to.families(SOURCE, &self.sources);
+        to.family(SOURCE_TS_ERRORS, Kind::Counter, "Errors by TR 101 290, by check.", &self.source_ts_errors);
         to.family(SOURCE_REFUSED, Kind::Counter, "Calls that were turned away, by reason.", &self.source_refused);
         to.families(OUTPUT, &self.outputs);
         to.family(OUTPUT_REFUSED, Kind::Counter, "Calls that were turned away, by reason.", &self.output_refused);
@@ -322,6 +335,13 @@ impl Scrape {
             to.out.push_str("# EOF\n");
         }
         to.out
+    }
+}
+
+/// Errors by each check, where there is an analysis.
+fn ts_errors(text: &mut String, name: &str, part: &str, analysis: Option<&TransportStreamDoc>) {
+    for (check, errors) in analysis.iter().flat_map(|analysis| &analysis.errors) {
+        sample(text, name, Kind::Counter, &and(part, "check", check), *errors as f64);
     }
 }
 

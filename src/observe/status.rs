@@ -4,6 +4,7 @@ mod history;
 mod overview;
 mod rist;
 mod srt;
+mod transport_stream;
 
 use std::collections::BTreeMap;
 
@@ -13,6 +14,7 @@ pub use self::history::{HistoryDoc, HistorySeries};
 pub use self::overview::{AboutDoc, OverviewDoc, RowDoc, WorstDoc};
 pub use self::rist::{RistLegDoc, RistOutputDoc, RistSourceDoc};
 pub use self::srt::{KeyStateDoc, RefusedDoc, SrtDoc};
+pub use self::transport_stream::{ChangeDoc, PidDoc, ProgramDoc, StreamDoc, TransportStreamDoc};
 use crate::config::diagnostic::Diagnostic;
 
 /// `/v1/status`.
@@ -122,6 +124,9 @@ pub struct FlowDoc {
     /// What the legs make together; absent where sources are not merged.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub merge: Option<MergeDoc>,
+    /// The analysis of the stream that the legs make together; absent where sources are not merged, or it is off.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub transport_stream: Option<Box<TransportStreamDoc>>,
     /// By name.
     pub sources: BTreeMap<String, SourceDoc>,
     /// By name.
@@ -395,6 +400,9 @@ pub struct SourceDoc {
     /// What is RIST's alone; absent where it is received otherwise.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rist: Option<Box<RistSourceDoc>>,
+    /// The analysis of its stream; of a leg of a merge, as it comes; absent: nothing has come, or it is off.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub transport_stream: Option<Box<TransportStreamDoc>>,
     /// The socket's receive buffer as the kernel granted it, in bytes; 0: not open.
     pub receive_buffer_bytes: u64,
 }

@@ -373,6 +373,11 @@ fn source_figure(metric: Metric, source: &SourceEntry) -> Option<Figure> {
                 Metric::SourcePacketsInvalid => {
                     Some(Figure::Counter(stats.invalid.iter().map(|figure| figure.value()).sum()))
                 }
+                Metric::SourceTsErrors => {
+                    let analysis = &stats.analysis;
+                    analysis.read(|_| ())?;
+                    Some(Figure::Counter(analysis.errors_of(1)))
+                }
                 Metric::SourceRoundTrip => {
                     let ns = Some(stats.round_trip_ns.value()).filter(|ns| *ns > 0 && connected())?;
                     Some(Figure::Now(seconds(ns)))

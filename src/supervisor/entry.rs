@@ -425,6 +425,7 @@ impl Entry {
         let seed = FlowSeed {
             name: self.name.clone(),
             gather: self.plan.gather,
+            analyse: self.plan.analyse,
             stats: self.stats.clone(),
             commands: inbox,
             news: env.news.clone(),
@@ -683,6 +684,7 @@ impl Entry {
             }
         }
         self.send(FlowCommand::Gather { gather: self.plan.gather, gro });
+        self.send(FlowCommand::Analyse(self.plan.analyse));
         self.set_air();
     }
 

@@ -20,6 +20,7 @@ mod shard;
 mod srt;
 mod state;
 mod store;
+mod transport_stream;
 mod view;
 pub mod watch;
 

@@ -17,6 +17,7 @@ use super::sample::{FAULT, Turn};
 use super::srt::{self, Media, SrtOpen};
 use super::state::State;
 use super::store::{Freeze, Override, Overrides, Switch};
+use super::transport_stream;
 use crate::config::diagnostic::Level;
 use crate::config::plan::{
     ControlPlan, FailoverPlan, LegPlan, OutputPlan, OutputProtocol, RtpHeader, SourceProtocol, TagLabel,
@@ -293,6 +294,7 @@ impl Entry {
             },
             failover: self.failover_doc(),
             merge: self.merge_doc(),
+            transport_stream: transport_stream::doc(&self.stats.merge.analysis),
             sources: self.plan.sources.keys().filter_map(|n| Some((n.clone(), self.source_doc(n)?))).collect(),
             outputs: self.plan.outputs.keys().filter_map(|n| Some((n.clone(), self.output_doc(n, words)?))).collect(),
             conditions,
@@ -360,6 +362,7 @@ impl Entry {
             refused_by_reason: by_srt.map(refused_by_reason).unwrap_or_default(),
             refused: by_srt.map(refused_docs).unwrap_or_default(),
             rist: plan.rist().map(|rist| Box::new(rist::source_doc(rist, entry.and_then(|e| e.part.rist())))),
+            transport_stream: transport_stream::doc(&stats.analysis),
             receive_buffer_bytes: if open { entry.map_or(0, |e| e.granted as u64) } else { 0 },
         })
     }
@@ -547,6 +550,12 @@ impl Entry {
         }
         if let Some(errors) = sample.sync_errors.recent(now) {
             add(Condition::SourceSyncErrors { source: source(), errors });
+        }
+        if sample.state == SourceState::Receiving
+            && let Some(checks) = stats.analysis.read(transport_stream::errors_of_a_program)
+            && !checks.is_empty()
+        {
+            add(Condition::TransportStreamErrors { source: source(), checks });
         }
         if let (Some(packets), Some(max)) = (sample.over_bitrate.recent(now), plan.max_bitrate) {
             add(Condition::SourceOverBitrate { source: source(), packets, max_bps: max.bps() });

@@ -276,8 +276,9 @@ fn what_belongs_to_the_flow_changes_in_place() {
             p.description = "x".into();
             p.gather = Gather::For(Duration::ZERO);
             p.tags.insert("a".into(), "b".into());
+            p.analyse = false;
         }),
-        "change: flow news in-place [description gather tags]"
+        "change: flow news in-place [description gather tags monitoring.transport-stream]"
     );
 }
 

@@ -48,6 +48,7 @@ fn every() -> Vec<Condition> {
         C::SourceProtocolMismatch { source: source(), found: Mismatch::PlainOnRtp, packets: 7 },
         C::SourceNotTs { source: source(), found: "RTCP, not media", packets: 1 },
         C::SourceSyncErrors { source: source(), errors: 7 },
+        C::TransportStreamErrors { source: source(), checks: vec![("pat", 3), ("continuity_count", 12)] },
         C::SourceOverBitrate { source: source(), packets: 7, max_bps: 20_000_000 },
         C::SourceKernelDrops { source: source(), packets: 7, buffer: 212_992 },
         C::ReceiveBufferSmall { source: source(), asked: 8_388_608, granted: 212_992 },
