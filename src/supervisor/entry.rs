@@ -1,5 +1,8 @@
 //! One flow as the supervisor holds it: its plan, its task, and which of its parts are open.
 
+mod output;
+mod source;
+
 use crate::time::Instant;
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -11,30 +14,24 @@ use tokio::sync::oneshot;
 
 use super::air::{self, LastSwitch};
 use super::alarms::Alarms;
-use super::resolve::{self, Names, RECEIVE_BUFFER, SEND_BUFFER, Unresolved};
+use super::resolve::{self, Names, Unresolved};
 use super::rist::RistOpen;
 use super::sample::{DelaySample, OutputSample, Since, SourceSample};
 use super::shard::Shards;
 use super::srt::{Keys, Ports, SrtOpen, Tally};
 use crate::config::diff::{Change, Effect, Kind};
-use crate::config::plan::{
-    DatagramInput, DatagramRoute, FlowPlan, OutputPlan, OutputRoute, RtpHeader, SourceInput, SourcePlan,
-    SourceProtocol, SrtPlan,
-};
+use crate::config::plan::{FlowPlan, OutputPlan, OutputRoute, SrtPlan};
 use crate::config::value::{FlowName, Host};
 use crate::flow::egress::{OutputConfig, SenderKey};
-use crate::flow::source::{Receivers, SourceConfig};
-use crate::flow::srt::{self, SrtSourceConfig};
+use crate::flow::srt;
 use crate::flow::stats::{FlowStats, OutputStats, SourceStats};
 use crate::flow::{AirConfig, FlowCommand, FlowNews, FlowSeed, Orders, orders};
 use crate::io::links::Links;
-use crate::io::open::{OpenError, ReceiveSpec, SendSpec, Sender, open_receiver, open_sender};
+use crate::io::open::ReceiveSpec;
 use crate::observe::event::{Event, emit};
 
 /// How long until a part that can't be opened is tried again: at first, and at most.
 const RETRY: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(10));
-/// What to ask of the kernel for a socket of FEC: there is at most one packet of it for four of media.
-const FEC_RECEIVE_BUFFER: usize = 1 << 20;
 
 /// What opening a part needs of the appliance.
 pub(super) struct Env<'a> {
@@ -454,224 +451,6 @@ impl Entry {
         }
     }
 
-    fn open_source(&mut self, name: &str, env: &Env<'_>) {
-        let Some(plan) = self.plan.sources.get(name) else { return };
-        let wanted = self.plan.enabled && plan.enabled;
-        let plan = plan.clone();
-        let entry = self.sources.entry(name.to_owned()).or_insert_with(|| {
-            Box::new(SourceEntry {
-                part: Part::Closed,
-                stats: Arc::default(),
-                granted: 0,
-                opened: env.now,
-                sample: SourceSample::default(),
-            })
-        });
-        if !wanted || entry.part.is_open() {
-            return;
-        }
-        let stats = entry.stats.clone();
-        let opened = match &plan.input {
-            SourceInput::Datagrams(input) => self.open_sockets(name, &plan, input, stats, env),
-            SourceInput::Srt(srt) => self.open_srt_source(name, &plan, srt, stats, env),
-            SourceInput::Rist(rist) => self.open_rist_source(name, &plan, rist, stats, env),
-        };
-        let Some(entry) = self.sources.get_mut(name) else { return };
-        let (part, granted) = match opened {
-            Ok(opened) => opened,
-            Err(problem) => {
-                let error = describe(&problem);
-                let waiting = entry.part.fail(problem, env.now);
-                if waiting.tries == 1 {
-                    let retry_in = waiting.retry_at.saturating_duration_since(env.now);
-                    emit(Event::SourceFailed { flow: self.name.clone(), source: name.to_owned(), error, retry_in });
-                }
-                return self.end_if_idle();
-            }
-        };
-        if let Some(waiting) = entry.part.waiting() {
-            let after = env.now.saturating_duration_since(waiting.since);
-            emit(Event::SourceOpened { flow: self.name.clone(), source: name.to_owned(), after });
-        }
-        entry.granted = granted;
-        entry.opened = env.now;
-        if granted < RECEIVE_BUFFER {
-            let (asked, granted) = (RECEIVE_BUFFER as u64, granted as u64);
-            emit(Event::ReceiveBufferSmall { flow: self.name.clone(), source: name.to_owned(), asked, granted });
-        }
-        entry.part = part;
-        if self.choice.as_deref() == Some(name) {
-            // To the task it is a new source: it has forgotten that it was chosen.
-            self.send(FlowCommand::Switch(self.choice.clone()));
-        }
-    }
-
-    /// The sockets of a source, and the bytes of receive buffer that the kernel granted.
-    fn open_sockets(
-        &mut self,
-        name: &str,
-        plan: &SourcePlan,
-        input: &DatagramInput,
-        stats: Arc<SourceStats>,
-        env: &Env<'_>,
-    ) -> Result<(Part<ReceiveSpec>, usize), Problem> {
-        let spec = resolve::source(plan, input, &self.plan, env.links).map_err(Problem::Unresolved)?;
-        let receivers = open_receivers(&spec, input.protocol).map_err(|error| Problem::Open(error.to_string()))?;
-        let granted = receivers.media.granted();
-        // From here on the task says whether it is on air; until it does, it is not.
-        stats.on_air.set(0);
-        self.ensure_task(env);
-        let config = source_config(plan, input);
-        self.send(FlowCommand::OpenSource { name: name.to_owned(), config, receivers, stats });
-        Ok((Part::Open(spec), granted))
-    }
-
-    fn close_source(&mut self, name: &str, closing: &mut Closing) {
-        let Some(entry) = self.sources.get_mut(name) else { return };
-        if std::mem::replace(&mut entry.part, Part::Closed).is_open() {
-            let (done, closed) = oneshot::channel();
-            self.send(FlowCommand::CloseSource(name.to_owned(), done));
-            closing.push(closed);
-        }
-    }
-
-    fn retune_source(&mut self, name: &str, env: &Env<'_>) {
-        let open = self.sources.get(name).is_some_and(|s| s.part.is_open());
-        let Some(plan) = self.plan.sources.get(name).filter(|_| open) else { return };
-        match &plan.input {
-            SourceInput::Datagrams(input) => {
-                self.send(FlowCommand::RetuneSource(name.to_owned(), source_config(plan, input)));
-            }
-            SourceInput::Srt(srt) => {
-                let config = SrtSourceConfig { max_bitrate: plan.max_bitrate };
-                self.send(FlowCommand::RetuneSrtSource(name.to_owned(), config));
-                let (part, srt) = (srt::Part::Source(name.to_owned()), srt.clone());
-                self.retune_srt(&part, &srt, env);
-            }
-            SourceInput::Rist(_) => self.retune_rist_source(name),
-        }
-    }
-
-    fn open_output(&mut self, name: &str, env: &Env<'_>) {
-        let Some(plan) = self.plan.outputs.get(name) else { return };
-        let wanted = self.plan.enabled && plan.enabled;
-        let entry = self.outputs.entry(name.to_owned()).or_insert_with(|| {
-            Box::new(OutputEntry {
-                part: Part::Closed,
-                stats: Arc::default(),
-                ssrc: random(),
-                opened: SystemTime::now(),
-                sample: OutputSample::default(),
-            })
-        });
-        if !wanted || entry.part.is_open() {
-            return;
-        }
-        if let Some(RtpHeader::Regenerate { ssrc: Some(ssrc), .. }) = plan.header() {
-            entry.ssrc = ssrc;
-        }
-        let (plan, mut ssrc, stats) = (plan.clone(), entry.ssrc, entry.stats.clone());
-        let opened = match &plan.route {
-            OutputRoute::Datagrams(route) => self.open_sending(name, &plan, route, (ssrc, stats), env),
-            OutputRoute::Srt(srt) => self.open_srt_output(name, &plan, srt, stats, env),
-            OutputRoute::Rist(rist) => self.open_rist_output(name, &plan, rist, stats, env).map(|(part, own)| {
-                ssrc = own;
-                part
-            }),
-        };
-        let Some(entry) = self.outputs.get_mut(name) else { return };
-        match opened {
-            Ok(part) => {
-                entry.part = part;
-                entry.ssrc = ssrc;
-                entry.opened = SystemTime::now();
-            }
-            Err(problem) => {
-                let pending = matches!(problem, Problem::Unresolved(Unresolved::Pending(_)));
-                let error = describe(&problem);
-                let waiting = entry.part.fail(problem, env.now);
-                if waiting.tries == 1 && !pending {
-                    let (flow, output, destination) = (self.name.clone(), name.to_owned(), plan.place());
-                    emit(Event::OutputFailed { flow, output, destination, error });
-                }
-                self.end_if_idle();
-            }
-        }
-    }
-
-    fn open_sending(
-        &mut self,
-        name: &str,
-        plan: &OutputPlan,
-        route: &DatagramRoute,
-        (ssrc, stats): (u32, Arc<OutputStats>),
-        env: &Env<'_>,
-    ) -> Result<Part<OutputConfig>, Problem> {
-        let config = resolve::output(plan, route, env.links, env.names, env.now).map_err(Problem::Unresolved)?;
-        let senders = open_senders(&config, &self.senders)?;
-        self.ensure_task(env);
-        self.hold_senders(&config, senders);
-        self.send(FlowCommand::OpenOutput { name: name.to_owned(), config: config.clone(), ssrc, stats });
-        Ok(Part::Open(config))
-    }
-
-    fn close_output(&mut self, name: &str, closing: &mut Closing) {
-        let Some(entry) = self.outputs.get_mut(name) else { return };
-        let part = std::mem::replace(&mut entry.part, Part::Closed);
-        if !part.is_open() {
-            return;
-        }
-        let (done, closed) = oneshot::channel();
-        self.send(FlowCommand::CloseOutput(name.to_owned(), done));
-        closing.push(closed);
-        if let Part::Open(config) = part {
-            closing.extend(self.release_senders(&config));
-        }
-    }
-
-    /// One more output uses its sockets, of which these are new.
-    fn hold_senders(&mut self, config: &OutputConfig, new: Vec<(SenderKey, Sender)>) {
-        for (key, sender) in new {
-            self.send(FlowCommand::AddSender(key, sender));
-        }
-        config.senders().for_each(|key| *self.senders.entry(key).or_default() += 1);
-    }
-
-    /// An output uses its sockets no more. The shared ones stay for the outputs to come; a port that was asked for is
-    /// given back.
-    fn release_senders(&mut self, config: &OutputConfig) -> Closing {
-        let mut closing = Closing::new();
-        for key in config.senders() {
-            let users = self.senders.entry(key).or_default();
-            *users = users.saturating_sub(1);
-            if *users == 0 && key.source_port.is_some() {
-                self.senders.remove(&key);
-                let (done, closed) = oneshot::channel();
-                self.send(FlowCommand::DropSender(key, done));
-                closing.push(closed);
-            }
-        }
-        closing
-    }
-
-    fn retune_output(&mut self, name: &str, env: &Env<'_>) {
-        let Some(plan) = self.plan.outputs.get(name) else { return };
-        let route = match &plan.route {
-            OutputRoute::Datagrams(route) => route,
-            OutputRoute::Srt(_) => return self.retune_srt_output(name, env),
-            OutputRoute::Rist(_) => return self.retune_rist_output(name, env),
-        };
-        let Ok(config) = resolve::output(plan, route, env.links, env.names, env.now) else { return };
-        let Some(Part::Open(open)) = self.outputs.get_mut(name).map(|o| &mut o.part) else { return };
-        // Without a socket for a leg that has come everything stays as it is; this is tried again.
-        let Ok(senders) = open_senders(&config, &self.senders) else { return };
-        let before = std::mem::replace(open, config.clone());
-        self.hold_senders(&config, senders);
-        self.send(FlowCommand::RetuneOutput(name.to_owned(), config));
-        // Nobody has to wait for a socket that closes.
-        drop(self.release_senders(&before));
-    }
-
     fn retune_flow(&mut self, env: &Env<'_>) {
         let mut gro = false;
         for (name, source) in &mut self.sources {
@@ -694,20 +473,6 @@ impl Entry {
     }
 }
 
-/// The sockets an output needs besides those that are there.
-fn open_senders(
-    config: &OutputConfig,
-    there: &BTreeMap<SenderKey, usize>,
-) -> Result<Vec<(SenderKey, Sender)>, Problem> {
-    let missing = config.senders().filter(|key| !there.contains_key(key));
-    let open = |key: SenderKey| {
-        let spec = SendSpec { family: key.family, source_port: key.source_port, send_buffer: SEND_BUFFER };
-        let sender = open_sender(&spec).map_err(|error| Problem::Open(error.to_string()))?;
-        Ok((key, sender))
-    };
-    missing.map(open).collect()
-}
-
 /// A problem in words.
 pub(super) fn describe(problem: &Problem) -> String {
     match problem {
@@ -716,25 +481,6 @@ pub(super) fn describe(problem: &Problem) -> String {
         Problem::Unresolved(Unresolved::Name { name, error }) => format!("{name} can't be looked up: {error}"),
         Problem::Open(error) => error.clone(),
     }
-}
-
-/// A source's socket, and those of its FEC: all of them, or none.
-fn open_receivers(spec: &ReceiveSpec, protocol: SourceProtocol) -> Result<Receivers, OpenError> {
-    let media = open_receiver(spec)?;
-    let SourceProtocol::RtpFec { fec_ports: [column, row], .. } = protocol else {
-        return Ok(Receivers { media, fec: None });
-    };
-    let fec = |offset: u16| {
-        let mut spec = ReceiveSpec { receive_buffer: FEC_RECEIVE_BUFFER, ..spec.clone() };
-        // The plan has checked that it is a port.
-        spec.bind.set_port(spec.bind.port().wrapping_add(offset));
-        open_receiver(&spec)
-    };
-    Ok(Receivers { media, fec: Some([fec(column)?, fec(row)?]) })
-}
-
-fn source_config(plan: &SourcePlan, input: &DatagramInput) -> SourceConfig {
-    SourceConfig { protocol: input.protocol, allow: input.allow.clone(), max_bitrate: plan.max_bitrate }
 }
 
 /// For SSRCs: any 32 bits will do where the kernel has none to give.

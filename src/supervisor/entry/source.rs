@@ -1,0 +1,138 @@
+//! The sources of a flow: opened, closed and retuned.
+
+use std::sync::Arc;
+
+use tokio::sync::oneshot;
+
+use super::{Closing, Entry, Env, Part, Problem, SourceEntry, describe};
+use crate::config::plan::{DatagramInput, SourceInput, SourcePlan, SourceProtocol};
+use crate::flow::FlowCommand;
+use crate::flow::source::{Receivers, SourceConfig};
+use crate::flow::srt::{self, SrtSourceConfig};
+use crate::flow::stats::SourceStats;
+use crate::io::open::{OpenError, ReceiveSpec, open_receiver};
+use crate::observe::event::{Event, emit};
+use crate::supervisor::resolve::{self, RECEIVE_BUFFER};
+use crate::supervisor::sample::SourceSample;
+
+/// What to ask of the kernel for a socket of FEC: there is at most one packet of it for four of media.
+const FEC_RECEIVE_BUFFER: usize = 1 << 20;
+
+impl Entry {
+    pub(super) fn open_source(&mut self, name: &str, env: &Env<'_>) {
+        let Some(plan) = self.plan.sources.get(name) else { return };
+        let wanted = self.plan.enabled && plan.enabled;
+        let plan = plan.clone();
+        let entry = self.sources.entry(name.to_owned()).or_insert_with(|| {
+            Box::new(SourceEntry {
+                part: Part::Closed,
+                stats: Arc::default(),
+                granted: 0,
+                opened: env.now,
+                sample: SourceSample::default(),
+            })
+        });
+        if !wanted || entry.part.is_open() {
+            return;
+        }
+        let stats = entry.stats.clone();
+        let opened = match &plan.input {
+            SourceInput::Datagrams(input) => self.open_sockets(name, &plan, input, stats, env),
+            SourceInput::Srt(srt) => self.open_srt_source(name, &plan, srt, stats, env),
+            SourceInput::Rist(rist) => self.open_rist_source(name, &plan, rist, stats, env),
+        };
+        let Some(entry) = self.sources.get_mut(name) else { return };
+        let (part, granted) = match opened {
+            Ok(opened) => opened,
+            Err(problem) => {
+                let error = describe(&problem);
+                let waiting = entry.part.fail(problem, env.now);
+                if waiting.tries == 1 {
+                    let retry_in = waiting.retry_at.saturating_duration_since(env.now);
+                    emit(Event::SourceFailed { flow: self.name.clone(), source: name.to_owned(), error, retry_in });
+                }
+                return self.end_if_idle();
+            }
+        };
+        if let Some(waiting) = entry.part.waiting() {
+            let after = env.now.saturating_duration_since(waiting.since);
+            emit(Event::SourceOpened { flow: self.name.clone(), source: name.to_owned(), after });
+        }
+        entry.granted = granted;
+        entry.opened = env.now;
+        if granted < RECEIVE_BUFFER {
+            let (asked, granted) = (RECEIVE_BUFFER as u64, granted as u64);
+            emit(Event::ReceiveBufferSmall { flow: self.name.clone(), source: name.to_owned(), asked, granted });
+        }
+        entry.part = part;
+        if self.choice.as_deref() == Some(name) {
+            // To the task it is a new source: it has forgotten that it was chosen.
+            self.send(FlowCommand::Switch(self.choice.clone()));
+        }
+    }
+
+    /// The sockets of a source, and the bytes of receive buffer that the kernel granted.
+    fn open_sockets(
+        &mut self,
+        name: &str,
+        plan: &SourcePlan,
+        input: &DatagramInput,
+        stats: Arc<SourceStats>,
+        env: &Env<'_>,
+    ) -> Result<(Part<ReceiveSpec>, usize), Problem> {
+        let spec = resolve::source(plan, input, &self.plan, env.links).map_err(Problem::Unresolved)?;
+        let receivers = open_receivers(&spec, input.protocol).map_err(|error| Problem::Open(error.to_string()))?;
+        let granted = receivers.media.granted();
+        // From here on the task says whether it is on air; until it does, it is not.
+        stats.on_air.set(0);
+        self.ensure_task(env);
+        let config = source_config(plan, input);
+        self.send(FlowCommand::OpenSource { name: name.to_owned(), config, receivers, stats });
+        Ok((Part::Open(spec), granted))
+    }
+
+    pub(super) fn close_source(&mut self, name: &str, closing: &mut Closing) {
+        let Some(entry) = self.sources.get_mut(name) else { return };
+        if std::mem::replace(&mut entry.part, Part::Closed).is_open() {
+            let (done, closed) = oneshot::channel();
+            self.send(FlowCommand::CloseSource(name.to_owned(), done));
+            closing.push(closed);
+        }
+    }
+
+    pub(super) fn retune_source(&mut self, name: &str, env: &Env<'_>) {
+        let open = self.sources.get(name).is_some_and(|s| s.part.is_open());
+        let Some(plan) = self.plan.sources.get(name).filter(|_| open) else { return };
+        match &plan.input {
+            SourceInput::Datagrams(input) => {
+                self.send(FlowCommand::RetuneSource(name.to_owned(), source_config(plan, input)));
+            }
+            SourceInput::Srt(srt) => {
+                let config = SrtSourceConfig { max_bitrate: plan.max_bitrate };
+                self.send(FlowCommand::RetuneSrtSource(name.to_owned(), config));
+                let (part, srt) = (srt::Part::Source(name.to_owned()), srt.clone());
+                self.retune_srt(&part, &srt, env);
+            }
+            SourceInput::Rist(_) => self.retune_rist_source(name),
+        }
+    }
+}
+
+/// A source's socket, and those of its FEC: all of them, or none.
+fn open_receivers(spec: &ReceiveSpec, protocol: SourceProtocol) -> Result<Receivers, OpenError> {
+    let media = open_receiver(spec)?;
+    let SourceProtocol::RtpFec { fec_ports: [column, row], .. } = protocol else {
+        return Ok(Receivers { media, fec: None });
+    };
+    let fec = |offset: u16| {
+        let mut spec = ReceiveSpec { receive_buffer: FEC_RECEIVE_BUFFER, ..spec.clone() };
+        // The plan has checked that it is a port.
+        spec.bind.set_port(spec.bind.port().wrapping_add(offset));
+        open_receiver(&spec)
+    };
+    Ok(Receivers { media, fec: Some([fec(column)?, fec(row)?]) })
+}
+
+fn source_config(plan: &SourcePlan, input: &DatagramInput) -> SourceConfig {
+    SourceConfig { protocol: input.protocol, allow: input.allow.clone(), max_bitrate: plan.max_bitrate }
+}
