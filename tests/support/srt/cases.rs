@@ -99,11 +99,14 @@ pub fn outlasts_silence(link: Link) {
     let feeding = sending.feed(excerpt(), RATE);
     receiving.assert_received(excerpt());
     sending.stopped(feeding);
+    // The handshake may have taken more than one try.
+    let calls = || nat.report(Way::Forth).count(Kind::Conclusion);
+    let called = calls();
     std::thread::sleep(Duration::from_secs(6));
     let before = receiving.received().len() / SEVEN * SEVEN;
     let _feeding = sending.feed(excerpt(), RATE);
     wait_for("all of it comes", || contains(&receiving.received()[before..], excerpt()).then_some(()));
-    assert_eq!(nat.report(Way::Forth).count(Kind::Conclusion), 1, "it is the same connection");
+    assert_eq!(calls(), called, "it is the same connection");
     assert_eq!(nat.reports().map(|report| report.count(Kind::Shutdown)), [0, 0]);
 }
 
