@@ -85,7 +85,7 @@ pub enum FlowCommand {
     OpenLink(Part, Box<LinkSeed>),
     /// Keys that a connection asked for.
     ProvideKeks(Keks),
-    /// End a connection, by [`PeerStats::number`](srt::stats::PeerStats::number).
+    /// End a connection, by [`PeerStats::number`](super::srt::stats::PeerStats::number).
     CloseLink(u64),
     /// Receive by RIST.
     OpenRistSource {

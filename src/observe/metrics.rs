@@ -340,7 +340,7 @@ impl Scrape {
 
 /// Errors by each check, where there is an analysis.
 fn ts_errors(text: &mut String, name: &str, part: &str, analysis: Option<&TransportStreamDoc>) {
-    for (check, errors) in analysis.iter().flat_map(|analysis| &analysis.errors) {
+    for (check, errors) in analysis.into_iter().flat_map(|analysis| &analysis.errors) {
         sample(text, name, Kind::Counter, &and(part, "check", check), *errors as f64);
     }
 }

@@ -256,21 +256,28 @@ function notes(o) {
     ...(o["fec-packets"] === undefined ? [] : [`FEC ${count(o["fec-packets"])}`]), ...(word ? [`${word.action} by ${word.by}`] : [])].join("; ");
 }
 
-/** TR 101 290 and the programs, where the analysis gives them: whatever checks and columns there are. */
+/** The checks of TR 101 290, first priority first. */
+const CHECKS = ["ts_sync_loss", "sync_byte", "pat", "continuity_count", "pmt", "pid", "transport", "crc", "pcr_repetition", "pcr_discontinuity",
+  "pcr_accuracy", "pts", "cat"];
+
+/** What the analysis of a transport stream has found. */
 function stream(name, ts) {
   if (!ts) return null;
-  const [errors, programs] = [ts.errors || {}, ts.programs || []];
-  return h("section", { class: "panel", key: `ts ${name}` }, h("h2", {}, `Transport stream of ${name}`),
-    h("ul", { class: "checks", "aria-label": "TR 101 290" }, Object.entries(errors).map(([check, errors]) =>
-      h("li", { key: check, class: errors ? "critical" : "ok" }, check.replaceAll("-", " ").replaceAll("_", " "), h("b", {}, count(errors))))),
-    programs.map((program) => h("div", { class: "scroll", key: `program ${program.number}` },
-      h("h3", {}, [program.number, program.name, program.provider].filter((word) => word !== undefined && word !== "").join(" · ")), rows(program.streams || []))));
+  const tone = (check) => (ts["in-error"].includes(check) ? "critical" : ts.errors[check] ? "minor" : "ok");
+  const nulls = ts["null-share"] === undefined ? "" : `, ${(100 * ts["null-share"]).toFixed(1)} % null packets`;
+  return h("section", { class: "panel", key: `ts ${name}` }, h("h2", {}, `Transport stream of ${name} `, h("small", {}, `${rate(ts["bitrate-bps"])}${nulls}`)),
+    h("ul", { class: "checks", "aria-label": "Errors by TR 101 290" }, CHECKS.map((check) =>
+      h("li", { key: check, class: tone(check) }, check.replaceAll("_", " "), h("b", {}, count(ts.errors[check] || 0))))),
+    ts.programs.map((program) => h("div", { class: "scroll", key: `program ${program.number}` },
+      h("h3", {}, [program.number, program.name, program.provider].filter((word) => word !== undefined && word !== "").join(" · ")), rows(program.streams))));
 }
 
 function rows(list) {
   const columns = [...new Set(list.flatMap(Object.keys))];
-  const words = (value) => (value !== null && typeof value === "object" ? Object.values(value).join(" ") : String(value ?? ""));
-  return h("table", {}, head(columns.map((name) => [name.replaceAll("-", " ")])), h("tbody", {}, list.map((one, n) => h("tr", { key: one.pid ?? n }, columns.map((name) => cell(words(one[name])))))));
+  const words = (name, value) => (name === "bitrate-bps" ? rate(value) : String(value ?? ""));
+  const head_of = (name) => (name === "bitrate-bps" ? "bit rate" : name.replaceAll("-", " "));
+  return h("table", {}, head(columns.map((name) => [head_of(name)])), h("tbody", {}, list.map((one) =>
+    h("tr", { key: one.pid }, columns.map((name) => cell(words(name, one[name])))))));
 }
 
 function happenings(mine) {
