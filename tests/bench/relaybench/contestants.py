@@ -156,12 +156,18 @@ def daemon(work, flow_files):
     return [DAEMON, *daemon_options(work), "--foreground"]
 
 
-def mediaconnectd(gather):
-    return lambda work: [daemon(work, [flow_file(flow, gather, work.rtp) for flow in work.flows])]
+def mediaconnectd(gather, more=""):
+    return lambda work: [daemon(work, [flow_file(flow, gather, work.rtp) + more for flow in work.flows])]
 
 
 for _gather, _budget in (("0s", "0"), ("1ms", "1ms"), ("5ms", "5ms"), ("auto", "0")):
     contestant(f"mediaconnectd-{_gather}", "ours", budget=_budget)(mediaconnectd(_gather))
+
+
+# What the analysis of transport streams costs.
+for _analysed, _flag in (("analysed", "true"), ("not-analysed", "false")):
+    _monitoring = f"[monitoring]\ntransport-stream = {_flag}\n"
+    contestant(f"mediaconnectd-{_analysed}", "ours", budget="1ms")(mediaconnectd("1ms", _monitoring))
 
 
 # One flow whose sources carry the same packets: the first flow's output is its own. What redundancy costs is told by

@@ -106,6 +106,8 @@ def relay(name, scenario, results):
             yield Promise(name, f"{ours}: p50", results.values(ours, "p50_us"), most, digits=0, unit=" µs")
             tail = results.values(ours, "p99_us")
             yield Promise(name, f"{ours}: p99", tail, budget + 1000, digits=0, unit=" µs")
+    analysed, plain = "mediaconnectd-analysed", "mediaconnectd-not-analysed"
+    yield Promise(name, f"{analysed}: CPU to that without", cpu(analysed, plain), 1.1)
     if scenario.flows == 100:
         for ours in (AT_ONCE, AUTO):
             rss = [kib / 1024 for kib in results.values(ours, "rss_kib")]

@@ -486,6 +486,7 @@ ALL = {
     "flood-lossless-1-to-1": FloodLossless(1),
     "flood-lossless-1-to-10": FloodLossless(10),
     "noisy-neighbour": NoisyNeighbour(),
+    "analysis-1G": Relay(5, 1, 200 * M, contestants=("mediaconnectd-not-analysed", "mediaconnectd-analysed")),
     "idle-1000": Idle(),
     "outputs-500": Outputs(),
     "reload": Reload(),
