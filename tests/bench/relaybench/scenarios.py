@@ -505,6 +505,7 @@ ALL = {
     "srt-out-100-2M": SrtOut(100, 2 * M),
     # 2 Gbit/s: no peer can do that on one CPU.
     "srt-out-100-20M": SrtOut(100, 20 * M, ("mediaconnectd-srt",)),
+    "srt-out-200-5M": SrtOut(200, 5 * M, ("mediaconnectd-srt",)),
     "rist-in-50M": RistIn(50 * M),
     "rist-out-50M": RistOut(50 * M),
 }  # fmt: skip
