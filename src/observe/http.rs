@@ -105,8 +105,8 @@ const MOST: usize = 64;
 /// Of those, connections of one user, or from one address: nobody locks the others out alone.
 const MOST_OF_ONE: usize = 16;
 /// Connections of one listener that follow events, at a time; and of those, of one user or from one address.
-const MOST_FOLLOWERS: usize = 32;
-const MOST_FOLLOWERS_OF_ONE: usize = 8;
+const MOST_FOLLOWERS: usize = 64;
+const MOST_FOLLOWERS_OF_ONE: usize = 12;
 /// For a whole request head; also how long a connection may be idle.
 const HEAD_TIME: Duration = Duration::from_secs(10);
 /// For the peer to take more of an answer.
