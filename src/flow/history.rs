@@ -67,15 +67,11 @@ impl History {
             if let Some(span) = self.ring.push(payload) {
                 break span;
             }
-            let before = self.ring.capacity();
-            self.ring.grow(payload.len(), self.packets.iter_mut().map(|kept| &mut kept.span));
-            if self.ring.capacity() == before {
-                if self.packets.is_empty() {
-                    // Longer than all memory: there is no such datagram.
-                    return;
-                }
-                self.drop_first();
+            if self.packets.is_empty() {
+                // Longer than all memory: there is no such datagram.
+                return;
             }
+            self.drop_first();
         };
         self.packets.push_back(Kept { span, origin });
     }

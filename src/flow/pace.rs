@@ -131,11 +131,7 @@ impl Pacer {
     /// There is no room: send everything that waits, which is due now, and push it again.
     pub fn push(&mut self, packet: &MediaPacket<'_>, clock: SourceClock, arrival: Instant) -> Result<(), Full> {
         let (bytes, payload) = layout(packet);
-        let span = self.ring.push(bytes).or_else(|| {
-            self.ring.grow(bytes.len(), self.waiting.iter_mut().map(|waiting| &mut waiting.span));
-            self.ring.push(bytes)
-        });
-        let Some(span) = span else {
+        let Some(span) = self.ring.push(bytes) else {
             self.full = true;
             return Err(Full);
         };

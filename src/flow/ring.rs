@@ -1,31 +1,39 @@
-//! Copies of datagrams that wait for their time: one ring of bytes, reused. It grows with what has to wait, up to a
-//! bound, and keeps what it has.
+//! Copies of datagrams that wait for their time, first in, first out: bytes behind bytes in blocks, which are used again.
+//! Memory grows by a block with what has to wait, up to a bound, and what it has it keeps. Nothing is ever moved: to copy
+//! what waits into larger memory would hold up the flow.
 
-/// The first memory taken: some 48 ordinary datagrams.
-const FIRST: usize = 64 << 10;
+use std::collections::VecDeque;
+
+/// Bytes of a block: the longest datagram fits.
+const BLOCK: usize = 64 << 10;
 
 /// Where a datagram lies in the ring.
 #[derive(Debug, Clone, Copy)]
 pub(in crate::flow) struct Span {
-    start: usize,
-    len: usize,
+    /// Blocks are counted from the ring's first on.
+    block: u64,
+    start: u32,
+    len: u32,
 }
 
 /// First in, first out.
 #[derive(Debug, Clone)]
 pub(in crate::flow) struct Ring {
-    bytes: Vec<u8>,
+    /// Those in use, the oldest first; the last one is being filled.
+    blocks: VecDeque<Vec<u8>>,
+    /// The number of the first of `blocks`.
+    first: u64,
+    /// Empty ones.
+    spare: Vec<Vec<u8>>,
+    /// Of all blocks.
+    capacity: usize,
     limit: usize,
-    /// Where the oldest datagram begins; equal to `tail`: nothing is held.
-    head: usize,
-    /// Where the next datagram goes. Below `head`: the ring has turned.
-    tail: usize,
 }
 
 impl Ring {
     /// One that takes at most `limit` bytes of memory.
     pub(in crate::flow) const fn new(limit: usize) -> Self {
-        Self { bytes: Vec::new(), limit, head: 0, tail: 0 }
+        Self { blocks: VecDeque::new(), first: 0, spare: Vec::new(), capacity: 0, limit }
     }
 
     /// Take at most `limit` bytes of memory from now on; what is taken already stays.
@@ -33,57 +41,57 @@ impl Ring {
         self.limit = limit;
     }
 
-    /// Copy a datagram. `None`: there is no room; [`Self::grow`] may make some.
+    /// Copy a datagram. `None`: there is no room.
     pub(in crate::flow) fn push(&mut self, datagram: &[u8]) -> Option<Span> {
         let len = datagram.len();
-        if self.head == self.tail {
-            (self.head, self.tail) = (0, 0);
-        }
-        let turned = self.tail < self.head;
-        // Head and tail never meet but on an empty ring: a byte stays free before the head.
-        let start = if turned {
-            (len < self.head - self.tail).then_some(self.tail)?
-        } else if len < self.bytes.len() - self.tail {
-            self.tail
-        } else {
-            (len < self.head).then_some(0)?
+        let block = match self.blocks.back_mut() {
+            Some(last) if last.capacity() - last.len() >= len => last,
+            _ => {
+                let empty = self.empty(len)?;
+                self.blocks.push_back(empty);
+                self.blocks.back_mut()?
+            }
         };
-        self.bytes[start..][..len].copy_from_slice(datagram);
-        self.tail = start + len;
-        Some(Span { start, len })
+        let start = block.len() as u32;
+        block.extend_from_slice(datagram);
+        Some(Span { block: self.first + self.blocks.len() as u64 - 1, start, len: len as u32 })
     }
 
-    /// Take more memory, to have room for `len` more bytes: twice what there is, within the bound. `spans` are all that
-    /// are held, oldest first; they are moved.
-    pub(in crate::flow) fn grow<'s>(&mut self, len: usize, spans: impl Iterator<Item = &'s mut Span>) {
-        let wanted = (self.bytes.len() * 2).max(FIRST).max(self.bytes.len() + len + 1).min(self.limit);
-        if wanted <= self.bytes.len() {
-            return;
+    /// A block with room for so many bytes.
+    fn empty(&mut self, len: usize) -> Option<Vec<u8>> {
+        if let Some(at) = self.spare.iter().rposition(|block| block.capacity() >= len) {
+            return Some(self.spare.swap_remove(at));
         }
-        let mut bytes = Vec::with_capacity(wanted);
-        for span in spans {
-            let start = bytes.len();
-            bytes.extend_from_slice(&self.bytes[span.start..][..span.len]);
-            span.start = start;
+        let bytes = BLOCK.max(len).min(self.limit.saturating_sub(self.capacity));
+        if bytes < len {
+            return None;
         }
-        (self.head, self.tail) = (0, bytes.len());
-        bytes.resize(wanted, 0);
-        self.bytes = bytes;
+        let block = Vec::with_capacity(bytes);
+        self.capacity += block.capacity();
+        Some(block)
     }
 
     /// The bytes of a datagram that is held.
     pub(in crate::flow) fn get(&self, span: Span) -> &[u8] {
-        &self.bytes[span.start..][..span.len]
+        &self.blocks[(span.block - self.first) as usize][span.start as usize..][..span.len as usize]
     }
 
     /// Free all before `oldest`; `None`: all.
     pub(in crate::flow) fn free_before(&mut self, oldest: Option<Span>) {
-        self.head = oldest.map_or(self.tail, |span| span.start);
+        let end = self.first + self.blocks.len() as u64;
+        let keep = oldest.map_or(end, |span| span.block);
+        while self.first < keep
+            && let Some(mut block) = self.blocks.pop_front()
+        {
+            self.first += 1;
+            block.clear();
+            self.spare.push(block);
+        }
     }
 
     /// Memory taken, in bytes.
     pub(in crate::flow) const fn capacity(&self) -> usize {
-        self.bytes.len()
+        self.capacity
     }
 }
 
@@ -95,6 +103,22 @@ mod tests {
 
     use super::*;
 
+    #[test]
+    fn a_steady_stream_takes_what_its_window_holds() {
+        let (mut ring, mut held) = (Ring::new(64 << 20), VecDeque::new());
+        for n in 0..20_000_u32 {
+            held.push_back(ring.push(&n.to_be_bytes().repeat(329)).unwrap());
+            if held.len() > 1000 {
+                held.pop_front();
+                ring.free_before(held.front().copied());
+                assert_eq!(ring.get(held[0])[..4], (n - 999).to_be_bytes());
+            }
+        }
+        assert!(ring.capacity() <= 1000 * 1316 + 3 * BLOCK, "{}", ring.capacity());
+        ring.free_before(None);
+        assert!(ring.push(&[0; BLOCK]).is_some(), "a block of its own");
+    }
+
     proptest! {
         /// Against a queue of vectors: any sizes, any rhythm.
         #[test]
@@ -105,13 +129,9 @@ mod tests {
             let (mut ring, mut held) = (Ring::new(limit), VecDeque::<(Span, Vec<u8>)>::new());
             for (n, (len, free)) in steps.into_iter().enumerate() {
                 let datagram = vec![(n % 251) as u8; len];
-                let span = ring.push(&datagram).or_else(|| {
-                    ring.grow(len, held.iter_mut().map(|(span, _)| span));
-                    ring.push(&datagram)
-                });
-                match span {
+                match ring.push(&datagram) {
                     Some(span) => held.push_back((span, datagram)),
-                    None => prop_assert!(ring.capacity() == limit && !held.is_empty() || len >= limit),
+                    None => prop_assert!(ring.capacity() + len > limit),
                 }
                 for (span, datagram) in &held {
                     prop_assert_eq!(ring.get(*span), &datagram[..]);
