@@ -77,7 +77,8 @@ fn what_a_source_carries_and_what_is_wrong_with_it_is_told() {
     assert!(shown.contains("640x360 25 fps progressive 4:2:0 8 bit"), "{shown}");
     assert!(shown.contains("errors by TR 101 290: ") && shown.contains("(now)"), "{shown}");
     let metrics = daemon.ask("GET", "/metrics").unwrap().1;
-    let series = |check| format!("mediaconnect_source_ts_errors_total{{flow=\"flow\",source=\"main\",check=\"{check}\"}} ");
+    let series =
+        |check| format!("mediaconnect_source_ts_errors_total{{flow=\"flow\",source=\"main\",check=\"{check}\"}} ");
     assert!(metrics.contains(&(series("crc") + "0\n")), "{metrics}");
     assert!(metrics.contains(&series("continuity_count")) && !metrics.contains(&(series("continuity_count") + "0\n")));
 }

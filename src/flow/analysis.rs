@@ -100,7 +100,7 @@ impl Analysis {
     /// A packet of a leg of a merge, as it came, or was brought back: late ones are left out.
     pub(super) fn of_leg(&mut self, payload: &[u8], seq: Seq, at: Instant, now: Instant) {
         let ahead = self.seq.map_or(1, |last| seq.distance(last));
-        if ahead > 0 || ahead < -LATE {
+        if !(-LATE..=0).contains(&ahead) {
             self.seq = Some(seq);
             self.datagram(payload, at, now);
         }

@@ -16,9 +16,7 @@ use super::analysis::Analysis;
 use super::egress::{OutputConfig, SenderKey};
 use super::orders::Inbox;
 use super::rist::source::RistInput;
-use super::rist::{
-    RistKeys, RistLeg, RistNews, RistOutputConfig, RistOutputSeed, RistSourceConfig, RistSourceSeed,
-};
+use super::rist::{RistKeys, RistLeg, RistNews, RistOutputConfig, RistOutputSeed, RistSourceConfig, RistSourceSeed};
 use super::source::{Input, Receivers, SocketInput, Source, SourceConfig};
 use super::srt::source::SrtInput;
 use super::srt::{Keks, Link, LinkNews, LinkSeed, Part, SrtOutputConfig, SrtSourceConfig};
