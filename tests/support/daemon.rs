@@ -2,6 +2,7 @@
 
 use std::fs::{self, File};
 use std::io::{Read, Write};
+use std::net::TcpStream;
 use std::os::unix::fs::OpenOptionsExt;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
@@ -305,8 +306,22 @@ impl Drop for Daemon {
 /// # Errors
 /// Nobody listens.
 pub fn ask(socket: &Path, method: &str, path: &str) -> std::io::Result<(u16, String)> {
-    let mut stream = UnixStream::connect(socket)?;
+    let stream = UnixStream::connect(socket)?;
     stream.set_read_timeout(Some(PATIENCE))?;
+    ask_over(stream, method, path)
+}
+
+/// Ask for a document over HTTP on a loopback port; status code and body.
+///
+/// # Errors
+/// Nobody listens.
+pub fn ask_port(port: u16, path: &str) -> std::io::Result<(u16, String)> {
+    let stream = TcpStream::connect(("127.0.0.1", port))?;
+    stream.set_read_timeout(Some(PATIENCE))?;
+    ask_over(stream, "GET", path)
+}
+
+fn ask_over(mut stream: impl Read + Write, method: &str, path: &str) -> std::io::Result<(u16, String)> {
     write!(stream, "{method} {path} HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")?;
     let mut answer = String::new();
     stream.read_to_string(&mut answer)?;

@@ -243,9 +243,8 @@ fn two_parts_in_one_condition_are_one_series() {
     read(&render(&status(), &[flow], Format::OpenMetrics), Format::OpenMetrics);
 }
 
-#[test]
-fn alarms_that_are_raised_are_counted_and_notifiers_have_series() {
-    let alarm = |name: &str, source: &str| AlarmDoc {
+fn alarm(name: &str, source: &str) -> AlarmDoc {
+    AlarmDoc {
         id: "5f-a1".into(),
         name: name.into(),
         severity: Severity::Major,
@@ -255,7 +254,11 @@ fn alarms_that_are_raised_are_counted_and_notifiers_have_series() {
         message: String::new(),
         value: None,
         threshold: None,
-    };
+    }
+}
+
+#[test]
+fn alarms_that_are_raised_are_counted_and_notifiers_have_series() {
     let raised =
         FlowDoc { alarms: vec![alarm("low", "a"), alarm("source-lost", "a"), alarm("low", "b")], ..flow("news") };
     let noc = NotifierDoc { told: 7, dropped: 1, failures: 3, waiting: 2, ..NotifierDoc::default() };
@@ -281,19 +284,27 @@ fn families_are_in_the_order_of_their_names() {
 }
 
 #[test]
-fn every_metric_is_in_the_manual() {
+fn the_manual_lists_every_metric_and_no_other() {
     fn names<T>(families: &[Family<T>]) -> impl Iterator<Item = String> {
         families
             .iter()
             .map(|family| format!("{}{}", family.name, if family.kind == Kind::Counter { "_total" } else { "" }))
     }
     let page = include_str!("../../../packaging/man/mediaconnectd.8");
-    let mut alone = Scrape::new(Format::Prometheus, Vec::new());
-    alone.add(&flow("news"));
-    let text = alone.finish(&status());
+    let listed =
+        page.lines().filter_map(|line| line.strip_prefix(".It Li ").filter(|n| n.starts_with("mediaconnect_")));
+    let flow = FlowDoc { alarms: vec![alarm("low", "a")], ..flow("news") };
+    let status = StatusDoc {
+        conditions: flow.conditions.clone(),
+        alarms: flow.alarms.clone(),
+        notifiers: BTreeMap::from([("noc".to_owned(), NotifierDoc::default())]),
+        ..status()
+    };
+    let text = render(&status, &[flow], Format::Prometheus);
     let shown = text.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split(' ').next()).map(str::to_owned);
-    let refused = [SOURCE_REFUSED, OUTPUT_REFUSED].map(|name| format!("{name}_total"));
-    for name in names(FLOW).chain(names(SOURCE)).chain(names(OUTPUT)).chain(refused).chain(shown) {
-        assert!(page.lines().any(|line| line.strip_prefix(".It Li ") == Some(&name)), "{name}");
-    }
+    let by_reason = [SOURCE_REFUSED, OUTPUT_REFUSED, SOURCE_TS_ERRORS, FLOW_TS_ERRORS];
+    let by_reason = by_reason.map(|name| format!("{name}_total"));
+    let exposed: BTreeSet<_> =
+        names(FLOW).chain(names(SOURCE)).chain(names(OUTPUT)).chain(by_reason).chain(shown).collect();
+    assert_eq!(listed.map(str::to_owned).collect::<BTreeSet<_>>(), exposed);
 }
