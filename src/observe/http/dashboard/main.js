@@ -112,6 +112,8 @@ function link(silent) {
     : h("span", { class: "link" }, time || "connecting");
 }
 
+addEventListener("resize", render);
+matchMedia("(prefers-color-scheme: light)").addEventListener("change", render);
 addEventListener("hashchange", () => { scrollTo(0, 0); render(); main.focus({ preventScroll: true }); });
 addEventListener("keydown", (event) => {
   if (event.target.matches("input, select, textarea") || event.ctrlKey || event.metaKey || event.altKey) return;
