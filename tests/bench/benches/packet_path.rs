@@ -23,6 +23,7 @@ use mediaconnect::proto::mpegts::psi::crc32;
 use mediaconnect::proto::rtp::header::{Header, MP2T};
 use mediaconnect::proto::rtp::receive::RtpReceiver;
 use mediaconnect::proto::seq::{RtpTime, Seq};
+use mediaconnect::time::Instant;
 use mediaconnect_bench::mark::{self, Mark};
 
 /// Datagrams of one train: 5 ms of 20 Mbit/s are 9.5.
