@@ -103,8 +103,8 @@ impl Standby {
         self.seats.push(Seat { id, inspector, pat_seen: None, pats: 0 });
     }
 
-    /// Packets of a source came, or were released: whether they go out.
-    pub(super) fn packets(
+    /// As [`Air::takes`].
+    fn packets(
         &mut self,
         index: usize,
         media: &mut [MediaPacket<'_>],
@@ -237,6 +237,20 @@ impl Air {
         match index.and_then(|index| standby.seats.get(index)) {
             Some(seat) => _ = standby.failover.switch(seat.id, now),
             None => standby.failover.clear(now),
+        }
+    }
+
+    /// Packets of a source came, or were released: whether they go out.
+    pub(super) fn takes(
+        &mut self,
+        index: usize,
+        packets: &mut [MediaPacket<'_>],
+        stats: &SourceStats,
+        now: Instant,
+    ) -> bool {
+        match self {
+            Self::Standby(standby) => standby.packets(index, packets, stats, now),
+            Self::Single | Self::Merge(_) => true,
         }
     }
 

@@ -336,11 +336,7 @@ impl Flow {
         source.ingest.handle_timeout(now, leg.as_mut());
         source.ingest.collect(&arrived, &mut packets);
         analysis.packets(&packets, None, now);
-        let out = !packets.is_empty()
-            && match air {
-                Air::Standby(standby) => standby.packets(index, &mut packets, &source.stats, now),
-                Air::Single | Air::Merge(_) => true,
-            };
+        let out = !packets.is_empty() && air.takes(index, &mut packets, &source.stats, now);
         if out {
             deliver(egress, timeline, &mut packets, &mut buffers.send, now, stats);
         }
@@ -367,11 +363,7 @@ impl Flow {
             received = rist.receive(receive, budget, now, None);
             *media = rist.release(now, buffer, None, |packets| {
                 analysis.packets(packets, Some(now), now);
-                let out = match &mut *air {
-                    Air::Standby(standby) => standby.packets(index, packets, stats, now),
-                    Air::Single | Air::Merge(_) => true,
-                };
-                if out {
+                if air.takes(index, packets, stats, now) {
                     deliver(egress, timeline, packets, send, now, flow_stats);
                     delivered = true;
                 }
@@ -401,11 +393,7 @@ impl Flow {
         let mut delivered = false;
         *media = srt.release(now, std::mem::take(media), |packets| {
             analysis.packets(packets, Some(now), now);
-            let out = match &mut *air {
-                Air::Standby(standby) => standby.packets(index, packets, stats, now),
-                Air::Single | Air::Merge(_) => true,
-            };
-            if out {
+            if air.takes(index, packets, stats, now) {
                 deliver(egress, timeline, packets, send, now, flow_stats);
                 delivered = true;
             }
