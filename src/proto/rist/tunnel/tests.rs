@@ -139,6 +139,30 @@ fn a_flood_of_nonces_costs_next_to_nothing_and_shuts_nobody_out() {
 }
 
 #[test]
+fn a_sender_that_changes_its_nonce_all_the_time_is_followed() {
+    // Milliseconds between changes, and how many of a hundred packets are read then, at least. Of changes that are quicker
+    // than questions are asked, some are missed.
+    for (every, least) in [(300, 90), (260, 90), (240, 25)] {
+        let mut a = tunnel(Some(key([0, 0, 0, 1], PHRASE, KeyLength::Aes128)));
+        let mut b = tunnel(Some(key([9, 9, 9, 9], PHRASE, KeyLength::Aes128)));
+        let (mut plain, mut read) = (Vec::new(), 0);
+        for n in 0..2000_u16 {
+            let ms = u32::from(n) * 10;
+            if ms % every == 0 {
+                a.provide_send_key(key((ms / every + 2).to_be_bytes(), PHRASE, KeyLength::Aes128));
+            }
+            let opened = b.open(Tick(i64::from(ms) * MILLISECOND), &media(&mut a, &rtp(n)), &mut plain);
+            read += u32::from(n >= 1000 && opened != Opened::Nothing);
+            // For a second the host has something else to do: some nonces come and go.
+            if !(500..1500).contains(&ms) {
+                answer(&mut b, &[PHRASE]);
+            }
+        }
+        assert!(read >= least * 10, "{read} of 1,000 packets, with changes every {every} ms");
+    }
+}
+
+#[test]
 fn a_wrong_passphrase_is_told_and_asked_for_again_only_later() {
     let mut a = tunnel(Some(key([1, 2, 3, 4], PHRASE, KeyLength::Aes128)));
     let mut b = tunnel(Some(key([9, 9, 9, 9], b"another", KeyLength::Aes128)));
