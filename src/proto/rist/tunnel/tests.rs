@@ -40,7 +40,8 @@ fn answer(tunnel: &mut Tunnel, phrases: &[&[u8]]) -> usize {
     while let Some(event) = tunnel.poll_event() {
         if let TunnelEvent::NeedKey { nonce, length } = event {
             asked += 1;
-            tunnel.provide_keys(nonce, phrases.iter().map(|phrase| Key::derive(phrase, nonce, length)).collect());
+            let keys = phrases.iter().map(|phrase| Key::derive(phrase, nonce, length)).collect();
+            tunnel.provide(TunnelKeys::Receive(nonce, keys));
         }
     }
     asked
@@ -92,7 +93,7 @@ fn a_new_key_is_asked_for_in_time_and_no_packet_gets_lost_by_it() {
         while let Some(event) = a.poll_event() {
             assert_eq!(event, TunnelEvent::NeedSendKey);
             keys += 1;
-            a.provide_send_key(key([keys, 7, 7, 7], PHRASE, KeyLength::Aes128));
+            a.provide(TunnelKeys::Send(key([keys, 7, 7, 7], PHRASE, KeyLength::Aes128)));
         }
     }
     // Two packets show a nonce, and their keys are derived; both are asked for again by RIST.
@@ -110,7 +111,7 @@ fn a_key_that_is_used_up_is_never_used_again() {
     let mut datagram = [0; 100];
     assert!(!a.can_send() && !a.seal_media(&mut datagram) && !a.seal_control(&mut datagram));
     assert_eq!(datagram, [0; 100]);
-    a.provide_send_key(key([1, 2, 3, 5], PHRASE, KeyLength::Aes128));
+    a.provide(TunnelKeys::Send(key([1, 2, 3, 5], PHRASE, KeyLength::Aes128)));
     assert!(a.can_send() && a.seal_media(&mut datagram));
 }
 
@@ -149,7 +150,8 @@ fn a_sender_that_changes_its_nonce_all_the_time_is_followed() {
         for n in 0..2000_u16 {
             let ms = u32::from(n) * 10;
             if ms % every == 0 {
-                a.provide_send_key(key((ms / every + 2).to_be_bytes(), PHRASE, KeyLength::Aes128));
+                let nonce = (ms / every + 2).to_be_bytes();
+                a.provide(TunnelKeys::Send(key(nonce, PHRASE, KeyLength::Aes128)));
             }
             let opened = b.open(Tick(i64::from(ms) * MILLISECOND), &media(&mut a, &rtp(n)), &mut plain);
             read += u32::from(n >= 1000 && opened != Opened::Nothing);
@@ -173,7 +175,7 @@ fn a_wrong_passphrase_is_told_and_asked_for_again_only_later() {
             match event {
                 TunnelEvent::NeedKey { nonce, length } => {
                     asked += 1;
-                    b.provide_keys(nonce, vec![Key::derive(b"another", nonce, length)]);
+                    b.provide(TunnelKeys::Receive(nonce, vec![Key::derive(b"another", nonce, length)]));
                 }
                 TunnelEvent::WrongPassphrase => told += 1,
                 TunnelEvent::NeedSendKey => panic!("of the other end"),
@@ -270,7 +272,7 @@ fn a_passphrase_that_is_replaced_loses_nothing_and_one_that_is_gone_counts_no_mo
     // The sender takes it into use: as with any new key, two packets show the nonce.
     a.renew_keys(Tick(SECOND));
     assert_eq!(a.poll_event(), Some(TunnelEvent::NeedSendKey));
-    a.provide_send_key(key([7, 7, 7, 7], b"another", KeyLength::Aes256));
+    a.provide(TunnelKeys::Send(key([7, 7, 7, 7], b"another", KeyLength::Aes256)));
     let mut lost = 0;
     for _ in 0..100 {
         lost += u32::from(!arrives(&mut a, &mut b));
