@@ -275,9 +275,14 @@ impl<'s, 't> Section<'s, 't> {
 
     /// One of the whole numbers of the table of keys.
     pub(super) fn number(&self, key: &str) -> Option<u64> {
-        let form = self.form(key);
-        let Form::OneOf(numbers) = form else { return None };
-        self.value(key, |value| {
+        let Form::OneOf(numbers) = self.form(key) else { return None };
+        self.number_of(key, numbers)
+    }
+
+    /// One of these, which are all that some protocols know.
+    pub(super) fn number_of(&self, key: &str, numbers: &'static [u64]) -> Option<u64> {
+        let (value, form) = (self.table.get(key)?, Form::OneOf(numbers));
+        self.element(key, value.get_ref(), value.span(), form, |value| {
             let n = integer(value).ok_or(None)?;
             let found = numbers.iter().find(|number| i128::from(**number) == n).copied();
             found.ok_or_else(|| Some(ValueError { problem: format!("is not {}", form.expected()), help: None }))

@@ -7,7 +7,6 @@ mod remotes;
 pub(super) mod source;
 pub mod stats;
 
-use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -20,8 +19,7 @@ use crate::config::value::{Bitrate, FlowName};
 use crate::io::endpoint::Endpoint;
 use crate::io::open::Sender;
 use crate::proto::rist::LegId;
-use crate::proto::rist::psk::{Key, Nonce};
-use crate::proto::rist::tunnel::{SendKey, TunnelConfig, TunnelEvent};
+use crate::proto::rist::tunnel::{TunnelConfig, TunnelEvent, TunnelKeys};
 
 /// From 1900, where NTP begins, to 1970.
 const NTP_TO_UNIX: Duration = Duration::from_secs(2_208_988_800);
@@ -149,26 +147,12 @@ pub enum RistEvent {
 }
 
 /// Keys for a tunnel that asked for them.
+#[derive(Debug)]
 pub struct RistKeys {
     /// On which leg.
     pub leg: LegId,
     /// Which.
     pub keys: TunnelKeys,
-}
-
-/// The keys themselves.
-pub enum TunnelKeys {
-    /// To read what the peer encrypts with this nonce: one for each passphrase that may be the right one.
-    Receive(Nonce, Vec<Key>),
-    /// To send with from now on.
-    Send(SendKey),
-}
-
-/// Without what is secret.
-impl fmt::Debug for RistKeys {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("RistKeys").field("leg", &self.leg).finish_non_exhaustive()
-    }
 }
 
 /// What the wall clock shows, as NTP has it.

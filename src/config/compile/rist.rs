@@ -82,14 +82,9 @@ impl<'t> Flow<'_, 't> {
             }
             return RistProfile::Simple;
         }
-        let key_length = match s.number("key-length") {
+        // AES-192 is for SRT only.
+        let key_length = match s.number_of("key-length", &[16, 32]) {
             Some(32) => KeyLength::Aes256,
-            Some(24) => {
-                let at = s.value_span("key-length").unwrap_or_default();
-                let message = "`key-length`: 24 is for SRT only, RIST has 16 and 32";
-                self.source.error(&at, message, Some("write 32, or leave it out for 16".into()));
-                KeyLength::Aes128
-            }
             _ => KeyLength::Aes128,
         };
         let passphrases = self.passphrases(s, &["key-length"]);

@@ -7,7 +7,7 @@ use std::task::Context;
 use std::time::Duration;
 
 use super::stats::{Figures, OutputFigures, PUBLISH};
-use super::{GROUP_TTL, LegSockets, RistKeys, RistLeg, RistOutputConfig, RistOutputSeed, TunnelKeys, cname, ntp_now};
+use super::{GROUP_TTL, LegSockets, RistKeys, RistLeg, RistOutputConfig, RistOutputSeed, cname, ntp_now};
 use crate::flow::egress::MediaPacket;
 use crate::flow::history::History;
 use crate::flow::port::Port;
@@ -196,10 +196,7 @@ impl RistOutputs {
     /// Keys that an output asked for.
     pub(in crate::flow) fn provide(&mut self, name: &str, RistKeys { leg, keys }: RistKeys) {
         if let Some(output) = self.outputs.iter_mut().find(|output| output.name == name) {
-            match keys {
-                TunnelKeys::Receive(nonce, keys) => output.sender.provide_keys(leg, nonce, keys),
-                TunnelKeys::Send(key) => output.sender.provide_send_key(leg, key),
-            }
+            output.sender.provide_keys(leg, keys);
         }
     }
 

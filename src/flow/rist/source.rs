@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::remotes::Remotes;
 use super::stats::{Figures, PUBLISH, SourceFigures};
-use super::{RistEvent, RistKeys, RistSourceConfig, RistSourceSeed, SourceSockets, TunnelKeys, cname, ntp_now};
+use super::{RistEvent, RistKeys, RistSourceConfig, RistSourceSeed, SourceSockets, cname, ntp_now};
 use crate::flow::egress::MediaPacket;
 use crate::flow::gate::Gate;
 use crate::flow::ingest::transport_stream;
@@ -235,10 +235,7 @@ impl RistInput {
 
     /// Keys that it asked for.
     pub(in crate::flow) fn provide(&mut self, RistKeys { leg, keys }: RistKeys) {
-        match keys {
-            TunnelKeys::Receive(nonce, keys) => self.receiver.provide_keys(leg, nonce, keys),
-            TunnelKeys::Send(key) => self.receiver.provide_send_key(leg, key),
-        }
+        self.receiver.provide_keys(leg, keys);
     }
 
     /// The passphrases are others: ask for all keys anew.

@@ -45,9 +45,8 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use super::clock::{Clock, MILLISECOND, SECOND, Tick, nanos};
-use super::psk::{Key, Nonce};
 use super::stats::{ReceiverLegStats, ReceiverStats};
-use super::tunnel::SendKey;
+use super::tunnel::TunnelKeys;
 use super::{LegId, Profile};
 use crate::proto::hitless::SlotId;
 use crate::proto::hitless::memory::Memory;
@@ -272,17 +271,10 @@ impl Receiver {
         tunnels.for_each(|tunnel| tunnel.renew_keys(now));
     }
 
-    /// Keys that a tunnel asked for.
-    pub fn provide_keys(&mut self, leg: LegId, nonce: Nonce, keys: Vec<Key>) {
+    /// Keys that the tunnel of a leg asked for.
+    pub fn provide_keys(&mut self, leg: LegId, keys: TunnelKeys) {
         if let Some(tunnel) = self.leg_mut(leg).and_then(|leg| leg.tunnel.as_mut()) {
-            tunnel.provide_keys(nonce, keys);
-        }
-    }
-
-    /// The next key that a tunnel is to send with.
-    pub fn provide_send_key(&mut self, leg: LegId, key: SendKey) {
-        if let Some(tunnel) = self.leg_mut(leg).and_then(|leg| leg.tunnel.as_mut()) {
-            tunnel.provide_send_key(key);
+            tunnel.provide(keys);
         }
     }
 

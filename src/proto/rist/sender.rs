@@ -27,9 +27,8 @@ mod types;
 use super::LegId;
 use super::clock::{Clock, Tick};
 use super::extension::{self, Extension};
-use super::psk::{Key, Nonce};
 use super::stats::{SenderLegStats, SenderStats};
-use super::tunnel::{SendKey, Tunnel};
+use super::tunnel::{Tunnel, TunnelKeys};
 use crate::proto::rtp::header::{self, FIXED_LEN, Header};
 use crate::proto::rtp::rtcp::{write_bye, write_receiver_report, write_source_description};
 use crate::proto::seq::{RtpTime, Seq};
@@ -201,17 +200,10 @@ impl Sender {
         tunnels.for_each(|tunnel| tunnel.renew_keys(now));
     }
 
-    /// Keys that a tunnel asked for.
-    pub fn provide_keys(&mut self, leg: LegId, nonce: Nonce, keys: Vec<Key>) {
+    /// Keys that the tunnel of a leg asked for.
+    pub fn provide_keys(&mut self, leg: LegId, keys: TunnelKeys) {
         if let Some(tunnel) = self.leg_mut(leg).and_then(|leg| leg.tunnel.as_mut()) {
-            tunnel.provide_keys(nonce, keys);
-        }
-    }
-
-    /// The next key that a tunnel is to send with.
-    pub fn provide_send_key(&mut self, leg: LegId, key: SendKey) {
-        if let Some(tunnel) = self.leg_mut(leg).and_then(|leg| leg.tunnel.as_mut()) {
-            tunnel.provide_send_key(key);
+            tunnel.provide(keys);
         }
     }
 

@@ -9,7 +9,7 @@ use std::time::Duration;
 use super::psk::{Key, KeyLength, Nonce, Parity};
 use super::receiver::{Delivery, From, Receiver, ReceiverConfig, ReceiverEvent, Released};
 use super::sender::{History, Sender, SenderConfig, SenderEvent, SenderProfile};
-use super::tunnel::{SendKey, TunnelConfig, TunnelEvent};
+use super::tunnel::{SendKey, TunnelConfig, TunnelEvent, TunnelKeys};
 use super::{LegId, Port, Profile, RemoteId};
 pub(super) use crate::proto::netem::{Link, Loss, MS, Path, S};
 use crate::proto::seq::{RtpTime, Seq};
@@ -378,13 +378,15 @@ impl Pair {
     }
 
     fn answer_events(&mut self) {
-        let derive =
-            |nonce, length| vec![Key::derive(b"another one", nonce, length), Key::derive(PHRASE, nonce, length)];
+        let derive = |nonce, length| {
+            let keys = [&b"another one"[..], PHRASE].map(|phrase| Key::derive(phrase, nonce, length));
+            TunnelKeys::Receive(nonce, keys.into())
+        };
         while let Some(event) = self.receiver.poll_event() {
             match event {
                 ReceiverEvent::Tunnel(leg, TunnelEvent::NeedKey { nonce, length }) => {
                     self.keys_derived += 1;
-                    self.receiver.provide_keys(leg, nonce, derive(nonce, length));
+                    self.receiver.provide_keys(leg, derive(nonce, length));
                 }
                 event => self.events.push(event),
             }
@@ -392,12 +394,12 @@ impl Pair {
         while let Some(event) = self.sender.poll_event() {
             match event {
                 SenderEvent::Tunnel(leg, TunnelEvent::NeedKey { nonce, length }) => {
-                    self.sender.provide_keys(leg, nonce, derive(nonce, length));
+                    self.sender.provide_keys(leg, derive(nonce, length));
                 }
                 SenderEvent::Tunnel(leg, TunnelEvent::NeedSendKey) => {
                     self.renonce += 1;
                     let key = send_key([9, 9, 9, self.renonce], self.length.unwrap());
-                    self.sender.provide_send_key(leg, key);
+                    self.sender.provide_keys(leg, TunnelKeys::Send(key));
                 }
                 SenderEvent::Tunnel(_, TunnelEvent::WrongPassphrase) => panic!("it is right"),
             }

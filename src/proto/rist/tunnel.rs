@@ -56,18 +56,27 @@ pub struct TunnelConfig {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum TunnelEvent {
     /// The peer encrypts with keys of this nonce: for each passphrase that may be the right one, derive such a key, away
-    /// from the packet path, and give them to `provide_keys`.
+    /// from the packet path, and provide them.
     NeedKey {
         /// The peer's.
         nonce: Nonce,
         /// What it uses.
         length: KeyLength,
     },
-    /// Give the next key to send with to `provide_send_key`, derived from a fresh nonce. Without it sending ends when the
+    /// Provide the next key to send with, derived from a fresh nonce. Without it sending ends when the
     /// present one is used up.
     NeedSendKey,
     /// What the peer encrypts makes no sense with any passphrase.
     WrongPassphrase,
+}
+
+/// Keys for a tunnel that asked for them.
+#[derive(Debug)]
+pub enum TunnelKeys {
+    /// To read what the peer encrypts with this nonce: one for each passphrase that may be the right one.
+    Receive(Nonce, Vec<Key>),
+    /// To send with from now on.
+    Send(SendKey),
 }
 
 /// What came out of a datagram.
@@ -198,17 +207,17 @@ impl Tunnel {
         }
     }
 
-    /// Keys for a nonce of the peer's.
-    pub(super) fn provide_keys(&mut self, nonce: Nonce, keys: Vec<Key>) {
-        self.receive.provide(nonce, keys);
-    }
-
-    /// The next key to send with.
-    pub(super) fn provide_send_key(&mut self, key: SendKey) {
-        if self.config.key.is_some() {
-            self.config.key = Some(key);
-            (self.used, self.asked_for_key, self.need_send_key) = (0, false, false);
-            self.stats.send_keys += 1;
+    /// Keys that it asked for.
+    pub(super) fn provide(&mut self, keys: TunnelKeys) {
+        match keys {
+            TunnelKeys::Receive(nonce, keys) => self.receive.provide(nonce, keys),
+            TunnelKeys::Send(key) if self.config.key.is_some() => {
+                self.config.key = Some(key);
+                (self.used, self.asked_for_key, self.need_send_key) = (0, false, false);
+                self.stats.send_keys += 1;
+            }
+            // In clear it asks for none.
+            TunnelKeys::Send(_) => {}
         }
     }
 

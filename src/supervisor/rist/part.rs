@@ -9,7 +9,7 @@ use crate::flow::FlowCommand;
 use crate::flow::egress::LegConfig;
 use crate::flow::rist::{
     LegSockets, RistEvent, RistKeys, RistLeg, RistNews, RistOutputConfig, RistOutputSeed, RistSourceConfig,
-    RistSourceSeed, SourceSockets, TunnelKeys,
+    RistSourceSeed, SourceSockets,
 };
 use crate::flow::srt::Part;
 use crate::flow::stats::{OutputStats, SourceStats};
@@ -18,7 +18,7 @@ use crate::io::links::Links;
 use crate::io::open::{Family, OpenError, ReceiveSpec, SendSpec, open_sender};
 use crate::proto::rist::LegId;
 use crate::proto::rist::psk::{Key, Nonce, Parity};
-use crate::proto::rist::tunnel::{SendKey, TunnelConfig, TunnelEvent};
+use crate::proto::rist::tunnel::{SendKey, TunnelConfig, TunnelEvent, TunnelKeys};
 use crate::supervisor::entry::{self, Entry, Env, Problem};
 use crate::supervisor::resolve::{self, SEND_BUFFER};
 

@@ -16,8 +16,10 @@ const MOST_PACKETS: u32 = 1 << 10;
 const ENOUGH: u32 = 2;
 /// Between two questions.
 const PAUSE: i64 = 250 * MILLISECOND;
-/// A question that is not answered in this time is asked again.
+/// A question that is not answered in this time is asked again, and a nonce that has not come in it is forgotten.
 const PATIENCE: i64 = 2 * SECOND;
+/// A nonce that has not come for so long is not asked for: its sender may have gone on to the next one.
+const LIVELY: i64 = 50 * MILLISECOND;
 /// Packets that could not be read with fresh keys, before the passphrase is taken for wrong.
 const HOPELESS: u32 = 8;
 /// Packets in a row that could not be read with a key, before it is taken for a mistake.
@@ -32,6 +34,8 @@ struct Seen {
     nonce: Nonce,
     length: KeyLength,
     packets: u32,
+    /// When it came last.
+    last: Tick,
     /// When it was asked for.
     asked: Option<Tick>,
     /// Not before this.
@@ -134,25 +138,31 @@ impl ReceiveKeys {
     }
 
     /// A packet with a nonce that is not known. Those that come often stay among the seen, whatever else comes (the
-    /// algorithm of Misra and Gries); the one that came most often is asked for first.
+    /// algorithm of Misra and Gries); of those that still come, the one that came most often is asked for first. The nonces
+    /// before it of a sender that changes it often came more often, and are of no use any more.
     fn see(&mut self, now: Tick, nonce: Nonce, length: KeyLength) {
         let there = self.seen.iter().position(|seen| seen.nonce == nonce && seen.length == length);
         match there {
-            Some(at) => self.seen[at].packets = (self.seen[at].packets + 1).min(MOST_PACKETS),
+            Some(at) => {
+                let seen = &mut self.seen[at];
+                (seen.packets, seen.last) = ((seen.packets + 1).min(MOST_PACKETS), now);
+            }
             None if self.seen.len() < SEEN => {
-                self.seen.push(Seen { nonce, length, packets: 1, asked: None, not_before: Tick::LONG_AGO });
+                self.seen.push(Seen { nonce, length, packets: 1, last: now, asked: None, not_before: Tick::LONG_AGO });
             }
             None => {
                 // One whose keys are of no use is remembered for as long as that counts.
                 self.seen.iter_mut().for_each(|seen| seen.packets = seen.packets.saturating_sub(1));
-                self.seen.retain(|seen| seen.packets > 0 || seen.not_before > now);
+                let comes = |seen: &Seen| seen.packets > 0 && now.since(seen.last) < PATIENCE;
+                self.seen.retain(|seen| comes(seen) || seen.not_before > now);
             }
         }
         if self.asked.is_some_and(|asked| now.since(asked) < PAUSE) {
             return;
         }
         let waits = |seen: &Seen| seen.asked.is_some_and(|asked| now.since(asked) < PATIENCE) || now < seen.not_before;
-        let open = self.seen.iter_mut().filter(|seen| seen.packets >= ENOUGH && !waits(seen));
+        let comes = |seen: &Seen| seen.packets >= ENOUGH && now.since(seen.last) < LIVELY;
+        let open = self.seen.iter_mut().filter(|seen| comes(seen) && !waits(seen));
         if let Some(seen) = open.max_by_key(|seen| seen.packets) {
             (seen.asked, self.asked) = (Some(now), Some(now));
             let Seen { nonce, length, .. } = *seen;
@@ -182,7 +192,8 @@ impl ReceiveKeys {
         self.known.truncate(1);
         if let Some(known) = self.known.first() {
             let (nonce, length) = (known.nonce, known.key.length());
-            self.seen.push(Seen { nonce, length, packets: ENOUGH, asked: Some(now), not_before: Tick::LONG_AGO });
+            let not_before = Tick::LONG_AGO;
+            self.seen.push(Seen { nonce, length, packets: ENOUGH, last: now, asked: Some(now), not_before });
             self.tell(TunnelEvent::NeedKey { nonce, length });
         }
     }
