@@ -104,13 +104,7 @@ impl Standby {
     }
 
     /// As [`Air::takes`].
-    fn packets(
-        &mut self,
-        index: usize,
-        media: &mut [MediaPacket<'_>],
-        stats: &SourceStats,
-        now: Instant,
-    ) -> bool {
+    fn packets(&mut self, index: usize, media: &mut [MediaPacket<'_>], stats: &SourceStats, now: Instant) -> bool {
         let seat = &mut self.seats[index];
         if let Some(inspector) = &mut seat.inspector {
             for packet in media.iter() {
