@@ -457,10 +457,15 @@ impl Condition {
             Self::SourceSyncErrors { .. } => {
                 "The stream is passed on as it is; look for the damage at the sender or on the way.".into()
             }
-            Self::TransportStreamErrors { .. } => {
-                "continuity_count: packets are lost or out of order on the way here; pat, pmt, pid: the encoder or \
-                 multiplexer does not send them often enough. The stream is passed on as it is."
-                    .into()
+            Self::TransportStreamErrors { checks, .. } => {
+                let some = |of: &[&str]| checks.iter().any(|(check, _)| of.contains(check));
+                let causes = [
+                    (&["ts_sync_loss", "sync_byte"][..], "Packets are damaged, or pause, on the way here. "),
+                    (&["continuity_count"], "Packets are lost or out of order on the way here. "),
+                    (&["pat", "pmt", "pid"], "The encoder or multiplexer does not send often enough what it must. "),
+                ];
+                let causes: String = causes.into_iter().filter(|(of, _)| some(of)).map(|(_, cause)| cause).collect();
+                causes + "The stream is passed on as it is."
             }
             Self::SourceOverBitrate { .. } => {
                 "Raise or remove `max-bitrate` of this source, or lower the sender's rate.".into()

@@ -1,6 +1,7 @@
 use std::collections::BTreeSet;
 
 use super::*;
+use crate::proto::mpegts::monitor::Check;
 
 fn flow() -> FlowName {
     "news".parse().unwrap()
@@ -127,6 +128,18 @@ fn refused(why: Refusal) -> Refused {
 
 fn no_data() -> Condition {
     Condition::SrtNoData { part: s("source venue"), peer: s("203.0.113.10:41522"), silent_for: TEN }
+}
+
+#[test]
+fn errors_of_a_transport_stream_are_explained_by_what_is_wrong_and_no_more() {
+    let help = |check| Condition::TransportStreamErrors { source: s("venue"), checks: vec![(check, 3)] }.help();
+    assert_eq!(
+        help("continuity_count"),
+        "Packets are lost or out of order on the way here. The stream is passed on as it is."
+    );
+    for check in Check::ALL.into_iter().filter(|check| check.priority() == 1) {
+        assert_eq!(help(check.name()).matches(". ").count(), 1, "{}", check.name());
+    }
 }
 
 #[test]
