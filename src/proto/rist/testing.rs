@@ -306,6 +306,17 @@ impl Pair {
         self.last_index = self.stream.end() + packets;
     }
 
+    /// The sender is started anew: another one, with another stream, in its place.
+    pub(super) fn restart(&mut self, setup: &Setup, ssrc: u32, first_seq: u16) {
+        let at = self.sender_instant(self.now);
+        self.sender = Sender::new(at, setup.sender(ssrc, first_seq));
+        self.sender.begin_sending(self.stream.end());
+        for leg in &self.legs {
+            assert_eq!(self.sender.add_leg(at, setup.profile()), Some(*leg));
+        }
+        self.timestamp = self.timestamp.wrapping_add(0x3000_0000);
+    }
+
     /// Change a direction of a leg.
     pub(super) fn change(&mut self, leg: usize, direction: usize, path: Path) {
         self.links[leg][direction].path = path;
