@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use support::daemon::{Daemon, Setup, count};
+use support::daemon::{Daemon, Setup, condition, count};
 use support::media::{Feed, Sink, Stream, Wire, receiving_socket, v4};
 use support::paths::{Loss, nothing, only, percent};
 use support::ports::free_port;
@@ -302,4 +302,27 @@ fn what_was_wrong_before_the_right_passphrase_came_is_no_reason_for_silence_afte
     let flow = daemon.wait_for_flow("receives", "it is lost", |flow| flow["sources"]["main"]["state"] == "lost");
     let said = flow["conditions"].to_string();
     assert!(said.contains("source-lost") && !said.contains("rist-"), "{said}");
+}
+
+#[test]
+fn a_passphrase_that_changes_at_the_sender_alone_is_told_though_media_was_read_before() {
+    let [input, listen, port, output] = [free_port(), free_port(), free_port(), free_port()];
+    let _way = Way::start(listen, port, nothing());
+    let sink = Sink::bind(Wire::Udp, v4(output), STREAM);
+    let main = |name: &str| format!("profile = 'main'\npassphrase-file = '{name}'");
+    let sends = |name: &str| udp_in(input) + &rist_out(listen, &main(name));
+    let setup = Setup::new().secret("old", PASSPHRASE).secret("new", "another horse, another battery");
+    let daemon = relay(setup, [sends("old"), rist_in(port, &main("old")) + &udp_out(output)]);
+    let _feed = Feed::new(Wire::Udp, v4(input), STREAM).start();
+    sink.wait_for_media();
+    daemon.write_flow("sends", &sends("new"));
+    daemon.ctl_ok(&["reload"]);
+    // Of what comes all the time only a little is tried; all of it could not be read.
+    let flow = daemon.wait_for_flow("receives", "it is lost, and hundreds of packets could not be read", |flow| {
+        let message = condition(flow, "rist-wrong-passphrase").and_then(|condition| condition["message"].as_str());
+        let words = message.and_then(|message| message.strip_prefix("source main: ")?.split(' ').next());
+        let packets = words.and_then(|packets| packets.parse::<u64>().ok());
+        flow["sources"]["main"]["state"] == "lost" && packets.is_some_and(|packets| packets > 500)
+    });
+    assert!(condition(&flow, "source-lost").is_none(), "it is known why: {flow:#}");
 }

@@ -303,7 +303,7 @@ impl RistInput {
                     let from = From { leg: *leg, port: kind, remote };
                     let passed = receiver.handle_datagram(now, arrival, from, datagram.payload);
                     if let (Some(passed), Some(merge)) = (passed, &mut merge) {
-                        intake.pass(passed.packet, &passed.header, arrival, now, merge);
+                        intake.pass(passed.packet, &passed.header, passed.came, now, merge);
                     }
                 }
             }

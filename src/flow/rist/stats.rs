@@ -41,6 +41,11 @@ impl Grown {
         }
     }
 
+    /// The count.
+    pub const fn count(&self) -> u64 {
+        self.count
+    }
+
     /// The count, if it grew within this time, and after all was well (`well_at`).
     pub fn since(&self, well_at: Option<Instant>, span: Duration, now: Instant) -> Option<u64> {
         let grown = self.at.filter(|at| now.saturating_duration_since(*at) < span)?;

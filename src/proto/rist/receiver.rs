@@ -25,7 +25,8 @@
 //! With [`Delivery::AtOnce`] nothing waits here: every packet goes through to the merge as it comes, also those that were
 //! sent again. Tell this end of the packets that the other sources of the merge bring, by [`Receiver::have_elsewhere`]:
 //! what they have is not asked for, and what is missing at all of them is, also where this end would not have noticed yet.
-//! Give it the merge's window as latency, and as time for reordering the skew that is to be allowed for; where two such
+//! Give it the merge's window as latency, and as time for reordering the skew that is to be allowed for; it waits longer
+//! where it learns that others bring what is missing here later than that, as long as there is time to ask. Where two such
 //! legs can repair the same stream, let only the one with the shorter round trip ask ([`Receiver::set_asking`]).
 //!
 //! # What the network can do to it
@@ -77,6 +78,8 @@ pub struct Receiver {
     clock: Clock,
     latency: i64,
     reorder: i64,
+    /// How much later than here other sources of a merge bring what is missing here.
+    lag: i64,
     asks: bool,
     legs: [Option<Box<Leg>>; MOST_LEGS],
     stream: Option<Stream>,
@@ -107,6 +110,7 @@ impl Receiver {
             clock: Clock::new(now, config.ntp),
             latency: nanos(config.latency).clamp(0, 3600 * SECOND),
             reorder: nanos(config.reorder).clamp(0, 3600 * SECOND),
+            lag: 0,
             asks: true,
             legs: Default::default(),
             stream: None,
@@ -160,6 +164,7 @@ impl Receiver {
     /// from now on.
     pub fn set_delivery(&mut self, delivery: Delivery) {
         self.config.delivery = delivery;
+        self.lag = 0;
         if delivery == Delivery::AtOnce {
             while self.ring.first().is_some() {
                 self.release_first();
@@ -186,13 +191,13 @@ impl Receiver {
         let mut plain = std::mem::take(&mut self.plain);
         let taken = self.take(now, (at, arrival), from, datagram, &mut plain);
         self.plain = plain;
-        let (header, origin) = taken.filter(|_| self.config.delivery == Delivery::AtOnce)?;
+        let (header, origin, came) = taken.filter(|_| self.config.delivery == Delivery::AtOnce)?;
         let packet = match origin {
             Origin::Datagram(start) => &datagram[start..],
             Origin::Plain(start) => &self.plain[start..],
             Origin::Whole => &self.whole,
         };
-        Some(Passed { packet, header })
+        Some(Passed { packet, header, came: self.clock.instant(came) })
     }
 
     /// Another source has brought this packet, which came at `arrival`: it need not be asked for here.

@@ -11,7 +11,9 @@ use super::receiver::{Delivery, From, Receiver, ReceiverConfig, ReceiverEvent, R
 use super::sender::{History, Sender, SenderConfig, SenderEvent, SenderProfile};
 use super::tunnel::{SendKey, TunnelConfig, TunnelEvent, TunnelKeys};
 use super::{LegId, Port, Profile, RemoteId};
+use crate::proto::hitless::{self, Merger};
 pub(super) use crate::proto::netem::{Link, Loss, MS, Path, S};
+use crate::proto::rtp::header::Header;
 use crate::proto::seq::{RtpTime, Seq};
 use crate::time::Instant;
 
@@ -104,7 +106,12 @@ pub(super) struct Setup {
     pub(super) ts: usize,
     /// Packets that the sender keeps.
     pub(super) kept: usize,
+    /// Each leg comes to a receiver of its own, and all of them are merged, with the latency as window.
+    pub(super) merged: bool,
 }
+
+/// What the wall clock shows.
+const NTP: u64 = 0xEEB4_21EA_0000_0000;
 
 pub(super) const PHRASE: &[u8] = b"correct horse battery";
 
@@ -125,6 +132,7 @@ impl Setup {
             first_seq: FIRST_SEQ,
             ts: 0,
             kept: 40_000,
+            merged: false,
         }
     }
 
@@ -134,30 +142,39 @@ impl Setup {
         Box::new(TunnelConfig { ports, key, rotate_after: 0, accept_weak_counter: false, mac: [2, 0, 0, 0, 0, end] })
     }
 
-    pub(super) fn pair(&self) -> Pair {
-        let base = Instant::now();
-        let ntp = 0xEEB4_21EA_0000_0000;
-        let sender = SenderConfig {
-            ssrc: 0x1234_5678,
+    fn sender(&self, ssrc: u32, first_seq: u16) -> SenderConfig {
+        SenderConfig {
+            ssrc,
             cname: b"sender".to_vec(),
-            first_seq: Seq(self.first_seq),
+            first_seq: Seq(first_seq),
             payload_type: 33,
-            ntp,
+            ntp: NTP,
             retransmit_percent: self.percent,
             delete_nulls: self.delete_nulls,
             extended: self.extended,
-        };
+        }
+    }
+
+    fn profile(&self) -> SenderProfile {
+        if self.main { SenderProfile::Main(self.tunnel(1)) } else { SenderProfile::Simple }
+    }
+
+    pub(super) fn pair(&self) -> Pair {
+        let base = Instant::now();
+        let sender = self.sender(0x1234_5678, self.first_seq);
         let receiver = ReceiverConfig {
             latency: Duration::from_millis(self.latency),
             reorder: Duration::from_millis(self.reorder),
-            delivery: Delivery::Buffered,
+            delivery: if self.merged { Delivery::AtOnce } else { Delivery::Buffered },
             ssrc: 0x9999_0000,
             cname: b"receiver".to_vec(),
-            ntp,
+            ntp: NTP,
         };
+        let merged = self.merged.then(|| Merged::new(base, &receiver));
         let mut pair = Pair {
             sender: Sender::new(base, sender),
             receiver: Receiver::new(base, receiver),
+            merged,
             legs: Vec::new(),
             links: Vec::new(),
             stream: Stream { first: FIRST_INDEX, packets: VecDeque::new(), kept: self.kept, ts: self.ts },
@@ -182,13 +199,12 @@ impl Setup {
         };
         pair.sender.begin_sending(FIRST_INDEX);
         for (number, paths) in self.legs.iter().enumerate() {
-            let (to, back) = if self.main {
-                (SenderProfile::Main(self.tunnel(1)), Profile::Main(self.tunnel(2)))
-            } else {
-                (SenderProfile::Simple, Profile::Simple { feedback: None })
-            };
-            let sending = pair.sender.add_leg(base, to).unwrap();
-            assert_eq!(Some(sending), pair.receiver.add_leg(back));
+            let back = if self.main { Profile::Main(self.tunnel(2)) } else { Profile::Simple { feedback: None } };
+            let sending = pair.sender.add_leg(base, self.profile()).unwrap();
+            match &mut pair.merged {
+                Some(merged) if number > 0 => assert_eq!(merged.second.add_leg(back), Some(pair.legs[0])),
+                _ => assert_eq!(Some(sending), pair.receiver.add_leg(back)),
+            }
             pair.legs.push(sending);
             let seed = self.seed * 64 + number as u64 * 2 + 1;
             pair.links.push([Link::new(paths[0], seed), Link::new(paths[1], seed + 1)]);
@@ -214,10 +230,38 @@ pub(super) struct Delivered {
     pub(super) discontinuity: bool,
 }
 
+/// A second receiver, and the merge of both, as a flow drives them.
+pub(super) struct Merged {
+    pub(super) second: Receiver,
+    pub(super) merger: Merger,
+    legs: [hitless::LegId; 2],
+    /// What the receiver that was read last has brought.
+    heard: Vec<(Instant, Header)>,
+    released: Vec<hitless::Released>,
+}
+
+impl Merged {
+    fn new(base: Instant, config: &ReceiverConfig) -> Self {
+        let mut merger = Merger::new(config.latency);
+        let legs = [(); 2].map(|()| merger.add_leg().unwrap());
+        let second = Receiver::new(base, ReceiverConfig { ssrc: 0x8888_0000, ..config.clone() });
+        Self { second, merger, legs, heard: Vec::new(), released: Vec::new() }
+    }
+
+    /// Of both receivers, the one that is nearer asks.
+    fn share_asking(&mut self, first: &mut Receiver, leg: LegId) {
+        let rtt = |receiver: &Receiver| receiver.leg_stats(leg).and_then(|leg| leg.rtt).unwrap_or(Duration::MAX);
+        let second = rtt(&self.second) < rtt(first);
+        first.set_asking(!second);
+        self.second.set_asking(second);
+    }
+}
+
 /// Both ends, and what is between them.
 pub(super) struct Pair {
     pub(super) sender: Sender,
     pub(super) receiver: Receiver,
+    pub(super) merged: Option<Merged>,
     pub(super) legs: Vec<LegId>,
     links: Vec<[Link<Datagram>; 2]>,
     pub(super) stream: Stream,
@@ -262,6 +306,17 @@ impl Pair {
         self.last_index = self.stream.end() + packets;
     }
 
+    /// The sender is started anew: another one, with another stream, in its place.
+    pub(super) fn restart(&mut self, setup: &Setup, ssrc: u32, first_seq: u16) {
+        let at = self.sender_instant(self.now);
+        self.sender = Sender::new(at, setup.sender(ssrc, first_seq));
+        self.sender.begin_sending(self.stream.end());
+        for leg in &self.legs {
+            assert_eq!(self.sender.add_leg(at, setup.profile()), Some(*leg));
+        }
+        self.timestamp = self.timestamp.wrapping_add(0x3000_0000);
+    }
+
     /// Change a direction of a leg.
     pub(super) fn change(&mut self, leg: usize, direction: usize, path: Path) {
         self.links[leg][direction].path = path;
@@ -273,7 +328,10 @@ impl Pair {
 
     fn next_event(&self) -> u64 {
         let micros = |at: Instant, base: Instant| (at - base).as_micros() as u64 + 1;
-        let timers = [self.receiver.poll_timeout(), self.receiver.next_release()];
+        let merged = self.merged.as_ref();
+        let second = merged.and_then(|merged| merged.second.poll_timeout());
+        let merger = merged.and_then(|merged| merged.merger.poll_timeout());
+        let timers = [self.receiver.poll_timeout(), self.receiver.next_release(), second, merger];
         let receiver = timers.into_iter().flatten().map(|at| micros(at, self.base)).min().unwrap_or(u64::MAX);
         let sender = self.sender.poll_timeout().map_or(u64::MAX, |at| micros(at, self.base));
         let feed = if self.feeds() { self.next_packet } else { u64::MAX };
@@ -310,14 +368,11 @@ impl Pair {
                 let (seen, came) = (self.sender_instant(now), self.sender_instant(came));
                 self.sender.handle_datagram(seen, came, self.legs[number], &datagram);
             }
-            while let Some((came, (port, datagram))) = self.links[number][0].arrived(now) {
-                let from = From { leg: self.legs[number], port, remote: RemoteId(7) };
-                let came = self.instant(came);
-                let passed = self.receiver.handle_datagram(at, came, from, &datagram);
-                assert!(passed.is_none());
-            }
+            self.receive(number);
         }
-        self.receiver.handle_timeout(at);
+        if self.merged.is_none() {
+            self.receiver.handle_timeout(at);
+        }
         self.deliver(at);
         self.answer_events();
         let mut out = Vec::new();
@@ -326,7 +381,41 @@ impl Pair {
             let leg = self.legs.iter().position(|leg| *leg == transmit.leg).unwrap();
             self.travel(leg, false, Port::Control, std::mem::take(&mut out));
         }
+        while let Some(merged) = &mut self.merged
+            && merged.second.poll_transmit(at, &mut out).is_some()
+        {
+            self.travel(1, false, Port::Control, std::mem::take(&mut out));
+        }
         self.transmit();
+    }
+
+    /// What has come on a leg.
+    fn receive(&mut self, number: usize) {
+        let (at, base) = (self.instant(self.now), self.base);
+        let Self { receiver, merged, legs, links, now, .. } = self;
+        let link = &mut links[number][0];
+        let mut arrived = || {
+            let (came, (port, datagram)) = link.arrived(*now)?;
+            Some((base + Duration::from_micros(came), port, datagram))
+        };
+        let remote = RemoteId(7);
+        let Some(Merged { second, merger, legs: merged_legs, heard, .. }) = merged else {
+            while let Some((came, port, datagram)) = arrived() {
+                let from = From { leg: legs[number], port, remote };
+                assert!(receiver.handle_datagram(at, came, from, &datagram).is_none());
+            }
+            return;
+        };
+        let (receiver, other) = if number == 0 { (receiver, second) } else { (second, receiver) };
+        while let Some((came, port, datagram)) = arrived() {
+            let from = From { leg: legs[0], port, remote };
+            if let Some(passed) = receiver.handle_datagram(at, came, from, &datagram) {
+                merger.handle_packet(merged_legs[number], passed.came, passed.packet, &passed.header);
+                heard.push((passed.came, passed.header));
+            }
+        }
+        receiver.handle_timeout(at);
+        heard.drain(..).for_each(|(came, header)| other.have_elsewhere(at, came, &header));
     }
 
     fn transmit(&mut self) {
@@ -358,23 +447,37 @@ impl Pair {
     }
 
     fn deliver(&mut self, at: Instant) {
+        if let Some(mut merged) = self.merged.take() {
+            merged.merger.handle_timeout(at, &mut merged.released);
+            for released in merged.released.drain(..) {
+                self.note(&merged.merger.held(released.slot)[released.header.payload()], 0, released.discontinuity);
+            }
+            merged.merger.recycle();
+            merged.share_asking(&mut self.receiver, self.legs[0]);
+            self.merged = Some(merged);
+            return;
+        }
         self.receiver.release(at, &mut self.released);
-        for released in self.released.drain(..) {
+        for released in std::mem::take(&mut self.released) {
             if self.forged {
                 continue;
             }
-            let payload_there = &self.receiver.held(released.slot)[released.header.payload()];
-            let place = if self.stream.ts > 0 { 8..16 } else { 0..8 };
-            let index = u64::from_be_bytes(payload_there[place].try_into().unwrap());
-            assert_eq!(payload_there, payload(index, self.stream.ts), "byte for byte");
             assert_eq!(released.header.ssrc & 1, 0);
-            let last = self.delivered.last().map(|delivered| delivered.index);
-            assert!(last.is_none_or(|last| index > last), "{index} comes after {last:?}: in order, and never twice");
             self.worst_late = self.worst_late.max((at - released.due).as_micros() as u64);
-            let (gap, discontinuity) = (released.gap_before, released.discontinuity);
-            self.delivered.push(Delivered { index, at: self.now, gap, discontinuity });
+            let payload = self.receiver.held(released.slot)[released.header.payload()].to_vec();
+            self.note(&payload, released.gap_before, released.discontinuity);
         }
         self.receiver.recycle();
+    }
+
+    /// This was delivered.
+    fn note(&mut self, there: &[u8], gap: u64, discontinuity: bool) {
+        let place = if self.stream.ts > 0 { 8..16 } else { 0..8 };
+        let index = u64::from_be_bytes(there[place].try_into().unwrap());
+        assert_eq!(there, payload(index, self.stream.ts), "byte for byte");
+        let last = self.delivered.last().map(|delivered| delivered.index);
+        assert!(last.is_none_or(|last| index > last), "{index} comes after {last:?}: in order, and never twice");
+        self.delivered.push(Delivered { index, at: self.now, gap, discontinuity });
     }
 
     fn answer_events(&mut self) {

@@ -81,8 +81,9 @@ fn unread(
         return Some(RistTrouble::InClear { packets });
     }
     if profile.encryption().is_some() {
-        // What is only not read yet, for its keys are being derived, is no trouble.
-        return tunnel.garbage.since(read_at, GOES_ON, now).map(|packets| RistTrouble::WrongPassphrase { packets });
+        // What is only not read yet, for its keys are being derived, is no trouble. Where it is, only some are tried.
+        let packets = tunnel.garbage.count() + tunnel.undecrypted.count();
+        return tunnel.garbage.since(read_at, GOES_ON, now).map(|_| RistTrouble::WrongPassphrase { packets });
     }
     tunnel.undecrypted.since(read_at, GOES_ON, now).map(|packets| RistTrouble::Encrypted { packets })
 }

@@ -5,6 +5,7 @@ use super::super::clock::Tick;
 use super::super::extension::Extension;
 use super::super::gre;
 use super::super::tunnel::Opened;
+use super::requests::UNKNOWN;
 use super::ring::{Slot, State};
 use super::stream::{Seat, Stream};
 use super::{Delivery, FIRST_PLACE, From, Receiver, ReceiverEvent};
@@ -46,7 +47,7 @@ struct Media<'a> {
 }
 
 impl Receiver {
-    /// Take a datagram, whatever it is. The header of a packet of media that goes on, which then lies in `whole`.
+    /// Take a datagram, whatever it is. Of a packet of media that goes on, its header, where it lies, and when it came.
     pub(super) fn take(
         &mut self,
         now: Tick,
@@ -54,7 +55,7 @@ impl Receiver {
         from: From,
         datagram: &[u8],
         plain: &mut Vec<u8>,
-    ) -> Option<(Header, Origin)> {
+    ) -> Option<(Header, Origin, Tick)> {
         let leg = self.leg_mut(from.leg)?;
         let inner = match (&mut leg.tunnel, from.port) {
             (None, Port::Media) => Opened::Media(0),
@@ -76,13 +77,13 @@ impl Receiver {
                 None
             }
             Opened::Media(start) => {
-                let (header, place) = self.handle_media(now, at, arrival, from, &bytes[start..])?;
+                let (header, place, came) = self.handle_media(now, at, arrival, from, &bytes[start..])?;
                 let origin = match place {
                     Bytes::Whole => Origin::Whole,
                     Bytes::AsItCame if clear => Origin::Datagram(start),
                     Bytes::AsItCame => Origin::Plain(start),
                 };
-                Some((header, origin))
+                Some((header, origin, came))
             }
         }
     }
@@ -94,7 +95,7 @@ impl Receiver {
         arrival: Instant,
         from: From,
         packet: &[u8],
-    ) -> Option<(Header, Bytes)> {
+    ) -> Option<(Header, Bytes, Tick)> {
         let header = match Header::parse(packet) {
             Ok(header) => header,
             // One port for both (RFC 5761).
@@ -159,7 +160,7 @@ impl Receiver {
         Some((place, false))
     }
 
-    fn put(&mut self, media: &Media<'_>, place: u64, again: bool) -> Option<(Header, Bytes)> {
+    fn put(&mut self, media: &Media<'_>, place: u64, again: bool) -> Option<(Header, Bytes, Tick)> {
         let &Media { leg, at, arrival, header, .. } = media;
         let (header, changed) = self.prepare(media, header, again)?;
         let stream = self.stream.as_mut()?;
@@ -167,6 +168,9 @@ impl Receiver {
         self.stats.retransmitted += u64::from(again);
         stats.retransmitted += u64::from(again);
         let bytes = if changed { Bytes::Whole } else { Bytes::AsItCame };
+        let by_timestamp = if again { stream.timing.again(header.timestamp) } else { None };
+        // Of one that was sent again, when it would have.
+        let came = by_timestamp.map_or(at, |due| due.add(-self.latency).min(at));
         let known = self.ring.get(place).copied();
         let missing = known.is_none_or(|slot| slot.state == State::Missing);
         let over = place < self.ring.head();
@@ -179,11 +183,11 @@ impl Receiver {
                     stream.timing.original(at, header.timestamp);
                 }
             }
-            return Some((header, bytes));
+            return Some((header, bytes, came));
         }
         let due = if again {
             let as_neighbours = || known.map_or(at.add(self.latency), |slot| slot.due);
-            stream.timing.again(header.timestamp).unwrap_or_else(as_neighbours)
+            by_timestamp.unwrap_or_else(as_neighbours)
         } else {
             let (due, jumped) = stream.timing.original(at, header.timestamp);
             stream.advance(place, at, true);
@@ -218,7 +222,7 @@ impl Receiver {
             leg.stats.recovered += u64::from(again);
         }
         self.ring.put(place, Slot { state, due, arrival: at, again });
-        Some((header, bytes))
+        Some((header, bytes, came))
     }
 
     /// A packet as it goes on: under the stream's SSRC, without the extension, and with its null packets. Whether that is
@@ -276,9 +280,17 @@ impl Receiver {
             let part = i128::from(due.since(before)) * i128::from(step + 1) / i128::from(gap + 1);
             let (missing, due) = (end + step.unsigned_abs(), before.add(part as i64));
             self.ring.estimate(missing, due);
-            self.requests.add(missing, due, at.add(self.reorder));
+            self.requests.add(missing, due, at.add(self.wait()));
         }
         self.newest_due = due;
+    }
+
+    /// How long a packet may come after later ones before it is asked for: longer than what reordering is given where
+    /// another source brings it so much later, but no longer than leaves time for two answers.
+    fn wait(&self) -> i64 {
+        let round_trip = self.legs.iter().flatten().filter_map(|leg| leg.rtt.get()).min();
+        let time = self.latency - round_trip.unwrap_or(UNKNOWN) * 5 / 2;
+        self.reorder.max((self.lag + self.lag / 4).min(time))
     }
 
     /// A missing packet was sent again, and is there.
@@ -302,6 +314,10 @@ impl Receiver {
             self.open(place, due, at);
         } else if self.ring.get(place).is_some_and(|slot| slot.state != State::Missing) {
             return;
+        } else {
+            // It follows what comes late sooner than what comes early: of several sources the latest counts.
+            let more = at.since(due) + self.latency - self.lag;
+            self.lag += more / if more > 0 { 16 } else { 64 };
         }
         self.stats.elsewhere += 1;
         self.ring.put(place, Slot { state: State::Elsewhere, due, arrival: at, again: false });

@@ -142,20 +142,20 @@ fn the_latency_holds_for_every_packet_whatever_happened_to_it() {
 }
 
 #[test]
-fn clocks_that_run_apart_for_an_hour_do_no_harm() {
+fn clocks_that_run_apart_for_a_day_do_no_harm() {
     for ppm in [-500, 500] {
         let mut setup = setup(5, Loss::Random(20), 3000);
         setup.ppm = ppm;
         let mut pair = setup.pair();
         pair.gather = 100 * MS;
-        pair.send(7200, S / 2);
-        pair.run(3600 * S);
+        pair.send(86_400, S);
+        pair.run(86_400 * S);
         finish(&mut pair);
         let received = pair.receiver.stats();
         assert_eq!((pair.lost(), received.restarts, received.timestamp_jumps), (0, 0, 0), "{received:?}");
-        // The sender's clock says when; 1.8 s apart in the end.
-        for delivered in pair.delivered.iter().take(7200) {
-            let late = delivered.at - (delivered.index - FIRST_INDEX) * S / 2;
+        // The sender's clock says when; 43 s apart in the end.
+        for delivered in pair.delivered.iter().take(86_400) {
+            let late = delivered.at - (delivered.index - FIRST_INDEX) * S;
             assert!((3000 * MS..3250 * MS).contains(&late), "{delivered:?}: {late} us");
         }
     }

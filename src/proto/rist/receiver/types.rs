@@ -83,6 +83,8 @@ pub struct Passed<'a> {
     pub packet: &'a [u8],
     /// Its header.
     pub header: Header,
+    /// When it came. Of one that was sent again, when it would have: so it says how far this leg lies behind others.
+    pub came: Instant,
 }
 
 /// What the host should know.
