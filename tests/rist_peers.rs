@@ -18,11 +18,14 @@ const LIBRIST: Program = Program::Librist;
 const SIMPLE: Profile = Profile::Simple;
 const AES_128: Profile = Profile::Main(Some(16));
 
+/// ristreceiver takes nothing of ristsink whose media came before its RTCP, or begins amid it: that comes about as it will.
+fn is_heard(case: &Case) -> bool {
+    case.peer != Program::Gstreamer || case.we_send
+}
+
 #[test]
 #[ignore = "the matrix is for the daemon; this takes a minute to show that peers can do it"]
 fn every_peer_sends_and_receives_with_all_it_has() {
-    // ristreceiver takes nothing of ristsink whose media came before its RTCP, and that comes about as it will.
-    let is_heard = |case: &Case| case.peer != Program::Gstreamer || case.we_send;
     let all = Program::PEERS.into_iter().flat_map(|peer| Case::all(LIBRIST, peer));
     // It also takes what comes to two ports for two streams, with the simple profile.
     let is_one_stream = |case: &Case| case.mode != Mode::Duplicated(SIMPLE);
@@ -40,7 +43,7 @@ fn gstreamer_sends_to_itself_over_one_path_and_over_two() {
 fn streams_go_to_groups() {
     in_own_network("streams_go_to_groups", || {
         route_groups_to_loopback();
-        for_all(Case::multicast(LIBRIST), Case::run);
+        for_all(Case::multicast(LIBRIST).into_iter().filter(is_heard).collect(), Case::run);
     });
 }
 
