@@ -6,6 +6,7 @@
 //! - [`supervisor`]: the hall. Plans become running flows; triggers, commands and time change them.
 //! - [`flow`]: the corridor. Files in the order a packet walks: receive, ingest, deliver.
 //! - [`proto`]: the workshops. Protocols as deterministic state machines without I/O.
+//! - [`content`]: the projection room. Pictures and sound, looked at by a helper that touches nothing here.
 //! - [`io`]: the wiring. Sockets in batches, precise timers; the only unsafe room.
 //! - [`observe`]: the windows. Events, logs, status, metrics, HTTP.
 //! - [`cli`]: the back door. `mediaconnectctl`.
@@ -14,6 +15,7 @@
 
 pub mod cli;
 pub mod config;
+pub mod content;
 pub mod flow;
 pub mod io;
 pub mod observe;

@@ -10,6 +10,7 @@ use mediaconnect::time::Instant;
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 use std::net::{SocketAddr, UdpSocket};
+use std::os::unix::net::UnixStream;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -22,6 +23,7 @@ use mediaconnect::config::value::{Bitrate, Dscp, Gather};
 use mediaconnect::flow::egress::{LegConfig, OutputConfig};
 use mediaconnect::flow::source::{Receivers, SourceConfig};
 use mediaconnect::flow::stats::{OutputStats, SourceStats};
+use mediaconnect::flow::tap::Tap;
 use mediaconnect::flow::{Flow, FlowCommand, FlowSeed, Orders, ShardContext, orders};
 use mediaconnect::io::open::{ReceiveSpec, SendSpec, open_receiver, open_sender};
 use mediaconnect::proto::fec2022_1::matrix::Matrix;
@@ -189,6 +191,14 @@ fn flow(rtp: bool, gather: Gather, outputs: &[(&'static str, OutputConfig)]) -> 
     )
 }
 
+/// A copy of what the flow sends goes here.
+fn tapped(flow: &Outside) -> UnixStream {
+    let (ours, theirs) = UnixStream::pair().unwrap();
+    let tap = Tap::new(ours, Arc::default()).unwrap();
+    flow.commands.send(FlowCommand::Tap(Some(Box::new(tap))));
+    theirs
+}
+
 impl Outside {
     /// Datagrams that the flow has seen from its sender.
     fn seen(&self) -> u64 {
@@ -307,6 +317,9 @@ fn a_million_packets_allocate_nothing() {
     ];
     let (rtp_seed, from_rtp) = flow(true, Gather::For(Duration::from_millis(1)), &outputs);
     let (udp_seed, from_udp) = flow(false, Gather::For(Duration::ZERO), &outputs[..4]);
+    // Somebody looks on at both; one of them does not read.
+    let (reader, _idler) = (tapped(&from_rtp), tapped(&from_udp));
+    let reading = std::thread::spawn(move || std::io::copy(&mut &reader, &mut std::io::sink()).unwrap());
     let shard = shard(vec![rtp_seed, udp_seed]);
     let flows = [(from_rtp, Sender::new(true)), (from_udp, Sender::new(false))];
 
@@ -355,6 +368,7 @@ fn a_million_packets_allocate_nothing() {
         drop(flow.commands);
     }
     shard.join().unwrap();
+    assert!(reading.join().unwrap() > PACKETS, "who looks on has seen it");
     println!("{packets} packets in {:.1?}: {allocations} allocations, {bytes} bytes", began.elapsed());
     assert!(packets > 1_000_000);
     assert!(BEFORE.load(Ordering::Relaxed) > 0, "allocations of that thread are seen");

@@ -2,7 +2,10 @@
 
 mod support;
 
+use std::io::Write;
 use std::net::UdpSocket;
+use std::os::unix::net::UnixListener;
+use std::process::Stdio;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, LazyLock};
 use std::thread::JoinHandle;
@@ -11,6 +14,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use support::browser::Page;
 use support::daemon::{Daemon, Setup};
 use support::media::{SEVEN, Stream};
+use support::peers::command;
 use support::ports::free_port;
 
 /// A killed source is red within this time.
@@ -184,6 +188,35 @@ fn a_flows_page_shows_its_sources_its_outputs_and_what_was() {
     page.key("Escape", 27, "");
     page.wait_for(&format!("!!{}", tile("idle")));
     page.picture("overview-phone");
+    assert_no_errors(&page);
+}
+
+/// A helper that sees this picture in any stream.
+fn seeing(daemon: &Daemon, picture: Vec<u8>) {
+    let listener = UnixListener::bind(daemon.root().join("run-thumbnail.sock")).expect("the helper's socket");
+    std::thread::spawn(move || {
+        let (mut daemon, _) = listener.accept().expect("the daemon calls");
+        let length = u32::try_from(picture.len()).expect("a small picture").to_be_bytes();
+        daemon.write_all(&[&b"P"[..], &length, &picture].concat()).expect("the daemon listens");
+        // It reads as long as the daemon writes.
+        let _ = std::io::copy(&mut daemon, &mut std::io::sink());
+    });
+}
+
+#[test]
+fn a_flows_page_shows_the_newest_picture() {
+    let input = free_port();
+    let monitoring = "[monitoring]\nthumbnails = { every = '1s' }\n";
+    let (daemon, url) = serve([("arena".to_owned(), flow(input, "") + monitoring)]);
+    let mut ffmpeg = command("ffmpeg");
+    ffmpeg.args("-loglevel error -f lavfi -i testsrc=size=480x270 -frames:v 1 -c:v mjpeg -f image2pipe -".split(' '));
+    let picture = ffmpeg.stdin(Stdio::null()).output().expect("ffmpeg starts").stdout;
+    seeing(&daemon, picture);
+    let _pump = Pump::start(vec![input]);
+    let mut page = Page::new(1280, 720);
+    page.open(&format!("{url}/#/flow/arena"));
+    page.wait_for("document.querySelector('img.thumb')?.naturalWidth === 480");
+    page.picture("flow-thumbnail");
     assert_no_errors(&page);
 }
 

@@ -11,8 +11,14 @@ use mediaconnect::cli::args::Cli;
 use mediaconnect::config::diagnostic::Diagnostic;
 use mediaconnect::config::{Context, load, schema};
 
-const PAGES: &[&str] =
-    &["mediaconnectctl.1", "mediaconnectd.8", "mediaconnect.toml.5", "mediaconnect-flow.5", "mediaconnect-metrics.7"];
+const PAGES: &[&str] = &[
+    "mediaconnectctl.1",
+    "mediaconnectd.8",
+    "mediaconnect-thumbnail.8",
+    "mediaconnect.toml.5",
+    "mediaconnect-flow.5",
+    "mediaconnect-metrics.7",
+];
 
 fn page(name: &str) -> String {
     std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("packaging/man").join(name)).unwrap()

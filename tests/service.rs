@@ -11,10 +11,12 @@ use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
 use serde_json::Value;
-use support::machine::{Machine, UNIT, text};
-use support::media::{Feed, Sink, Stream, Wire, v4};
+use support::feed::{Feeding, Inlet};
+use support::machine::{HELPER_UNIT, Machine, UNIT, text};
+use support::media::{Feed, SEVEN, Sink, Stream, Wire, v4};
 use support::netns::{Namespace, run};
-use support::wait_for;
+use support::srt::wheel;
+use support::{sample, wait_for};
 
 const STREAM: Stream = Stream::at(5_000_000);
 /// Ports in a machine are all free.
@@ -51,11 +53,70 @@ fn of_event(records: &[Value], event: &str) -> Vec<Value> {
 }
 
 #[test]
-fn the_unit_has_no_mistakes_and_little_exposure() {
+fn the_units_have_no_mistakes_and_little_exposure() {
     let machine = Machine::boot();
-    let verify = machine.run(&["systemd-analyze", "verify", "--man=no", "mediaconnectd.service"]);
+    let units = ["mediaconnectd.service", "mediaconnect-thumbnail.socket", "mediaconnect-thumbnail@.service"];
+    let verify = machine.run(&[&["systemd-analyze", "verify", "--man=no"], &units[..]].concat());
     assert!(verify.status.success() && text(&verify).is_empty(), "{}", text(&verify));
-    machine.ok(&["systemd-analyze", "security", "--offline=true", "--threshold=20", "--no-pager", UNIT]);
+    for (unit, threshold) in [(UNIT, "20"), (HELPER_UNIT, "15")] {
+        let threshold = format!("--threshold={threshold}");
+        machine.ok(&["systemd-analyze", "security", "--offline=true", &threshold, "--no-pager", unit]);
+    }
+}
+
+/// A value of a process's status, as proc(5) has it.
+fn status_of(process: Pid, name: &str) -> String {
+    let status = std::fs::read_to_string(format!("/proc/{process}/status")).unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(":\t"));
+    line.unwrap_or_default().to_owned()
+}
+
+#[test]
+fn pictures_are_looked_at_in_a_sandbox_that_outlasts_the_daemon() {
+    // What Debian's needs would be half of the machine.
+    let machine = Machine::boot_with(&[(&wheel::ffmpeg(), "/usr/bin/ffmpeg")]);
+    machine.ok(&["systemctl", "start", "mediaconnect-thumbnail.socket"]);
+    machine.write_flow("news", &(flow(INPUT, OUTPUT) + "[monitoring]\nthumbnails = { every = '1s' }\n"));
+    machine.start();
+    let stream = sample::stream().chunks(SEVEN).map(<[u8]>::to_vec).cycle();
+    let _feeding = Feeding::alone(Inlet::udp(INPUT), u64::MAX, stream, sample::BITS_PER_SECOND);
+    let time = || machine.flow("news")["thumbnail"]["time"].clone();
+    let new_picture =
+        |before: &Value| wait_for("a new picture", || Some(time()).filter(|time| time.is_string() && time != before));
+    let helper_but = |before: Option<Pid>| {
+        wait_for("a helper", || {
+            let units = machine.ok(&["systemctl", "list-units", "--plain", "--no-legend", "mediaconnect-thumbnail@*"]);
+            let unit = units.split_whitespace().next()?.to_owned();
+            let main = machine.ok(&["systemctl", "show", "--value", "--property", "MainPID", &unit]);
+            Some((unit, machine.process(main.trim()).filter(|helper| Some(*helper) != before)?))
+        })
+    };
+    new_picture(&Value::Null);
+    let (unit, helper) = helper_but(None);
+
+    let slice = machine.ok(&["systemctl", "show", "--value", "--property", "Slice", &unit]);
+    assert_eq!(slice.trim(), "system-mediaconnect.slice");
+    let users = ["root", "mediaconnect"].map(|user| machine.ok(&["id", "-u", user]).trim().to_owned());
+    let user = status_of(helper, "Uid").split('\t').next().unwrap_or_default().to_owned();
+    assert!(!user.is_empty() && !users.contains(&user), "a user of its own: {user}");
+    for set in ["CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb"] {
+        assert_eq!(status_of(helper, set), "0000000000000000", "{set}");
+    }
+    assert_eq!((status_of(helper, "NoNewPrivs"), status_of(helper, "Seccomp")), ("1".into(), "2".into()));
+    let network = |process: Pid| std::fs::read_link(format!("/proc/{process}/ns/net")).unwrap();
+    assert_ne!(network(helper), network(machine.main_process()), "it has no network");
+    // Nobody but the daemon has a helper.
+    let socket = machine.ok(&["stat", "--format", "%U %a", "/run/mediaconnect-thumbnail.sock"]);
+    assert_eq!(socket.trim(), "mediaconnect 600");
+
+    kill(helper, Signal::SIGKILL).unwrap();
+    let (_, helper) = helper_but(Some(helper));
+    new_picture(&time());
+    machine.ok(&["systemctl", "restart", "mediaconnectd"]);
+    helper_but(Some(helper));
+    new_picture(&time());
+    let failed = machine.ok(&["systemctl", "list-units", "--failed", "--plain", "--no-legend", "mediaconnect*"]);
+    assert_eq!(failed, "", "nothing is left behind");
 }
 
 #[test]
@@ -220,11 +281,7 @@ fn the_watchdog_restarts_a_process_of_which_one_data_plane_thread_hangs() {
 #[test]
 fn it_runs_as_its_own_user_without_capabilities() {
     let (machine, _) = relaying();
-    let status = std::fs::read_to_string(format!("/proc/{}/status", machine.main_process())).unwrap();
-    let field = |name: &str| {
-        let line = status.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(":\t"));
-        line.unwrap_or_default().to_owned()
-    };
+    let field = |name: &str| status_of(machine.main_process(), name);
     let uid = machine.ok(&["id", "-u", "mediaconnect"]);
     assert_eq!(field("Uid").split('\t').next(), Some(uid.trim()));
     for set in ["CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb"] {

@@ -137,6 +137,8 @@ mod tests {
             failover: None,
             outputs: BTreeMap::from([("playout".to_owned(), out)]),
             analyse: true,
+            thumbnails: None,
+            content: None,
             alarms: BTreeMap::new(),
         }
     }

@@ -10,7 +10,9 @@ use ipnet::IpNet;
 use super::alarms::{Known, alarms};
 use super::diagnostic::Diagnostic;
 use super::keys::{FLOW, FOREIGN_PROTOCOLS, SOURCE_PROTOCOLS, Standing};
-use super::plan::{AlarmPlan, DaemonPlan, DatagramInput, FlowPlan, SourceInput, SourcePlan, SourceProtocol, Stream};
+use super::plan::{
+    AlarmPlan, ContentPlan, DaemonPlan, DatagramInput, FlowPlan, SourceInput, SourcePlan, SourceProtocol, Stream,
+};
 use super::ports::LocalPorts;
 use super::secrets::Secrets;
 use super::section::{At, Section, Span, nearest};
@@ -25,6 +27,9 @@ mod srt;
 #[cfg(test)]
 mod tests;
 
+/// `thumbnails.every` where it is not written.
+const THUMBNAIL: Duration = Duration::from_secs(5);
+
 /// What a flow's file is judged against.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Site<'a> {
@@ -34,6 +39,8 @@ pub(super) struct Site<'a> {
     pub(super) daemon_refused: bool,
     /// The ports that the system hands out by itself.
     pub(super) local_ports: &'a LocalPorts,
+    /// Is ffmpeg installed?
+    pub(super) ffmpeg: bool,
     /// The keys that the file may name.
     pub(super) secrets: &'a Secrets,
 }
@@ -106,7 +113,9 @@ impl<'t> Flow<'_, 't> {
         let failover = self.failover(root, &sources);
         let outputs = self.outputs(root, &sources);
         let alarms = self.alarms(root);
-        let analyse = root.table("monitoring").and_then(|s| s.flag("transport-stream")).unwrap_or(true);
+        let monitoring = root.table("monitoring");
+        let analyse = monitoring.as_ref().and_then(|s| s.flag("transport-stream")).unwrap_or(true);
+        let (thumbnails, content) = monitoring.map(|s| self.content(&s)).unwrap_or_default();
         Some(FlowPlan {
             name: name.clone(),
             description: root.text("description").map(|d| d.value).unwrap_or_default(),
@@ -117,8 +126,28 @@ impl<'t> Flow<'_, 't> {
             failover,
             outputs: outputs.into_iter().map(|(name, plan)| Some((name, plan?))).collect::<Option<_>>()?,
             analyse,
+            thumbnails,
+            content,
             alarms,
         })
+    }
+
+    /// How often a picture is taken, and what is looked for in pictures and sound.
+    fn content(&self, s: &Section<'_, 't>) -> (Option<Duration>, Option<ContentPlan>) {
+        let thumbnails = s.table("thumbnails").map(|s| s.duration("every").unwrap_or(THUMBNAIL));
+        let content = s.table("content").map(|s| {
+            let watched = |key| s.duration(key).filter(|time| !time.is_zero());
+            ContentPlan { black: watched("black"), frozen: watched("frozen"), silence: watched("silence") }
+        });
+        let asks = [("thumbnails", thumbnails.is_some()), ("content", content.is_some_and(|c| c.decodes()))];
+        // Once is enough.
+        let asking = asks.into_iter().find(|(_, asks)| *asks && !self.site.ffmpeg);
+        if let Some((key, at)) = asking.and_then(|(key, _)| Some((key, s.key_span(key)?))) {
+            let help =
+                "install the package ffmpeg; without it the flow runs, and nothing looks at its content".to_owned();
+            self.source.warning(&at, format!("`{key}` needs ffmpeg, which is not installed"), Some(help));
+        }
+        (thumbnails, content)
     }
 
     fn alarms(&self, root: &Section<'_, 't>) -> BTreeMap<String, AlarmPlan> {

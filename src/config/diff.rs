@@ -189,13 +189,28 @@ fn all_parts(plan: &FlowPlan, effect: Effect, because: &[&str]) -> Vec<Touch> {
 
 /// Two plans of a flow that is enabled in both, or in neither.
 fn changed_parts(old: &FlowPlan, new: &FlowPlan) -> Vec<Touch> {
-    let FlowPlan { name, description, enabled, gather, tags, sources, failover, outputs, analyse, alarms } = old;
+    let FlowPlan {
+        name,
+        description,
+        enabled,
+        gather,
+        tags,
+        sources,
+        failover,
+        outputs,
+        analyse,
+        thumbnails,
+        content,
+        alarms,
+    } = old;
     let mut touches = Vec::new();
     let mut because = names(&[
         ("description", *description != new.description),
         ("gather", *gather != new.gather),
         ("tags", *tags != new.tags),
         ("monitoring.transport-stream", *analyse != new.analyse),
+        ("monitoring.thumbnails", *thumbnails != new.thumbnails),
+        ("monitoring.content", *content != new.content),
         ("alarms", *alarms != new.alarms),
     ]);
     because.extend(failover_keys(failover.as_ref(), new.failover.as_ref()));

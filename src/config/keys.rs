@@ -257,6 +257,7 @@ const CALLING: &[&str] = &["srt-caller", "srt-rendezvous", "entitlement"];
 const SRT: &[&str] = &["srt-listener", "srt-caller", "srt-rendezvous", "entitlement"];
 const NAMED: &[&str] = &["srt-listener", "srt-caller"];
 const MOST: Duration = Duration::from_millis(100);
+const HOUR: Duration = Duration::from_secs(3600);
 
 const DESCRIPTION: Key = Key::new("description", Form::Text, "Free text for people").default("\"\"");
 const ENABLED: Key = Key::new("enabled", Form::Flag, "false: defined, but not running").default("true");
@@ -390,9 +391,26 @@ pub(super) const MONITORING: &[Key] = &[
         "Whether each source's transport stream is analysed: TR 101 290, first and second priority, and what it carries",
     )
     .default("true"),
-    Key::later("thumbnails"),
-    Key::later("content"),
+    Key::new("thumbnails", Form::Table(THUMBNAILS), "A small picture of what is on air, now and then; needs ffmpeg"),
+    Key::new("content", Form::Table(CONTENT), "What is looked for in the pictures and the sound of what is on air"),
 ];
+
+/// `[monitoring] thumbnails`.
+pub(super) const THUMBNAILS: &[Key] = &[Key::new(
+    "every",
+    Form::Duration(Duration::from_secs(1), HOUR),
+    "A picture is taken so often, from the next key frame",
+)
+.default("\"5s\"")];
+
+/// `[monitoring] content`.
+pub(super) const CONTENT: &[Key] = &[
+    Key::new("black", LOOKED_FOR, "The picture is black for so long; needs ffmpeg").default("\"0s\""),
+    Key::new("frozen", LOOKED_FOR, "The picture does not move for so long; needs ffmpeg").default("\"0s\""),
+    Key::new("silence", LOOKED_FOR, "There is no sound above -60 dBFS for so long; needs ffmpeg").default("\"0s\""),
+];
+/// How long a fault of the content lasts until it counts.
+const LOOKED_FOR: Form = Form::DurationOrOff(Duration::from_secs(1), HOUR);
 
 /// `[failover]`.
 pub(super) const FAILOVER: &[Key] = &[
@@ -552,7 +570,8 @@ pub(super) const ALARM: &[Key] = &[
         "metric",
         Form::Choice(&METRIC_NAMES),
         "The figure that is watched, of each source, each output or the flow; counters count by the second. Required, except \
-         for source-lost, output-lost, failover-switched, legs-not-identical and config-rejected, which are built in",
+         for source-lost, output-lost, failover-switched, legs-not-identical, config-rejected, content-black, content-frozen, \
+         content-silent, video-missing and audio-missing, which are built in",
     ),
     Key::new("below", Form::Threshold, "It is wrong below this; or `above`"),
     Key::new("above", Form::Threshold, "It is wrong above this; or `below`"),

@@ -16,8 +16,8 @@ use super::claims::{Contender, settle, within};
 use super::compile::{self, Compiled, Places, Site};
 use super::daemon::{self, Settings};
 use super::diagnostic::{Diagnostic, Level};
+use super::host::Host;
 use super::plan::{DaemonPlan, FlowPlan};
-use super::ports::LocalPorts;
 use super::secrets::{Secrets, credentials_directory};
 use super::source::{ReadError, read, reason};
 use super::value::FlowName;
@@ -101,7 +101,7 @@ pub enum FlowFile {
 /// }
 /// ```
 pub fn load(dir: &Path, context: &Context<'_>) -> Loaded {
-    load_on(dir, context, &LocalPorts::of_this_host())
+    load_on(dir, context, &Host::this())
 }
 
 /// `mediaconnect.toml` of the configuration directory `dir` alone; `None`: refused or unreadable.
@@ -118,7 +118,8 @@ pub fn parse_flow(
     daemon: &DaemonPlan,
     secrets: &Secrets,
 ) -> (Option<FlowPlan>, Vec<Diagnostic>) {
-    let site = Site { daemon, daemon_refused: false, local_ports: &LocalPorts::default(), secrets };
+    let Host { local_ports, ffmpeg } = &Host::default();
+    let site = Site { daemon, daemon_refused: false, local_ports, ffmpeg: *ffmpeg, secrets };
     let Compiled { plan, diagnostics, .. } = judge(name, file, text, &site);
     (plan, diagnostics)
 }
@@ -131,8 +132,8 @@ pub fn read_file(file: &Path) -> Result<Vec<u8>, Diagnostic> {
     read(file).map_err(|e| whole_file(file, Level::Error, None, e.to_string(), ""))
 }
 
-/// [`load`] on a host that hands out `local_ports` by itself.
-fn load_on(dir: &Path, context: &Context<'_>, local_ports: &LocalPorts) -> Loaded {
+/// [`load`] on a host.
+fn load_on(dir: &Path, context: &Context<'_>, host: &Host) -> Loaded {
     let mut report = Vec::new();
     let mut notes = Vec::new();
     let found = Found::in_dir(dir, context, &mut report);
@@ -141,7 +142,8 @@ fn load_on(dir: &Path, context: &Context<'_>, local_ports: &LocalPorts) -> Loade
     let site = Site {
         daemon: daemon.as_ref().or(context.previous_daemon).unwrap_or(&partial),
         daemon_refused: daemon.is_none() && context.previous_daemon.is_none(),
-        local_ports,
+        local_ports: &host.local_ports,
+        ffmpeg: host.ffmpeg,
         secrets: &secrets,
     };
     let mut flows = BTreeMap::new();

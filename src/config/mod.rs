@@ -10,6 +10,7 @@ mod compile;
 mod daemon;
 pub mod diagnostic;
 pub mod diff;
+mod host;
 mod keys;
 mod load;
 pub mod plan;

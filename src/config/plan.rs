@@ -45,8 +45,31 @@ pub struct FlowPlan {
     pub outputs: BTreeMap<String, OutputPlan>,
     /// `[monitoring] transport-stream`: each source's stream is analysed.
     pub analyse: bool,
+    /// `[monitoring] thumbnails`: a picture so often; `None`: none.
+    pub thumbnails: Option<Duration>,
+    /// `[monitoring] content`: what is looked for; `None`: nothing.
+    pub content: Option<ContentPlan>,
     /// By name: those of its own, which stand in place of the appliance's of the same name.
     pub alarms: BTreeMap<String, AlarmPlan>,
+}
+
+/// How long a fault of pictures or sound lasts until it counts; `None`: it is not looked for. Whether pictures and sound
+/// are there at all is looked for in any case.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct ContentPlan {
+    /// The picture is black.
+    pub black: Option<Duration>,
+    /// The picture does not move.
+    pub frozen: Option<Duration>,
+    /// There is no sound.
+    pub silence: Option<Duration>,
+}
+
+impl ContentPlan {
+    /// Whether pictures or sound must be decoded for it.
+    pub const fn decodes(&self) -> bool {
+        self.black.is_some() || self.frozen.is_some() || self.silence.is_some()
+    }
 }
 
 /// One source of a flow.

@@ -21,6 +21,7 @@ use super::source::{Input, Receivers, SocketInput, Source, SourceConfig};
 use super::srt::source::SrtInput;
 use super::srt::{Keks, Link, LinkNews, LinkSeed, Part, SrtOutputConfig, SrtSourceConfig};
 use super::stats::{FlowStats, OutputStats, SourceStats};
+use super::tap::Tap;
 
 /// What the control plane tells a flow's task.
 #[derive(Debug)]
@@ -126,6 +127,8 @@ pub enum FlowCommand {
     Air(AirConfig),
     /// Analyse the transport streams, or don't.
     Analyse(bool),
+    /// Give a copy of what is on air, or none any more.
+    Tap(Option<Box<Tap>>),
     /// An operator puts a source on air; `None`: the operator's word is over.
     Switch(Option<String>),
     /// Panic; for tests, in debug builds only.
@@ -330,6 +333,7 @@ impl Flow {
                 self.analyse(self.analyse);
             }
             FlowCommand::Analyse(on) => self.analyse(on),
+            FlowCommand::Tap(tap) => self.egress.tap = tap,
             FlowCommand::Switch(name) => {
                 let index = name.and_then(|name| self.sources.iter().position(|s| s.name == name));
                 self.air.switch(index, Instant::now());

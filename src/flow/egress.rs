@@ -16,6 +16,7 @@ use self::output::Output;
 use super::rist::output::RistOutputs;
 use super::srt::output::SrtOutputs;
 use super::stats::OutputStats;
+use super::tap::Tap;
 use crate::io::batch::SendBatch;
 use crate::io::open::Sender;
 use crate::proto::seq::RtpTime;
@@ -42,7 +43,7 @@ impl MediaPacket<'_> {
     }
 }
 
-/// All outputs of a flow, and their sockets.
+/// All outputs of a flow, their sockets, and who looks on.
 #[derive(Default)]
 pub struct Egress {
     senders: Vec<(SenderKey, Sender)>,
@@ -50,6 +51,8 @@ pub struct Egress {
     lanes: Vec<Lane>,
     pub(super) srt: SrtOutputs,
     pub(super) rist: RistOutputs,
+    /// Whoever looks at what is sent.
+    pub(super) tap: Option<Box<Tap>>,
 }
 
 impl Egress {
@@ -121,6 +124,9 @@ impl Egress {
         self.lanes.iter_mut().for_each(|lane| lane.deliver(packets, &mut exit));
         self.srt.push(packets, now);
         self.rist.push(packets, now);
+        if let Some(tap) = &mut self.tap {
+            tap.packets(packets, now);
+        }
     }
 }
 

@@ -21,6 +21,7 @@ pub mod rist;
 pub mod source;
 pub mod srt;
 pub mod stats;
+pub mod tap;
 mod timeline;
 
 use crate::time::Instant;

@@ -1,6 +1,7 @@
 //! Every condition: its code, severity, message with a figure, and the next step. What `explain` and status show.
 
 mod air;
+mod content;
 mod rist;
 mod srt;
 
@@ -13,6 +14,7 @@ pub use self::srt::{CallTrouble, Refusal, Refused};
 use super::status::{ConditionDoc, Severity};
 use super::text::{count, rate, rfc3339, span};
 use crate::config::value::FlowName;
+use crate::content::Finding;
 
 /// What arrived instead of what the source's protocol says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -111,6 +113,10 @@ pub enum Condition {
     SrtLost { source: String, silent_for: Duration, bitrate_bps: u64, of: Box<Condition> },
     /// Something about RIST; `part` is here as below a source or an output.
     Rist { part: String, output: bool, of: RistTrouble },
+    /// Something is wrong with pictures or sound.
+    Content(Finding),
+    /// Nobody looks at pictures and sound although the flow's file asks for it. `reached`: the helper was there, and ended.
+    ThumbnailUnavailable { socket: PathBuf, error: String, tries: u64, reached: bool },
     /// An output's host name has no address.
     DestinationUnresolved { output: String, host: String, error: String, tries: u64 },
     /// One of the two legs of an output does not send; the other does. `open`: its name and interface are known.
@@ -155,6 +161,7 @@ impl Condition {
         match self {
             Self::Covered { of, .. } => of.code(),
             Self::Rist { of, .. } => of.code(),
+            Self::Content(_) | Self::ThumbnailUnavailable { .. } => self.content_code(),
             Self::FailoverSwitched { .. } => "failover-switched",
             Self::OperatorSwitch { .. } => "switched-by-operator",
             Self::LegsNotIdentical { .. } => "legs-not-identical",
@@ -211,6 +218,7 @@ impl Condition {
             | Self::InterfaceMissing { .. }
             | Self::FlowPanicked { .. } => Severity::Critical,
             Self::Covered { .. }
+            | Self::Content(_)
             | Self::SourceDenied { .. }
             | Self::LegsNotIdentical { .. }
             | Self::LegUnmatched { .. }
@@ -228,6 +236,7 @@ impl Condition {
             | Self::ConfigUnreadable { .. }
             | Self::HttpFailed { .. } => Severity::Major,
             Self::SourceSyncErrors { .. }
+            | Self::ThumbnailUnavailable { .. }
             | Self::FailoverSwitched { .. }
             | Self::FecInvalid { .. }
             | Self::FecInsufficient { .. }
@@ -251,7 +260,7 @@ impl Condition {
 
     /// What is wrong, with its figure; one sentence without a full stop.
     pub fn message(&self) -> String {
-        if let Some(message) = self.srt_message() {
+        if let Some(message) = self.srt_message().or_else(|| self.content_message()) {
             return message;
         }
         match self {
@@ -373,7 +382,7 @@ impl Condition {
 
     /// The next step: a command to run or a key to change; whole sentences.
     pub fn help(&self) -> String {
-        if let Some(help) = self.srt_help() {
+        if let Some(help) = self.srt_help().or_else(|| self.content_help()) {
             return help;
         }
         match self {

@@ -14,6 +14,7 @@ use super::log;
 use super::status::Severity;
 use crate::config::diagnostic::{self, Diagnostic};
 use crate::config::value::FlowName;
+use crate::content::{ContentFault, Finding};
 use crate::flow::srt::Part;
 
 /// Something that happened, worth one line in the log.
@@ -55,6 +56,14 @@ pub enum Event {
     LegsNotIdentical { flow: FlowName, source: String },
     /// It carries the same packets again.
     LegRejoined { flow: FlowName, source: String },
+    /// Something is wrong with pictures or sound, and has been for long enough.
+    ContentFault { flow: FlowName, finding: Finding },
+    /// It is over.
+    ContentBack { flow: FlowName, fault: ContentFault, after: Duration },
+    /// Nobody looks at pictures and sound although the flow's file asks for it; it is tried again.
+    ThumbnailFailed { flow: FlowName, error: String },
+    /// Somebody looks at them again.
+    ThumbnailBack { flow: FlowName, after: Duration },
     /// A connection by SRT is made; `part` is here as below a source or an output, `terms` says what was agreed on.
     SrtConnected { flow: FlowName, part: Part, peer: SocketAddr, terms: String },
     /// A connection by SRT ended; `orderly`: we closed it, or a receiver that had called left.
@@ -168,6 +177,10 @@ impl Event {
             Self::LegRejoined { .. } => kind("leg-rejoined", "a5d4aa53a43843afa3b498efeceaaaac", I, FLOW),
             Self::OutputFailed { .. } => kind("output-failed", "6255ad14fed044b0a627972fbc6ddd87", W, FLOW),
             Self::OutputBack { .. } => kind("output-back", "f170711d7f00492d99312dc1b9e6ea73", I, FLOW),
+            Self::ContentFault { .. } => kind("content-fault", "d7ea33a41ae64c9aa9edba1408efb632", W, FLOW),
+            Self::ContentBack { .. } => kind("content-back", "21fa554a659c4da1a1d27ba56a3e7212", I, FLOW),
+            Self::ThumbnailFailed { .. } => kind("thumbnail-failed", "3cae78ba04574212933bec8b49993d1e", W, FLOW),
+            Self::ThumbnailBack { .. } => kind("thumbnail-back", "9f45801d47c245478f9d62440757eae3", I, FLOW),
             Self::SrtConnected { .. } => kind("srt-connected", "7069fd95d6f046c5a3270902ade5f25d", I, SRT),
             Self::SrtEnded { orderly, .. } => {
                 kind("srt-ended", "7289a56cd70c405894e1f737da535435", if *orderly { I } else { W }, SRT)
@@ -230,6 +243,10 @@ impl Event {
             | Self::LegRejoined { flow, .. }
             | Self::OutputFailed { flow, .. }
             | Self::OutputBack { flow, .. }
+            | Self::ContentFault { flow, .. }
+            | Self::ContentBack { flow, .. }
+            | Self::ThumbnailFailed { flow, .. }
+            | Self::ThumbnailBack { flow, .. }
             | Self::SrtConnected { flow, .. }
             | Self::SrtEnded { flow, .. }
             | Self::SrtKeyUnconfirmed { flow, .. }
@@ -304,6 +321,9 @@ impl Event {
             | Self::NotifierDropped { notifier, .. } => notifier.clone(),
             Self::ShardStuck { shard, .. } => shard.to_string(),
             Self::WorkerUnpinned { cpu, .. } => cpu.to_string(),
+            Self::ContentFault { finding: Finding { fault, .. }, .. } | Self::ContentBack { fault, .. } => {
+                fault.name().to_owned()
+            }
             _ => self.source().or(self.output()).unwrap_or_default().to_owned(),
         }
     }

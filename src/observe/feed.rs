@@ -252,6 +252,8 @@ fn detail_type(record: &Record) -> &'static str {
     match name {
         "alarm-raised" | "alarm-cleared" => "MediaConnect Alert",
         "failover-switched" | "source-on-air" | "legs-not-identical" | "leg-rejoined" => "MediaConnect Flow Health",
+        _ if name.starts_with("content-") => "MediaConnect Flow Content Quality",
+        "thumbnail-failed" | "thumbnail-back" => "MediaConnect Flow Health",
         _ if name.starts_with("flow-") => "MediaConnect Flow Status Change",
         _ if record.field("source").is_some() => "MediaConnect Source Health",
         _ if record.field("output").is_some() => "MediaConnect Output Health",

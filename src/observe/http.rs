@@ -20,7 +20,7 @@ use std::net::IpAddr;
 use std::rc::Rc;
 use std::time::Duration;
 
-use hyper::body::Incoming;
+use hyper::body::{Bytes, Incoming};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{HeaderMap, Request};
@@ -58,6 +58,8 @@ pub trait View {
     fn flow(&self, name: &str) -> Option<FlowDoc>;
     /// `/v1/flows/NAME/history`, so far back; `None`: no such flow.
     fn history(&self, name: &str, since: Duration) -> Option<HistoryDoc>;
+    /// `/v1/flows/NAME/thumbnail`, a JPEG, or why there is none; `None`: no such flow.
+    fn thumbnail(&self, name: &str) -> Option<Result<Bytes, String>>;
     /// `/v1/overview`; `about`: with what changes rarely.
     fn overview(&self, about: bool) -> OverviewDoc;
     /// What tells that an overview is another.
@@ -324,6 +326,11 @@ impl Server {
             },
             Document::History(name, since) => match self.view.history(name, *since) {
                 Some(history) => Answer::json(&history),
+                None => no_flow(name),
+            },
+            Document::Thumbnail(name) => match self.view.thumbnail(name) {
+                Some(Ok(picture)) => Answer::jpeg(picture),
+                Some(Err(why)) => Answer::error(404, why),
                 None => no_flow(name),
             },
             Document::Overview => Answer::json(&self.view.overview(true)),

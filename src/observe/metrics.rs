@@ -10,8 +10,8 @@ use std::fmt::{self, Write as _};
 use super::condition::Refusal;
 use super::log;
 use super::status::{
-    AirMode, AlarmDoc, ConditionDoc, FlowDoc, FlowState, NotifierDoc, OutputDoc, OutputState, PeerDoc, Severity,
-    SourceDoc, SourceState, SrtDoc, StatusDoc, TransportStreamDoc,
+    AirMode, AlarmDoc, ConditionDoc, ContentDoc, FlowDoc, FlowState, NotifierDoc, OutputDoc, OutputState, PeerDoc,
+    Severity, SourceDoc, SourceState, SrtDoc, StatusDoc, TransportStreamDoc,
 };
 use super::text::cut;
 use crate::config::plan::TagLabel;
@@ -175,8 +175,17 @@ const FLOW: &[Family<FlowDoc>] = &[
     gauge("mediaconnect_flow_active", "1 while the flow's sockets are open.", |f| {
         n((f.state == FlowState::Active).into())
     }),
+    gauge("mediaconnect_flow_audio_stream_missing", "1 while a program names a sound that does not come.", |f| {
+        content(f, |c| c.audio_missing)
+    }),
+    gauge("mediaconnect_flow_black_frames_breaching", "1 while the picture has been black for too long.", |f| {
+        content(f, |c| c.black)
+    }),
     gauge("mediaconnect_flow_connected_outputs", "Outputs that send.", |f| {
         n(f.outputs.values().filter(|o| o.state == OutputState::Sending).count() as u64)
+    }),
+    counter("mediaconnect_flow_content_packets_dropped", "Not looked at: the helper did not take them in time.", |f| {
+        f.content.as_ref().and_then(|c| n(c.packets_dropped))
     }),
     gauge(
         "mediaconnect_flow_delay_median_seconds",
@@ -188,6 +197,9 @@ const FLOW: &[Family<FlowDoc>] = &[
     }),
     counter("mediaconnect_flow_failover_switches", "Times another source went on air.", |f| {
         f.failover.as_ref().filter(|doc| doc.mode == AirMode::Failover).and_then(|doc| n(doc.switches))
+    }),
+    gauge("mediaconnect_flow_frozen_frames_breaching", "1 while the picture has not moved for too long.", |f| {
+        content(f, |c| c.frozen)
     }),
     gauge("mediaconnect_flow_gather_seconds", "How long packets may be gathered, as in force now.", |f| {
         f.gather_budget_ms.map(|ms| ms / 1e3)
@@ -213,10 +225,21 @@ const FLOW: &[Family<FlowDoc>] = &[
     gauge("mediaconnect_flow_merge_skew_seconds", "How far the legs of the merge lie apart.", |f| {
         f.merge.as_ref().map(|m| m.skew_ms / 1e3)
     }),
+    gauge("mediaconnect_flow_silent_audio_breaching", "1 while there has been no sound for too long.", |f| {
+        content(f, |c| c.silent)
+    }),
     gauge("mediaconnect_flow_stale_config", "1 while a newer file is rejected and the last good one runs.", |f| {
         n(f.stale_config.into())
     }),
+    gauge("mediaconnect_flow_video_stream_missing", "1 while a program names a picture that does not come.", |f| {
+        content(f, |c| c.video_missing)
+    }),
 ];
+
+/// 1 where it is wrong.
+fn content(flow: &FlowDoc, wrong: fn(&ContentDoc) -> Option<bool>) -> Option<f64> {
+    flow.content.as_ref().and_then(|content| wrong(content)).map(|wrong| f64::from(u8::from(wrong)))
+}
 
 fn has_connections(protocol: &str) -> bool {
     protocol.starts_with("srt-")

@@ -1,5 +1,6 @@
 //! The documents of `/v1/status` and `/v1/flows`: what the daemon says of itself, and what `mediaconnectctl` reads.
 
+mod content;
 mod history;
 mod overview;
 mod rist;
@@ -10,6 +11,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+pub use self::content::{ContentDoc, ThumbnailDoc};
 pub use self::history::{HistoryDoc, HistorySeries};
 pub use self::overview::{AboutDoc, OverviewDoc, RowDoc, WorstDoc};
 pub use self::rist::{RistLegDoc, RistOutputDoc, RistSourceDoc};
@@ -127,6 +129,12 @@ pub struct FlowDoc {
     /// The analysis of the stream that the legs make together; absent where sources are not merged, or it is off.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub transport_stream: Option<Box<TransportStreamDoc>>,
+    /// Whether pictures and sound are as they should be; absent where nobody looks.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub content: Option<Box<ContentDoc>>,
+    /// The newest picture; absent: there is none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub thumbnail: Option<ThumbnailDoc>,
     /// By name.
     pub sources: BTreeMap<String, SourceDoc>,
     /// By name.

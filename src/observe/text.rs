@@ -44,7 +44,7 @@ pub fn hostname() -> String {
 }
 
 /// The beginning of `text`, at most `most` bytes.
-pub(super) fn cut(text: &str, most: usize) -> &str {
+pub fn cut(text: &str, most: usize) -> &str {
     let mut end = most.min(text.len());
     while !text.is_char_boundary(end) {
         end -= 1;

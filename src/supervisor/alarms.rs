@@ -242,6 +242,11 @@ impl Entry {
                     wrong(Of::Source(name.clone()), message);
                 }
             }
+            Builtin::Content(fault) => {
+                if let Some(finding) = self.content.finding(fault, now) {
+                    wrong(Of::Whole, finding.to_string());
+                }
+            }
             Builtin::ConfigRejected => {
                 if let Some(stale) = &self.stale {
                     wrong(Of::Whole, rejected(&stale.file, stale.line, stale.column, &stale.message));

@@ -6,6 +6,7 @@ mod source;
 use crate::time::Instant;
 use std::cell::RefCell;
 use std::collections::BTreeMap;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -14,6 +15,7 @@ use tokio::sync::oneshot;
 
 use super::air::{self, LastSwitch};
 use super::alarms::Alarms;
+use super::content::{ContentSample, Helpers, Watching};
 use super::resolve::{self, Names, Unresolved};
 use super::rist::RistOpen;
 use super::sample::{DelaySample, OutputSample, Since, SourceSample};
@@ -22,6 +24,7 @@ use super::srt::{Keys, Ports, SrtOpen, Tally};
 use crate::config::diff::{Change, Effect, Kind};
 use crate::config::plan::{FlowPlan, OutputPlan, OutputRoute, SrtPlan};
 use crate::config::value::{FlowName, Host};
+use crate::content::wire::Wanted;
 use crate::flow::egress::{OutputConfig, SenderKey};
 use crate::flow::srt;
 use crate::flow::stats::{FlowStats, OutputStats, SourceStats};
@@ -41,6 +44,7 @@ pub(super) struct Env<'a> {
     pub(super) news: &'a UnboundedSender<FlowNews>,
     pub(super) keys: &'a Keys,
     pub(super) ports: &'a RefCell<Ports>,
+    pub(super) helpers: &'a Rc<Helpers>,
     pub(super) now: Instant,
 }
 
@@ -148,6 +152,8 @@ pub(super) struct Task {
     pub(super) shard: usize,
     /// What it was told last of how its sources become one stream.
     air: AirConfig,
+    /// Who looks at what is on air.
+    pub(super) watching: Option<Watching>,
 }
 
 /// A newer file that was rejected.
@@ -180,6 +186,7 @@ pub(super) struct Entry {
     pub(super) panic_message: String,
     pub(super) conditions_since: Since,
     pub(super) alarms: Alarms,
+    pub(super) content: ContentSample,
     /// Of what is by SRT: its counts, however often it is opened.
     pub(super) tallies: BTreeMap<srt::Part, Arc<Tally>>,
     senders: BTreeMap<SenderKey, usize>,
@@ -210,6 +217,7 @@ impl Entry {
             panic_message: String::new(),
             conditions_since: Since::default(),
             alarms: Alarms::default(),
+            content: ContentSample::default(),
             tallies: BTreeMap::new(),
             senders: BTreeMap::new(),
             task: None,
@@ -428,8 +436,20 @@ impl Entry {
             news: env.news.clone(),
         };
         let shard = env.shards.spawn(self.name.clone(), self.runs, seed);
-        self.task = Some(Task { commands, run: self.runs, shard, air: AirConfig::Single });
+        self.task = Some(Task { commands, run: self.runs, shard, air: AirConfig::Single, watching: None });
         self.set_air();
+        self.watch_content(env);
+    }
+
+    /// Have somebody look at what is on air, if the plan wants it, and for what it wants.
+    fn watch_content(&mut self, env: &Env<'_>) {
+        let wanted = Wanted::of(&self.plan);
+        if let Some(task) =
+            self.task.as_mut().filter(|task| task.watching.as_ref().map(Watching::wanted) != wanted.as_ref())
+        {
+            let start = |wanted| Watching::start(wanted, env.helpers.clone(), task.commands.courier());
+            task.watching = wanted.map(start);
+        }
     }
 
     /// Tell the task how its sources become one stream, if that is news.
@@ -465,6 +485,7 @@ impl Entry {
         self.send(FlowCommand::Gather { gather: self.plan.gather, gro });
         self.send(FlowCommand::Analyse(self.plan.analyse));
         self.set_air();
+        self.watch_content(env);
     }
 
     /// Make the task panic; for tests.

@@ -5,6 +5,7 @@ mod alarms;
 mod apply;
 mod args;
 mod command;
+mod content;
 pub mod control;
 mod demo;
 mod entry;
@@ -175,6 +176,7 @@ async fn run(dirs: Dirs, stop: impl AsyncFnOnce(Rc<dyn View>, StopSignals) -> &'
         news: news_tx,
         keys: srt::Keys::new(derived_tx),
         ports: RefCell::default(),
+        helpers: Rc::new(content::Helpers::new(crate::content::socket(&dirs.runtime))),
         listeners: http::Listeners::default(),
         http_failed: BTreeMap::new(),
         http_retry_at: Instant::now() + http::RETRY,

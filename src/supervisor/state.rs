@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::SystemTime;
 
@@ -14,6 +15,7 @@ use tokio::sync::mpsc::UnboundedSender;
 use super::Dirs;
 use super::air;
 use super::alarms::Alarms;
+use super::content::Helpers;
 use super::entry::{Entry, Env};
 use super::http::Listeners;
 use super::resolve::Names;
@@ -62,6 +64,8 @@ pub(super) struct State {
     pub(super) news: UnboundedSender<FlowNews>,
     pub(super) keys: Keys,
     pub(super) ports: RefCell<Ports>,
+    /// Who looks at what is on air.
+    pub(super) helpers: Rc<Helpers>,
     pub(super) listeners: Listeners,
     pub(super) http_failed: BTreeMap<SocketAddr, String>,
     pub(super) http_retry_at: Instant,
@@ -82,8 +86,8 @@ pub(super) struct State {
 impl State {
     /// The flows, and what opening their parts needs.
     pub(super) fn split(&mut self, now: Instant) -> (&mut BTreeMap<FlowName, Entry>, Env<'_>) {
-        let Self { flows, shards, links, names, news, keys, ports, .. } = self;
-        (flows, Env { shards, links, names, news, keys, ports, now })
+        let Self { flows, shards, links, names, news, keys, ports, helpers, .. } = self;
+        (flows, Env { shards, links, names, news, keys, ports, helpers, now })
     }
 
     /// A file's plan with what operators set against it.

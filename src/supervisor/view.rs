@@ -9,6 +9,8 @@ use std::rc::Rc;
 use std::sync::PoisonError;
 use std::time::{Duration, SystemTime};
 
+use hyper::body::Bytes;
+
 use super::entry::{Entry, OutputEntry, Part, Problem, describe};
 use super::figures;
 use super::resolve::{RECEIVE_BUFFER, Unresolved};
@@ -62,6 +64,10 @@ impl View for StateView {
 
     fn history(&self, name: &str, since: Duration) -> Option<HistoryDoc> {
         Some(self.0.borrow().flows.get(&name.parse::<FlowName>().ok()?)?.history(since))
+    }
+
+    fn thumbnail(&self, name: &str) -> Option<Result<Bytes, String>> {
+        Some(self.0.borrow().flows.get(&name.parse::<FlowName>().ok()?)?.thumbnail())
     }
 
     fn overview(&self, about: bool) -> OverviewDoc {
@@ -265,6 +271,7 @@ impl Entry {
                 }
             }
         }
+        self.sample_content(now);
     }
 
     fn doc(&mut self, words: &Words<'_>) -> FlowDoc {
@@ -295,6 +302,8 @@ impl Entry {
             failover: self.failover_doc(),
             merge: self.merge_doc(),
             transport_stream: transport_stream::doc(&self.stats.merge.analysis),
+            content: self.content_doc(now),
+            thumbnail: self.thumbnail_doc(),
             sources: self.plan.sources.keys().filter_map(|n| Some((n.clone(), self.source_doc(n)?))).collect(),
             outputs: self.plan.outputs.keys().filter_map(|n| Some((n.clone(), self.output_doc(n, words)?))).collect(),
             conditions,
@@ -473,6 +482,7 @@ impl Entry {
         }
         if self.plan.enabled {
             self.air_conditions(now, &mut add);
+            self.content_conditions(now, &mut |condition| add("", condition));
         }
         for name in self.plan.outputs.keys() {
             self.output_conditions(name, now, &mut |condition| add(name, condition));

@@ -21,8 +21,11 @@ const RELEASE: &str = "bookworm";
 const PACKAGES: &str = "systemd,systemd-sysv,rsyslog,iproute2,libgcc-s1";
 
 /// What a package installs, from the source tree to the machine.
-const INSTALLED: [(&str, &str); 4] = [
+const INSTALLED: [(&str, &str); 7] = [
     ("systemd/mediaconnectd.service", UNIT),
+    ("systemd/mediaconnect-thumbnail.socket", "/usr/lib/systemd/system/mediaconnect-thumbnail.socket"),
+    ("systemd/mediaconnect-thumbnail@.service", HELPER_UNIT),
+    ("systemd/system-mediaconnect.slice", "/usr/lib/systemd/system/system-mediaconnect.slice"),
     ("systemd/mediaconnect.sysusers", "/usr/lib/sysusers.d/mediaconnect.conf"),
     ("etc/sysctl.d/60-mediaconnect.conf", "/etc/sysctl.d/60-mediaconnect.conf"),
     ("etc/mediaconnect.toml", "/usr/share/mediaconnect/mediaconnect.toml"),
@@ -30,6 +33,9 @@ const INSTALLED: [(&str, &str); 4] = [
 
 /// Where the unit is installed.
 pub const UNIT: &str = "/usr/lib/systemd/system/mediaconnectd.service";
+
+/// Where the helper's unit is installed.
+pub const HELPER_UNIT: &str = "/usr/lib/systemd/system/mediaconnect-thumbnail@.service";
 
 /// A running machine. It is killed when dropped, or when the test's thread ends in whatever way.
 pub struct Machine {
@@ -45,6 +51,12 @@ impl Machine {
     /// thread is in the machine's network from now on.
     #[track_caller]
     pub fn boot() -> Self {
+        Self::boot_with(&[])
+    }
+
+    /// The same, with these files of ours in it, too.
+    #[track_caller]
+    pub fn boot_with(files: &[(&Path, &str)]) -> Self {
         assert!(
             nix::unistd::geteuid().is_root(),
             "the tests of the service boot a container: they must be run as root"
@@ -60,8 +72,14 @@ impl Machine {
         let sources = Path::new(env!("CARGO_MANIFEST_DIR"));
         let bind = |from: &Path, to: &str| format!("--bind-ro={}:{to}", from.display());
         command.args(INSTALLED.map(|(from, to)| bind(&sources.join(from), to)));
-        command.arg(bind(Path::new(env!("CARGO_BIN_EXE_mediaconnectd")), "/usr/bin/mediaconnectd"));
-        command.arg(bind(Path::new(env!("CARGO_BIN_EXE_mediaconnectctl")), "/usr/bin/mediaconnectctl"));
+        for (program, name) in [
+            (env!("CARGO_BIN_EXE_mediaconnectd"), "mediaconnectd"),
+            (env!("CARGO_BIN_EXE_mediaconnectctl"), "mediaconnectctl"),
+            (env!("CARGO_BIN_EXE_mediaconnect-thumbnail"), "mediaconnect-thumbnail"),
+        ] {
+            command.arg(bind(Path::new(program), &format!("/usr/bin/{name}")));
+        }
+        command.args(files.iter().map(|(from, to)| bind(from, to)));
         let console = NamedTempFile::with_prefix("mediaconnect-test-").expect("a temporary file");
         let output = || fs::File::options().append(true).open(console.path()).expect("a temporary file");
         command.arg("--boot").stdin(Stdio::null()).stdout(output()).stderr(output());
@@ -141,7 +159,11 @@ impl Machine {
     /// The service's main process, as seen from here.
     #[track_caller]
     pub fn main_process(&self) -> Pid {
-        let inside = self.property("MainPID");
+        self.process(&self.property("MainPID")).expect("the service runs")
+    }
+
+    /// A process as seen from here, by its number in the machine.
+    pub fn process(&self, inside: &str) -> Option<Pid> {
         let status = |pid: &str| fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
         let processes = fs::read_dir("/proc").expect("/proc").flatten();
         let names = processes.filter_map(|entry| entry.file_name().into_string().ok());
@@ -150,10 +172,10 @@ impl Machine {
         let is_it = |pid: &String| {
             let status = status(pid);
             let nested = status.lines().find_map(|line| line.strip_prefix("NSpid:")).unwrap_or_default();
-            nested.split_whitespace().last() == Some(&inside) && namespace(pid) == own
+            nested.split_whitespace().last() == Some(inside) && namespace(pid) == own
         };
-        let pid = names.filter(|name| name.parse::<i32>().is_ok()).find(is_it).expect("the service runs");
-        Pid::from_raw(pid.parse().expect("a number"))
+        let pid = names.filter(|name| name.parse::<i32>().is_ok()).find(is_it)?;
+        pid.parse().ok().map(Pid::from_raw)
     }
 
     /// What the journal has of the service, a line each.

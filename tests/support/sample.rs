@@ -20,24 +20,31 @@ const RECIPE: &str = "-f lavfi -i testsrc=size=640x360:rate=25 -f lavfi -i sine=
 pub fn stream() -> &'static [u8] {
     static STREAM: OnceLock<Vec<u8>> = OnceLock::new();
     STREAM.get_or_init(|| {
-        let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join("testsrc-20s-3M.ts");
-        let lock = File::create(path.with_extension("lock")).expect("a lock file");
-        lock.lock().expect("the lock");
-        if !path.exists() {
-            make(&path);
-        }
-        let mut bytes = fs::read(&path).expect("the stream");
-        bytes.truncate(bytes.len() / SEVEN * SEVEN);
+        let bytes = made("testsrc-20s-3M.ts", RECIPE);
         assert!(bytes.len() > 5000 * SEVEN, "the stream is whole");
         bytes
     })
 }
 
+/// What ffmpeg makes by a recipe: whole datagrams of seven packets. Made once, and kept with the build under this name.
 #[track_caller]
-fn make(path: &Path) {
+pub fn made(name: &str, recipe: &str) -> Vec<u8> {
+    let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
+    let lock = File::create(path.with_extension("lock")).expect("a lock file");
+    lock.lock().expect("the lock");
+    if !path.exists() {
+        make(&path, recipe);
+    }
+    let mut bytes = fs::read(&path).expect("the stream");
+    bytes.truncate(bytes.len() / SEVEN * SEVEN);
+    bytes
+}
+
+#[track_caller]
+fn make(path: &Path, recipe: &str) {
     let new = path.with_extension("new");
     let mut ffmpeg = command("ffmpeg");
-    ffmpeg.args("-hide_banner -loglevel error -nostdin -y".split(' ')).args(RECIPE.split_whitespace()).arg(&new);
+    ffmpeg.args("-hide_banner -loglevel error -nostdin -y".split(' ')).args(recipe.split_whitespace()).arg(&new);
     let status = ffmpeg.stdin(Stdio::null()).status().expect("ffmpeg starts");
     assert!(status.success(), "ffmpeg: {status}");
     fs::rename(new, path).expect("the stream gets its name");

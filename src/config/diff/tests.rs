@@ -5,7 +5,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::config::Context;
-use crate::config::plan::{LegPlan, ReturnMode, SrtMode, SwitchOn};
+use crate::config::plan::{ContentPlan, LegPlan, ReturnMode, SrtMode, SwitchOn};
 use crate::config::secrets::Secrets;
 use crate::config::testing::write_key;
 use crate::config::value::{Bind, Bitrate, Dscp, FlowName, Gather};
@@ -277,8 +277,11 @@ fn what_belongs_to_the_flow_changes_in_place() {
             p.gather = Gather::For(Duration::ZERO);
             p.tags.insert("a".into(), "b".into());
             p.analyse = false;
+            p.thumbnails = Some(Duration::from_secs(5));
+            p.content = Some(ContentPlan::default());
         }),
-        "change: flow news in-place [description gather tags monitoring.transport-stream]"
+        "change: flow news in-place [description gather tags monitoring.transport-stream monitoring.thumbnails \
+         monitoring.content]"
     );
 }
 

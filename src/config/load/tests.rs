@@ -4,12 +4,18 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 use proptest::prelude::*;
 
 use super::*;
+use crate::config::ports::LocalPorts;
 use crate::config::testing::{as_nobody, write_key};
 
 const FLOW: &str = "[sources.in]\nprotocol = \"udp\"\nbind = \"127.0.0.1:PORT\"\n\n[outputs.out]\nprotocol = \"udp\"\ndestination = \"198.51.100.7:PORT\"\n";
 
 fn flow(port: u16) -> String {
     FLOW.replace("PORT", &port.to_string())
+}
+
+/// A host that hands out these ports by itself.
+fn handing_out(range: &str) -> Host {
+    Host { local_ports: LocalPorts::parse(range, ""), ..Host::default() }
 }
 
 /// A configuration directory, and what runs by it.
@@ -55,7 +61,7 @@ impl Site {
             credentials: self.credentials.as_deref(),
             by_daemon: true,
         };
-        load_on(self.dir.path(), &context, &LocalPorts::default())
+        load_on(self.dir.path(), &context, &Host::default())
     }
 
     /// Load, and run what is valid.
@@ -237,9 +243,30 @@ fn an_overlay_stands_for_a_file_and_loses_every_conflict() {
 #[test]
 fn a_port_that_the_system_hands_out_is_a_warning() {
     let site = Site::new(&[("a", 40000)]);
-    let loaded = load_on(site.dir.path(), &Context::default(), &LocalPorts::parse("32768 60999", ""));
+    let loaded = load_on(site.dir.path(), &Context::default(), &handing_out("32768 60999"));
     assert_eq!(verdicts(&loaded), "a valid");
     assert_eq!((only(&loaded).severity, only(&loaded).line, only(&loaded).column), (Level::Warning, 3, 8));
+}
+
+#[test]
+fn who_asks_for_what_ffmpeg_does_is_warned_once_where_it_is_not_installed() {
+    let site = Site::new(&[("a", 5000)]);
+    let monitored = |monitoring: &str, ffmpeg| {
+        site.write("a", &format!("{}[monitoring]\n{monitoring}\n", flow(5000)));
+        load_on(site.dir.path(), &Context::default(), &Host { ffmpeg, ..Host::default() })
+    };
+    for monitoring in [
+        "thumbnails = {}",
+        "content = { silence = \"10s\" }",
+        "thumbnails = { every = \"1h\" }\ncontent = { black = \"10s\" }",
+    ] {
+        let loaded = monitored(monitoring, false);
+        assert_eq!(verdicts(&loaded), "a valid");
+        assert_eq!((only(&loaded).severity, only(&loaded).line, only(&loaded).column), (Level::Warning, 9, 1));
+        assert_eq!(monitored(monitoring, true).diagnostics, []);
+    }
+    // Whether pictures and sound are there is seen without it.
+    assert_eq!(monitored("transport-stream = true\ncontent = {}", false).diagnostics, []);
 }
 
 #[test]
@@ -355,7 +382,7 @@ fn a_leg_of_a_running_output_does_not_get_a_source_of_ours() {
 fn fec_ports_that_the_system_hands_out_are_a_warning() {
     let site = Site::new(&[]);
     site.write("a", &flow_of("rtp-fec", 5000));
-    let loaded = load_on(site.dir.path(), &Context::default(), &LocalPorts::parse("5004 60999", ""));
+    let loaded = load_on(site.dir.path(), &Context::default(), &handing_out("5004 60999"));
     assert_eq!(verdicts(&loaded), "a valid");
     assert!(only(&loaded).message.starts_with("port 5004 is one of those the system hands out"));
 }

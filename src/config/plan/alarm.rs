@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use crate::config::secrets::Passphrase;
 use crate::config::value::{Destination, Url};
+use crate::content::ContentFault;
 use crate::observe::status::Severity;
 
 /// When an alarm is raised and cleared, and who is told.
@@ -62,12 +63,24 @@ pub enum Builtin {
     LegsNotIdentical,
     /// A file is rejected.
     ConfigRejected,
+    /// Something is wrong with pictures or sound, where that is looked for.
+    Content(ContentFault),
 }
 
 impl Builtin {
     /// All of them.
-    pub const ALL: [Self; 5] =
-        [Self::SourceLost, Self::OutputLost, Self::FailoverSwitched, Self::LegsNotIdentical, Self::ConfigRejected];
+    pub const ALL: [Self; 10] = [
+        Self::SourceLost,
+        Self::OutputLost,
+        Self::FailoverSwitched,
+        Self::LegsNotIdentical,
+        Self::ConfigRejected,
+        Self::Content(ContentFault::Black),
+        Self::Content(ContentFault::Frozen),
+        Self::Content(ContentFault::Silent),
+        Self::Content(ContentFault::VideoMissing),
+        Self::Content(ContentFault::AudioMissing),
+    ];
 
     /// The alarm's name.
     pub const fn name(self) -> &'static str {
@@ -77,6 +90,7 @@ impl Builtin {
             Self::FailoverSwitched => "failover-switched",
             Self::LegsNotIdentical => "legs-not-identical",
             Self::ConfigRejected => "config-rejected",
+            Self::Content(fault) => fault.name(),
         }
     }
 
@@ -89,6 +103,8 @@ impl Builtin {
             Self::FailoverSwitched => (0, 0, Severity::Minor),
             Self::LegsNotIdentical => (0, 3, Severity::Major),
             Self::ConfigRejected => (0, 0, Severity::Minor),
+            // It has lasted for as long as the flow's file says already.
+            Self::Content(_) => (0, 0, Severity::Major),
         };
         let [hold, clear_after] = [hold, clear_after].map(Duration::from_secs);
         AlarmPlan { enabled: true, rule: Rule::Builtin(self), hold, clear_after, notify: None, severity }

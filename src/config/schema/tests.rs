@@ -1,5 +1,5 @@
 use super::*;
-use crate::config::keys::{FAILOVER, FEC, HTTP, LEG, OUTPUT, SOURCE, SWITCH_ON};
+use crate::config::keys::{CONTENT, FAILOVER, FEC, HTTP, LEG, MONITORING, OUTPUT, SOURCE, SWITCH_ON, THUMBNAILS};
 
 /// Does `value` fit `schema`, as far as our schemas go?
 fn fits(schema: &Value, value: &Value) -> bool {
@@ -89,6 +89,7 @@ fn every_key_of_this_version_is_in_the_schema_with_its_text() {
     let source = &flow["properties"]["sources"]["additionalProperties"];
     let output = &flow["properties"]["outputs"]["additionalProperties"];
     let failover = &flow["properties"]["failover"];
+    let monitoring = &flow["properties"]["monitoring"];
     let tables = [
         (FLOW, &flow),
         (SOURCE, source),
@@ -97,6 +98,9 @@ fn every_key_of_this_version_is_in_the_schema_with_its_text() {
         (FEC, &output["properties"]["fec"]),
         (FAILOVER, failover),
         (SWITCH_ON, &failover["properties"]["switch-on"]),
+        (MONITORING, monitoring),
+        (THUMBNAILS, &monitoring["properties"]["thumbnails"]),
+        (CONTENT, &monitoring["properties"]["content"]),
         (DAEMON, &daemon),
         (HTTP, &daemon["properties"]["http"]),
     ];

@@ -182,6 +182,16 @@ impl Event {
                 "{flow}/{source} receive buffer is {granted} of {asked} bytes asked; raise it with \
                  sysctl net.core.rmem_max={asked}"
             ),
+            Self::ContentFault { flow, finding } => write!(f, "{flow} {}: {finding}", finding.fault.name()),
+            Self::ContentBack { flow, fault, after } => {
+                write!(f, "{flow} {} is over after {}", fault.name(), span(*after))
+            }
+            Self::ThumbnailFailed { flow, error } => {
+                write!(f, "{flow} nobody looks at its pictures and sound: {error}; it is tried again")
+            }
+            Self::ThumbnailBack { flow, after } => {
+                write!(f, "{flow} its pictures and sound are looked at again after {}", span(*after))
+            }
             Self::OutputFailed { flow, output, destination, error } => {
                 write!(f, "{flow}/{output} can't send to {destination}: {error}; retried")
             }

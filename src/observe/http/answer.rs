@@ -102,6 +102,11 @@ impl Answer {
         Self::whole(status, TEXT, body.as_bytes().to_vec())
     }
 
+    /// A picture.
+    pub(super) fn jpeg(picture: Bytes) -> Self {
+        Self::whole(200, "image/jpeg", picture)
+    }
+
     /// A file of the dashboard.
     pub(super) fn page(file: &File) -> Self {
         let headers = &[(CONTENT_SECURITY_POLICY, PAGE_POLICY), (REFERRER_POLICY, "no-referrer")];

@@ -32,6 +32,8 @@ pub(super) enum Document {
     Flow(String),
     /// Of a flow, so far back.
     History(String, Duration),
+    /// Of a flow.
+    Thumbnail(String),
     Overview,
     /// The overview again and again.
     Live,
@@ -90,6 +92,7 @@ fn reading(segments: &[&str]) -> Option<Asked> {
         ["v1", "flows"] => Document::Flows,
         ["v1", "flows", name] => Document::Flow((*name).to_owned()),
         ["v1", "flows", name, "history"] => Document::History((*name).to_owned(), HISTORY),
+        ["v1", "flows", name, "thumbnail"] => Document::Thumbnail((*name).to_owned()),
         ["v1", "overview"] => Document::Overview,
         ["v1", "overview", "live"] => Document::Live,
         [""] => Document::Page(page::file("")?),

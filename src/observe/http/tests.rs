@@ -52,6 +52,10 @@ impl View for Shown {
             outputs: [].into(),
         })
     }
+    fn thumbnail(&self, name: &str) -> Option<Result<Bytes, String>> {
+        let picture = || Bytes::from_static(b"a picture");
+        self.flow(name).map(|flow| if flow.name == "news" { Ok(picture()) } else { Err("none yet".to_owned()) })
+    }
     fn overview(&self, about: bool) -> OverviewDoc {
         self.made.set(self.made.get() + 1);
         let doc: OverviewDoc = serde_json::from_str(include_str!("../../../tests/ctl/overview.json")).unwrap();
@@ -260,6 +264,21 @@ async fn hear(stream: &mut UnixStream, heard: &mut String, events: usize) {
         assert!(n > 0, "the stream ended: {heard}");
         heard.push_str(std::str::from_utf8(&buffer[..n]).unwrap());
     }
+}
+
+#[test]
+fn a_thumbnail_is_served_as_a_picture_that_nobody_keeps_and_where_there_is_none_it_is_said_why() {
+    with(Shown::new(), None, None, async |b| {
+        let picture = b.get("/v1/flows/news/thumbnail?at=2026-11-22T18:00:00Z").await;
+        assert_eq!((picture.status(), picture.body.as_str()), (200, "a picture"));
+        for header in ["content-type: image/jpeg", "cache-control: no-store", "x-content-type-options: nosniff"] {
+            assert!(picture.head.contains(header), "{}", picture.head);
+        }
+        let none = b.get("/v1/flows/sport/thumbnail").await;
+        assert_eq!((none.status(), none.error().as_str()), (404, "none yet"));
+        let no_flow = b.get("/v1/flows/nosuch/thumbnail").await;
+        assert_eq!((no_flow.status(), no_flow.error().as_str()), (404, "there is no flow 'nosuch'"));
+    });
 }
 
 #[test]

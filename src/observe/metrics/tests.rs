@@ -230,6 +230,25 @@ fn fec_failover_and_merge_have_series_only_where_they_mean_something() {
 }
 
 #[test]
+fn content_has_series_where_it_is_looked_for_and_known() {
+    assert!(!render(&status(), &[flow("news")], Format::OpenMetrics).contains("_breaching"));
+    let mut watched = flow("news");
+    watched.content = serde_json::from_value(serde_json::json!({
+        "black": true, "silent": false, "video-missing": false, "packets-dropped": 7, "helper-failures": 1
+    }))
+    .unwrap();
+    for format in BOTH {
+        let series = read(&render(&status(), std::slice::from_ref(&watched), format), format);
+        let of = |name: &str| series.get(&format!("mediaconnect_flow_{name}{{flow=\"news\"}}")).copied();
+        assert_eq!(of("black_frames_breaching"), Some(1.0));
+        assert_eq!(of("frozen_frames_breaching"), None);
+        assert_eq!(of("silent_audio_breaching"), Some(0.0));
+        assert_eq!((of("video_stream_missing"), of("audio_stream_missing")), (Some(0.0), None));
+        assert_eq!(of("content_packets_dropped_total"), Some(7.0));
+    }
+}
+
+#[test]
 fn label_values_are_escaped() {
     let text = render(&status(), &[flow("a\"b\\c\nd")], Format::Prometheus);
     assert!(text.contains(r#"flow="a\"b\\c\nd""#));

@@ -23,6 +23,7 @@ mod text;
 mod video;
 
 pub use audio::Audio;
+pub(crate) use h264::order_said;
 pub use service::Service;
 use service::Services;
 pub use video::{Chroma, FrameRate, Scan, Video};

@@ -24,6 +24,7 @@ fn readers_get_documents() {
         ("/v1/flows/news", Document::Flow("news".into())),
         ("/v1/flows/n%65ws", Document::Flow("news".into())),
         ("/v1/flows/news/history", Document::History("news".into(), HISTORY)),
+        ("/v1/flows/news/thumbnail", Document::Thumbnail("news".into())),
         ("/v1/overview", Document::Overview),
         ("/v1/overview/live", Document::Live),
         ("/", Document::Page(page::file("").unwrap())),

@@ -21,6 +21,11 @@ impl<'d> Bits<'d> {
         Self { data, at: 0, escaped: true }
     }
 
+    /// Where the bit is that was read last.
+    pub(super) const fn place(&self) -> usize {
+        self.at - 1
+    }
+
     pub(super) fn bit(&mut self) -> Option<bool> {
         let byte = self.at / 8;
         if self.escaped && self.at.is_multiple_of(8) && byte >= 2 && self.data.get(byte - 2..=byte) == Some(&[0, 0, 3])

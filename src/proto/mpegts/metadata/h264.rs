@@ -10,6 +10,49 @@ pub(super) fn video(stream: &[u8]) -> Option<Video> {
 
 fn parameter_set(unit: &[u8]) -> Option<Video> {
     let mut bits = Bits::of_nal_unit(unit);
+    let video = until_vui(&mut bits)?;
+    Some(Video { frame_rate: if bits.bit()? { frame_rate(&mut bits) } else { None }, ..video })
+}
+
+/// The places of two bits in a NAL unit's bytes after the first: the flag that says that it is said how far pictures may
+/// be out of order, and the bit after it. `None`: it is no parameter set, or says nothing of it.
+pub(crate) fn order_said(unit: &[u8]) -> Option<[usize; 2]> {
+    let mut bits = Bits::of_nal_unit(unit);
+    until_vui(&mut bits)?;
+    if !bits.bit()? {
+        return None;
+    }
+    skip_vui_colour(&mut bits)?;
+    if bits.bit()? {
+        bits.skip(65)?;
+    }
+    let mut buffers = 0;
+    for _ in 0..2 {
+        if bits.bit()? {
+            skip_buffer_model(&mut bits)?;
+            buffers = 1;
+        }
+    }
+    bits.skip(buffers + 1)?;
+    let (said, at) = (bits.bit()?, bits.place());
+    bits.bit()?;
+    said.then_some([at, bits.place()])
+}
+
+/// The parameters of a hypothetical reference decoder (section E.1.2).
+fn skip_buffer_model(bits: &mut Bits<'_>) -> Option<()> {
+    let buffers = bits.golomb().filter(|more| *more < 32)? + 1;
+    bits.skip(8)?;
+    for _ in 0..buffers {
+        bits.golomb()?;
+        bits.golomb()?;
+        bits.skip(1)?;
+    }
+    bits.skip(20)
+}
+
+/// All up to the flag of the VUI.
+fn until_vui(bits: &mut Bits<'_>) -> Option<Video> {
     let (profile, constraints, level) = (bits.byte(8)?, bits.byte(8)?, bits.byte(8)?);
     bits.golomb()?;
     let (mut format, mut separate, mut bit_depth) = (1, false, 8);
@@ -22,7 +65,7 @@ fn parameter_set(unit: &[u8]) -> Option<Video> {
         if bits.bit()? {
             for list in 0..if format == 3 { 12 } else { 8 } {
                 if bits.bit()? {
-                    scaling_list(&mut bits, if list < 6 { 16 } else { 64 })?;
+                    scaling_list(bits, if list < 6 { 16 } else { 64 })?;
                 }
             }
         }
@@ -48,11 +91,11 @@ fn parameter_set(unit: &[u8]) -> Option<Video> {
     let fields = if frames_only { 1 } else { 2 };
     let chroma = Chroma::of(format)?;
     let (unit_width, unit_height) = if separate { (1, 1) } else { chroma.subsampling() };
-    let crop = crop(&mut bits, unit_width, unit_height * fields)?;
+    let crop = crop(bits, unit_width, unit_height * fields)?;
     Some(Video {
         width: size(width.checked_mul(16)?, crop.0)?,
         height: size(height.checked_mul(16 * fields)?, crop.1)?,
-        frame_rate: if bits.bit()? { frame_rate(&mut bits) } else { None },
+        frame_rate: None,
         scan: if frames_only { Scan::Progressive } else { Scan::Interlaced },
         chroma,
         bit_depth,
