@@ -58,20 +58,20 @@ impl Choice {
     /// Append the packets that belong to it.
     pub(super) fn pick(&self, packets: &[u8], to: &mut Vec<u8>) {
         for packet in packets.as_chunks::<PACKET_LEN>().0 {
-            let Some(header) = PacketHeader::parse(packet).filter(|header| self.wants(header)) else { continue };
+            let Some(header) = PacketHeader::parse(packet).filter(|header| self.wants(*header)) else { continue };
             let mut packet = *packet;
-            if self.h264 && header.unit_start && Some(header.pid) == self.picture {
+            if self.h264 && header.unit_start() && Some(header.pid()) == self.picture {
                 show_at_once(&mut packet);
             }
             to.extend(packet);
         }
     }
 
-    fn wants(&self, header: &PacketHeader) -> bool {
-        let pid = Some(header.pid);
-        let tables = [PAT_PID, self.pmt_pid, self.pcr_pid].contains(&header.pid);
+    fn wants(&self, header: PacketHeader) -> bool {
+        let pid = Some(header.pid());
+        let tables = [PAT_PID, self.pmt_pid, self.pcr_pid].contains(&header.pid());
         // What is scrambled can't be seen, and looks like damage to a decoder.
-        !header.transport_error && header.scrambling == 0 && (tables || pid == self.picture || pid == self.sound)
+        !header.transport_error() && header.scrambling() == 0 && (tables || pid == self.picture || pid == self.sound)
     }
 }
 

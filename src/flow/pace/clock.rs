@@ -224,8 +224,8 @@ impl Clock {
         }
         let (mut newest, mut step) = (None::<PcrSample>, Some(0.0));
         for (position, packet) in (position..).step_by(PACKET_LEN).zip(payload.as_chunks().0) {
-            let header = PacketHeader::parse(packet).filter(|header| header.adaptation && !header.transport_error);
-            if let Some(sample) = header.and_then(|header| self.pcr.handle(&header, packet, position)) {
+            let header = PacketHeader::parse(packet).filter(|header| header.adaptation() && !header.transport_error());
+            if let Some(sample) = header.and_then(|header| self.pcr.handle(header, packet, position)) {
                 let ticks = (!sample.discontinuity).then_some(sample.step as f64 / Pcr::HZ as f64);
                 step = step.zip(ticks).map(|(sum, step)| sum + step);
                 newest = Some(sample);

@@ -31,16 +31,16 @@ impl Counter {
     /// not; after the indicator any counter is. A packet with a transport error must not come here: none of its fields
     /// can be trusted.
     #[inline]
-    pub fn take(&mut self, header: &PacketHeader, discontinuity: bool) -> Order {
-        let counter = header.continuity & COUNTER;
+    pub fn take(&mut self, header: PacketHeader, discontinuity: bool) -> Order {
+        let counter = header.continuity() & COUNTER;
         let last = self.0;
         if last & SEEN == 0 || discontinuity {
-            if header.payload || discontinuity {
+            if header.payload() || discontinuity {
                 self.0 = SEEN | counter;
             }
             return Order::Next;
         }
-        if !header.payload {
+        if !header.payload() {
             return Order::Next;
         }
         if counter == last & COUNTER {
@@ -66,8 +66,8 @@ impl Default for Continuity {
 
 impl Continuity {
     /// Whether a packet follows on the one before it on its PID, as [`Counter::take`] says. Null packets have no order.
-    pub fn follows(&mut self, header: &PacketHeader, discontinuity: bool) -> bool {
-        let Some(counter) = self.pids.get_mut(usize::from(header.pid)).filter(|_| header.pid != NULL_PID) else {
+    pub fn follows(&mut self, header: PacketHeader, discontinuity: bool) -> bool {
+        let Some(counter) = self.pids.get_mut(usize::from(header.pid())).filter(|_| header.pid() != NULL_PID) else {
             return true;
         };
         counter.take(header, discontinuity) != Order::Broken
@@ -96,7 +96,7 @@ mod tests {
     /// How many of these packets on one PID do not follow.
     fn errors(packets: &[(u8, bool, bool)]) -> usize {
         let mut continuity = Continuity::default();
-        packets.iter().filter(|(cc, payload, mark)| !continuity.follows(&header(256, *cc, *payload), *mark)).count()
+        packets.iter().filter(|(cc, payload, mark)| !continuity.follows(header(256, *cc, *payload), *mark)).count()
     }
 
     fn errors_of(counters: &[u8]) -> usize {
@@ -142,14 +142,14 @@ mod tests {
     fn null_packets_have_no_order_and_pids_have_one_each() {
         let mut continuity = Continuity::default();
         for cc in [3, 9, 9, 9, 0] {
-            assert!(continuity.follows(&header(NULL_PID, cc, true), false));
+            assert!(continuity.follows(header(NULL_PID, cc, true), false));
         }
         for n in 0..40 {
-            assert!(continuity.follows(&header(0x1FFE, n % 16, true), false));
-            assert!(continuity.follows(&header(0, (n + 5) % 16, true), false));
+            assert!(continuity.follows(header(0x1FFE, n % 16, true), false));
+            assert!(continuity.follows(header(0, (n + 5) % 16, true), false));
         }
         continuity.reset();
-        assert!(continuity.follows(&header(0, 9, true), false));
+        assert!(continuity.follows(header(0, 9, true), false));
     }
 
     proptest! {
@@ -158,13 +158,13 @@ mod tests {
         fn every_gap_is_one_error(start in 0_u8..16, steps in prop::collection::vec((0_u8..15, 0_usize..3), 1..200)) {
             let mut continuity = Continuity::default();
             let mut cc = start;
-            prop_assert!(continuity.follows(&header(33, cc, true), false));
+            prop_assert!(continuity.follows(header(33, cc, true), false));
             for (lost, empty) in steps {
                 for _ in 0..empty {
-                    prop_assert!(continuity.follows(&header(33, cc, false), false));
+                    prop_assert!(continuity.follows(header(33, cc, false), false));
                 }
                 cc = (cc + 1 + lost) % 16;
-                prop_assert_eq!(continuity.follows(&header(33, cc, true), false), lost == 0);
+                prop_assert_eq!(continuity.follows(header(33, cc, true), false), lost == 0);
             }
         }
     }

@@ -94,20 +94,20 @@ impl Inspector {
     fn packet(&mut self, packet: &[u8; PACKET_LEN], now: Instant) -> Option<PcrSample> {
         let header = PacketHeader::parse(packet)?;
         self.counters.packets += 1;
-        if header.transport_error {
+        if header.transport_error() {
             self.counters.transport_errors += 1;
             return None;
         }
         let field = header.adaptation_field(packet);
         if let Some(continuity) = &mut self.continuity
-            && !continuity.follows(&header, field.is_some_and(|field| field.discontinuity()))
+            && !continuity.follows(header, field.is_some_and(|field| field.discontinuity()))
         {
             self.counters.continuity_errors += 1;
         }
         if let Some(psi) = &mut self.psi {
-            psi.handle(&header, packet, now);
+            psi.handle(header, packet, now);
         }
-        self.pcr.as_mut()?.handle_field(header.pid, field?, self.position)
+        self.pcr.as_mut()?.handle_field(header.pid(), field?, self.position)
     }
 }
 

@@ -268,13 +268,13 @@ impl Metadata {
 
     /// A packet of a PID that is wanted or being looked at, in clear; `broken`: it does not follow on the one before.
     /// Whether the next of it must come here, too.
-    pub(super) fn handle_media(&mut self, header: &PacketHeader, payload: &[u8], broken: bool, now: Instant) -> bool {
-        let pid = header.pid;
+    pub(super) fn handle_media(&mut self, header: PacketHeader, payload: &[u8], broken: bool, now: Instant) -> bool {
+        let pid = header.pid();
         let Some(stream) = self.streams.iter().find(|stream| stream.pid == pid) else { return false };
         let (at, codec) = (usize::from(stream.codec.kind() == Kind::Audio), stream.codec);
         if let Some(probe) = &mut self.probes[at] {
             let mine = probe.pid == pid;
-            if mine && !broken && !header.unit_start {
+            if mine && !broken && !header.unit_start() {
                 return self.collect(at, codec, payload, now);
             }
             if !mine && now.saturating_duration_since(probe.began) < PATIENCE {
@@ -289,7 +289,7 @@ impl Metadata {
             }
             self.probes[at] = None;
         }
-        if !header.unit_start || self.tries == MAX_TRIES || !self.wants(pid) {
+        if !header.unit_start() || self.tries == MAX_TRIES || !self.wants(pid) {
             return false;
         }
         self.tries += 1;

@@ -240,47 +240,47 @@ impl Monitor {
             self.sync_byte(packet[0] == SYNC, arrival);
         }
         let Some(header) = header else { return };
-        if header.transport_error {
+        if header.transport_error() {
             self.checks.error(Check::Transport, 1, arrival);
             return;
         }
-        if header.pid == NULL_PID {
+        if header.pid() == NULL_PID {
             self.nulls += 1;
             return;
         }
-        let slot = match self.pids.find(header.pid) {
+        let slot = match self.pids.find(header.pid()) {
             Some(slot) => slot,
             None => {
-                let watch = if self.psi.follows(header.pid) { watch::PSI } else { 0 };
-                let Some(slot) = self.pids.add(header.pid, arrival, watch) else { return };
+                let watch = if self.psi.follows(header.pid()) { watch::PSI } else { 0 };
+                let Some(slot) = self.pids.add(header.pid(), arrival, watch) else { return };
                 slot
             }
         };
         slot.packets += 1;
         slot.seen = arrival;
-        let plain = !header.adaptation && header.scrambling == 0;
+        let plain = !header.adaptation() && header.scrambling() == 0;
         let order = if plain {
-            slot.counter.take(&header, false)
+            slot.counter.take(header, false)
         } else {
             let field = header.adaptation_field(packet);
-            slot.counter.take(&header, field.is_some_and(|field| field.discontinuity()))
+            slot.counter.take(header, field.is_some_and(|field| field.discontinuity()))
         };
         if order == Order::Broken && self.checks.error(Check::ContinuityCount, 1, arrival) {
             slot.continuity_errors = slot.continuity_errors.saturating_add(1);
         }
-        let begins = header.unit_start && slot.watch & (watch::PTS | watch::PROBE) != 0;
+        let begins = header.unit_start() && slot.watch & (watch::PTS | watch::PROBE) != 0;
         if !plain || begins || slot.watch & (watch::PSI | watch::COLLECT) != 0 {
-            self.look(&header, packet, order, arrival);
+            self.look(header, packet, order, arrival);
         }
     }
 
     /// Look into a packet.
-    fn look(&mut self, header: &PacketHeader, packet: &[u8; PACKET_LEN], order: Order, arrival: Instant) {
-        let Some(slot) = self.pids.find(header.pid) else { return };
+    fn look(&mut self, header: PacketHeader, packet: &[u8; PACKET_LEN], order: Order, arrival: Instant) {
+        let Some(slot) = self.pids.find(header.pid()) else { return };
         if slot.watch & watch::PCR != 0
             && let Some(field) = header.adaptation_field(packet)
             && let Some(pcr) = field.pcr()
-            && let Some(clock) = self.clocks.iter_mut().find(|clock| clock.pid == header.pid)
+            && let Some(clock) = self.clocks.iter_mut().find(|clock| clock.pid == header.pid())
         {
             let position = self.places * PACKET_LEN as u64;
             let faults = clock.sample(pcr, field.discontinuity(), position, arrival);
@@ -288,7 +288,7 @@ impl Monitor {
             self.checks.error(Check::PcrAccuracy, faults.accuracy.into(), arrival);
         }
         let psi = slot.watch & watch::PSI != 0;
-        if header.scrambling != 0 {
+        if header.scrambling() != 0 {
             slot.scrambled += 1;
             // Until it is in clear again, no PTS can be read.
             slot.pts = None;
@@ -296,7 +296,7 @@ impl Monitor {
             let (cat, newest) = self.cat.get_or_insert((Repetition::from(arrival), arrival));
             *newest = arrival;
             self.due = self.due.min(cat.due(CAT_PERIOD));
-            match header.pid {
+            match header.pid() {
                 PAT_PID => _ = self.checks.error(Check::Pat, 1, arrival),
                 pid if psi && self.psi.programs().iter().any(|program| program.pmt_pid == pid) => {
                     self.checks.error(Check::Pmt, 1, arrival);
@@ -306,16 +306,16 @@ impl Monitor {
         }
         if psi {
             self.tables(header, packet, arrival);
-        } else if header.scrambling == 0 && header.payload {
+        } else if header.scrambling() == 0 && header.payload() {
             self.media(header, packet, order, arrival);
         }
     }
 
     /// A packet on the PID of a picture or a sound, in clear.
-    fn media(&mut self, header: &PacketHeader, packet: &[u8; PACKET_LEN], order: Order, arrival: Instant) {
-        let Some(slot) = self.pids.find(header.pid) else { return };
+    fn media(&mut self, header: PacketHeader, packet: &[u8; PACKET_LEN], order: Order, arrival: Instant) {
+        let Some(slot) = self.pids.find(header.pid()) else { return };
         let payload = header.payload_of(packet);
-        if header.unit_start && slot.watch & watch::PTS != 0 && has_pts(payload) {
+        if header.unit_start() && slot.watch & watch::PTS != 0 && has_pts(payload) {
             slot.pts = Some(Repetition::from(arrival));
             self.due = self.due.min(arrival + PTS_PERIOD);
         }
@@ -327,14 +327,14 @@ impl Monitor {
             slot.watch |= watch::COLLECT;
         } else {
             slot.watch &= !watch::COLLECT;
-            if !self.metadata.wants(header.pid) {
+            if !self.metadata.wants(header.pid()) {
                 slot.watch &= !watch::PROBE;
             }
         }
     }
 
     /// A packet on the PID of a table.
-    fn tables(&mut self, header: &PacketHeader, packet: &[u8; PACKET_LEN], arrival: Instant) {
+    fn tables(&mut self, header: PacketHeader, packet: &[u8; PACKET_LEN], arrival: Instant) {
         let before = *self.psi.counters();
         let Self { pat, pmts, cat, metadata, .. } = self;
         self.psi.handle_with(header, packet, arrival, |section| match section.table {

@@ -85,50 +85,70 @@ pub fn classify(datagram: &[u8]) -> Wire {
     if datagram[0] == SYNC && datagram.get(PACKET_LEN) == Some(&SYNC) { Wire::TsPart } else { Wire::Other }
 }
 
-/// The header of one transport-stream packet.
+/// The header of one transport-stream packet, as it came: what is not asked for is not taken apart.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct PacketHeader {
-    /// The sender's demodulator gave up on this packet.
-    pub transport_error: bool,
-    /// A PES packet or a section begins here (`payload_unit_start_indicator`).
-    pub unit_start: bool,
-    /// 13 bits; 0x1FFF are null packets.
-    pub pid: u16,
-    /// `transport_scrambling_control`; 0 is in clear.
-    pub scrambling: u8,
-    /// Whether there is an adaptation field.
-    pub adaptation: bool,
-    /// Whether there is a payload.
-    pub payload: bool,
-    /// 4 bits.
-    pub continuity: u8,
-}
+pub struct PacketHeader(u32);
 
 impl PacketHeader {
     /// Read the header; `None` without the sync byte.
+    #[inline]
     pub const fn parse(packet: &[u8; PACKET_LEN]) -> Option<Self> {
         let [SYNC, b1, b2, b3, ..] = *packet else { return None };
-        Some(Self {
-            transport_error: b1 & 0x80 != 0,
-            unit_start: b1 & 0x40 != 0,
-            pid: (b1 as u16 & 0x1F) << 8 | b2 as u16,
-            scrambling: b3 >> 6,
-            adaptation: b3 & 0x20 != 0,
-            payload: b3 & 0x10 != 0,
-            continuity: b3 & 0x0F,
-        })
+        Some(Self(u32::from_be_bytes([SYNC, b1, b2, b3])))
+    }
+
+    /// The sender's demodulator gave up on this packet.
+    #[inline]
+    pub const fn transport_error(self) -> bool {
+        self.0 & 1 << 23 != 0
+    }
+
+    /// A PES packet or a section begins here (`payload_unit_start_indicator`).
+    #[inline]
+    pub const fn unit_start(self) -> bool {
+        self.0 & 1 << 22 != 0
+    }
+
+    /// 13 bits; 0x1FFF are null packets.
+    #[inline]
+    pub const fn pid(self) -> u16 {
+        (self.0 >> 8) as u16 & NULL_PID
+    }
+
+    /// `transport_scrambling_control`; 0 is in clear.
+    #[inline]
+    pub const fn scrambling(self) -> u8 {
+        (self.0 >> 6) as u8 & 3
+    }
+
+    /// Whether there is an adaptation field.
+    #[inline]
+    pub const fn adaptation(self) -> bool {
+        self.0 & 1 << 5 != 0
+    }
+
+    /// Whether there is a payload.
+    #[inline]
+    pub const fn payload(self) -> bool {
+        self.0 & 1 << 4 != 0
+    }
+
+    /// 4 bits.
+    #[inline]
+    pub const fn continuity(self) -> u8 {
+        self.0 as u8 & 0x0F
     }
 
     /// The adaptation field of this header's packet. `None`: it has none, or one that does not fit.
-    pub fn adaptation_field<'p>(&self, packet: &'p [u8; PACKET_LEN]) -> Option<AdaptationField<'p>> {
+    pub fn adaptation_field<'p>(self, packet: &'p [u8; PACKET_LEN]) -> Option<AdaptationField<'p>> {
         let end = 5 + usize::from(packet[4]);
-        if self.adaptation { packet.get(5..end).map(AdaptationField) } else { None }
+        if self.adaptation() { packet.get(5..end).map(AdaptationField) } else { None }
     }
 
     /// The payload of this header's packet; empty where there is none, or where the adaptation field does not fit.
-    pub fn payload_of<'p>(&self, packet: &'p [u8; PACKET_LEN]) -> &'p [u8] {
-        let start = if self.adaptation { 5 + usize::from(packet[4]) } else { 4 };
-        if self.payload { packet.get(start..).unwrap_or_default() } else { &[] }
+    pub fn payload_of<'p>(self, packet: &'p [u8; PACKET_LEN]) -> &'p [u8] {
+        let start = if self.adaptation() { 5 + usize::from(packet[4]) } else { 4 };
+        if self.payload() { packet.get(start..).unwrap_or_default() } else { &[] }
     }
 }
 
@@ -230,8 +250,8 @@ mod tests {
         let mut packet = [0; PACKET_LEN];
         packet[..4].copy_from_slice(&[SYNC, 0x5F, 0xFF, 0x3A]);
         let header = PacketHeader::parse(&packet).unwrap();
-        assert_eq!((header.pid, header.continuity), (0x1FFF, 10));
-        assert!(header.unit_start && header.adaptation && header.payload && !header.transport_error);
+        assert_eq!((header.pid(), header.continuity()), (0x1FFF, 10));
+        assert!(header.unit_start() && header.adaptation() && header.payload() && !header.transport_error());
         packet[0] = 0;
         assert_eq!(PacketHeader::parse(&packet), None);
     }

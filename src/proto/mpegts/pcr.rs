@@ -123,10 +123,10 @@ pub struct PcrFollower {
 
 impl PcrFollower {
     /// Take one packet, at so many bytes of the stream. Its PCR, if it is one of the PID that is followed.
-    pub fn handle(&mut self, header: &PacketHeader, packet: &[u8; PACKET_LEN], position: u64) -> Option<PcrSample> {
+    pub fn handle(&mut self, header: PacketHeader, packet: &[u8; PACKET_LEN], position: u64) -> Option<PcrSample> {
         // Most packets have no adaptation field, and most fields no PCR.
         let field = header.adaptation_field(packet)?;
-        self.handle_field(header.pid, field, position)
+        self.handle_field(header.pid(), field, position)
     }
 
     /// As [`Self::handle`], of a packet whose adaptation field is at hand.
@@ -210,7 +210,7 @@ mod tests {
         let mut follower = PcrFollower::default();
         let mut handle = |pid: u16, pcr: u64| {
             let packet = packet(pid, pcr);
-            follower.handle(&PacketHeader::parse(&packet).unwrap(), &packet, 0).map(|s| s.discontinuity)
+            follower.handle(PacketHeader::parse(&packet).unwrap(), &packet, 0).map(|s| s.discontinuity)
         };
         assert_eq!(handle(33, 0), Some(true));
         for n in 1..1000 {
@@ -230,7 +230,7 @@ mod tests {
         for index in 0..10_000 {
             let packet = pattern.packet(index);
             let header = PacketHeader::parse(&packet).unwrap();
-            let sample = follower.handle(&header, &packet, index * PACKET_LEN as u64);
+            let sample = follower.handle(header, &packet, index * PACKET_LEN as u64);
             rates.extend(sample.and_then(|sample| sample.bits_per_second()));
         }
         assert_eq!(follower.pid(), Some(DATA_PID));

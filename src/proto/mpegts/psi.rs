@@ -188,7 +188,7 @@ impl Psi {
     }
 
     /// Take one packet of any PID. It must have no transport error.
-    pub fn handle(&mut self, header: &PacketHeader, packet: &[u8; PACKET_LEN], now: Instant) {
+    pub fn handle(&mut self, header: PacketHeader, packet: &[u8; PACKET_LEN], now: Instant) {
         self.handle_with(header, packet, now, |_| {});
     }
 
@@ -196,21 +196,21 @@ impl Psi {
     /// in force, before its content is taken.
     pub fn handle_with(
         &mut self,
-        header: &PacketHeader,
+        header: PacketHeader,
         packet: &[u8; PACKET_LEN],
         now: Instant,
         mut sink: impl FnMut(&Section<'_>),
     ) {
-        if !self.pids.contains(header.pid) {
+        if !self.pids.contains(header.pid()) {
             return;
         }
-        if header.scrambling != 0 {
+        if header.scrambling() != 0 {
             self.tables.counters.scrambled += 1;
             return;
         }
         let Self { assembler, tables, .. } = self;
         let malformed = assembler.push(header, header.payload_of(packet), |section| {
-            match (header.pid, section.bytes[0]) {
+            match (header.pid(), section.bytes[0]) {
                 (PAT_PID, _) => tables.pat_section(section, now, &mut sink),
                 (CAT_PID, _) => tables.cat_section(section, &mut sink),
                 (pid, PMT) => tables.pmt_section(pid, section, &mut sink),
@@ -426,7 +426,7 @@ pub(crate) fn fuzz(data: &[u8]) {
         packet[..4].copy_from_slice(&[super::packet::SYNC, high | control & 0x40, low, 0x10 | cc & 0x0F]);
         packet[4..][..payload.len()].copy_from_slice(payload);
         let Some(header) = PacketHeader::parse(&packet) else { continue };
-        psi.handle(&header, &packet, now);
+        psi.handle(header, &packet, now);
         assert!(psi.programs().len() <= MAX_PROGRAMS && psi.streams().len() <= MAX_STREAMS);
         assert!(psi.programs().iter().all(|p| p.number != 0 && is_free(p.pmt_pid)));
         assert!(psi.streams().iter().all(|s| psi.programs().iter().any(|p| p.number == s.program && p.map.is_some())));

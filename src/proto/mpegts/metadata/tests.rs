@@ -40,7 +40,7 @@ impl Bench {
         for (n, part) in bytes.chunks(184).enumerate() {
             let packet = self.packet(pid, n == 0, part);
             let Self { psi, metadata, now, .. } = self;
-            psi.handle_with(&PacketHeader::parse(&packet).unwrap(), &packet, *now, |section| match section.table {
+            psi.handle_with(PacketHeader::parse(&packet).unwrap(), &packet, *now, |section| match section.table {
                 2 => metadata.handle_pmt(section, *now),
                 0x42 => metadata.handle_sdt(section, *now),
                 _ => {}
@@ -84,7 +84,7 @@ impl Bench {
         for (n, part) in bytes.chunks(184).enumerate() {
             let packet = self.packet(pid, n == 0, part);
             let header = PacketHeader::parse(&packet).unwrap();
-            more = self.metadata.handle_media(&header, header.payload_of(&packet), false, self.now);
+            more = self.metadata.handle_media(header, header.payload_of(&packet), false, self.now);
         }
         more
     }
@@ -187,7 +187,7 @@ fn a_pes_packet_that_breaks_off_or_never_ends_harms_nothing() {
     assert!(!bench.pes(257, &[&STEREO[..], &[0; 150]].concat()), "and a sound beside it");
     assert_ne!(bench.details(257), Details::Unknown);
     let lost = bench.packet(256, false, &[0; 184]);
-    assert!(!bench.metadata.handle_media(&PacketHeader::parse(&lost).unwrap(), &lost[4..], true, bench.now));
+    assert!(!bench.metadata.handle_media(PacketHeader::parse(&lost).unwrap(), &lost[4..], true, bench.now));
     assert!(bench.pes(256, &[0; 100]), "from its next beginning on");
     assert!(!bench.pes(256, &[0; 100]), "others have their turn");
     assert!(bench.pes(258, H264));

@@ -164,5 +164,5 @@ pub(super) fn errors(packets: &[Packet]) -> BTreeMap<&'static str, u64> {
 
 /// The PIDs of packets with the sync byte.
 pub(super) fn pids(packets: &[Packet]) -> BTreeSet<u16> {
-    packets.iter().filter_map(PacketHeader::parse).map(|header| header.pid).collect()
+    packets.iter().filter_map(PacketHeader::parse).map(|header| header.pid()).collect()
 }

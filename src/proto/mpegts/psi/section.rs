@@ -126,31 +126,31 @@ enum Fed {
 impl Assembler {
     /// Take the payload of the next packet on a PID, and hand on every section that ends in it. Whether something in
     /// it was malformed.
-    pub(super) fn push(&mut self, header: &PacketHeader, payload: &[u8], mut section: impl FnMut(Whole<'_>)) -> bool {
-        if !header.payload {
+    pub(super) fn push(&mut self, header: PacketHeader, payload: &[u8], mut section: impl FnMut(Whole<'_>)) -> bool {
+        if !header.payload() {
             return false;
         }
         let mut tail = payload;
         let mut heads: &[u8] = &[];
-        if header.unit_start {
+        if header.unit_start() {
             let Some((&pointer, rest)) = payload.split_first() else { return true };
             let Some((before, from)) = rest.split_at_checked(usize::from(pointer)) else {
-                self.forget(header.pid);
+                self.forget(header.pid());
                 return true;
             };
             (tail, heads) = (before, from);
         }
-        if let Some(slot) = self.slots.iter_mut().find(|slot| slot.len > 0 && slot.pid == header.pid) {
-            if header.continuity == slot.counter {
+        if let Some(slot) = self.slots.iter_mut().find(|slot| slot.len > 0 && slot.pid == header.pid()) {
+            if header.continuity() == slot.counter {
                 // It came twice.
                 return false;
             }
-            let follows = header.continuity == (slot.counter + 1) & 0x0F;
-            slot.counter = header.continuity;
+            let follows = header.continuity() == (slot.counter + 1) & 0x0F;
+            slot.counter = header.continuity();
             if follows && let Fed::Whole(_) = slot.feed(tail) {
                 section(slot.whole());
                 slot.len = 0;
-            } else if !follows || header.unit_start {
+            } else if !follows || header.unit_start() {
                 slot.len = 0;
             }
         }
@@ -178,13 +178,13 @@ impl Assembler {
     }
 
     /// An empty slot for a PID: a free one, or that of the oldest beginning.
-    fn begin(&mut self, header: &PacketHeader) -> &mut Slot {
+    fn begin(&mut self, header: PacketHeader) -> &mut Slot {
         self.clock = self.clock.wrapping_add(1);
         let clock = self.clock;
         let age = |slot: &Slot| if slot.len == 0 { u32::MAX } else { clock.wrapping_sub(slot.began) };
         let at = (0..PENDING).max_by_key(|&at| age(&self.slots[at])).unwrap_or(0);
         let slot = &mut self.slots[at];
-        (slot.pid, slot.counter, slot.began, slot.len) = (header.pid, header.continuity, clock, 0);
+        (slot.pid, slot.counter, slot.began, slot.len) = (header.pid(), header.continuity(), clock, 0);
         slot.crc = u32::MAX;
         slot
     }

@@ -73,7 +73,7 @@ impl Bench {
 
     fn feed(&mut self, packets: &[[u8; PACKET_LEN]]) {
         for packet in packets {
-            self.psi.handle(&PacketHeader::parse(packet).unwrap(), packet, self.now);
+            self.psi.handle(PacketHeader::parse(packet).unwrap(), packet, self.now);
         }
     }
 

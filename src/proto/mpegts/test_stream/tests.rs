@@ -30,10 +30,10 @@ fn the_stream_is_valid_transport_stream() {
         let packet = pattern.packet(index);
         assert!(check_datagram(&packet).is_ok());
         let header = PacketHeader::parse(&packet).unwrap();
-        assert!(!header.transport_error && header.scrambling == 0 && header.payload);
-        let before = continuity.insert(header.pid, header.continuity);
-        assert!(before.is_none_or(|before| (before + 1) & 0x0F == header.continuity), "packet {index}");
-        if header.adaptation && packet[5] & 0x10 != 0 {
+        assert!(!header.transport_error() && header.scrambling() == 0 && header.payload());
+        let before = continuity.insert(header.pid(), header.continuity());
+        assert!(before.is_none_or(|before| (before + 1) & 0x0F == header.continuity()), "packet {index}");
+        if header.adaptation() && packet[5] & 0x10 != 0 {
             let base = packet[6..11].iter().fold(0_u64, |n, byte| n << 8 | u64::from(*byte)) >> 7;
             let pcr = base * 300 + (u64::from(packet[10] & 1) << 8 | u64::from(packet[11]));
             assert_eq!(pcr, index * 1504 * 27_000_000 / RATE);
