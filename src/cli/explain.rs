@@ -7,7 +7,7 @@ use serde::Serialize;
 use super::Code;
 use super::status::legs;
 use super::text::{Paint, Style, clean, word};
-use crate::observe::status::{AirMode, ConditionDoc, FlowDoc, FlowState, OutputState, Severity, SourceState};
+use crate::observe::status::{AirMode, AlarmDoc, ConditionDoc, FlowDoc, FlowState, OutputState, Severity, SourceState};
 use crate::observe::text::{count, rate};
 
 /// `explain --json`.
@@ -19,15 +19,25 @@ pub(super) struct Explained<'a> {
     /// The first sentence.
     summary: String,
     conditions: &'a [ConditionDoc],
+    /// That are raised, the built-in ones among them.
+    alarms: &'a [AlarmDoc],
 }
 
 impl<'a> Explained<'a> {
     pub(super) fn of(flow: &'a FlowDoc) -> Self {
         let receiving = flow.sources.values().any(|s| s.on_air && s.state == SourceState::Receiving);
-        let wrong = flow.conditions.iter().any(|c| c.severity != Severity::Info);
+        let mut severities = flow.conditions.iter().map(|c| c.severity).chain(flow.alarms.iter().map(|a| a.severity));
+        let wrong = severities.any(|severity| severity != Severity::Info);
         let healthy = flow.state == FlowState::Active && receiving && !wrong;
         let summary = if healthy { well(flow) } else { unwell(flow, wrong) };
-        Self { flow: &flow.name, healthy, state: flow.state, summary, conditions: &flow.conditions }
+        Self {
+            flow: &flow.name,
+            healthy,
+            state: flow.state,
+            summary,
+            conditions: &flow.conditions,
+            alarms: &flow.alarms,
+        }
     }
 
     pub(super) fn code(&self) -> Code {
@@ -38,6 +48,7 @@ impl<'a> Explained<'a> {
         let paint = if self.healthy { Paint::Good } else { Paint::Bad };
         let mut out = format!("{}: {}\n", style.paint(paint, self.flow), clean(&self.summary));
         out.push_str(&conditions(self.conditions, style));
+        out.push_str(&alarms(self.alarms, style));
         out
     }
 }
@@ -51,6 +62,17 @@ pub(super) fn conditions(conditions: &[ConditionDoc], style: Style) -> String {
         if !c.help.is_empty() {
             let _ = writeln!(out, "    {}", clean(&c.help));
         }
+    }
+    out
+}
+
+/// Each alarm that is raised.
+pub(super) fn alarms(alarms: &[AlarmDoc], style: Style) -> String {
+    let mut out = String::new();
+    for alarm in alarms {
+        let part = alarm.source.as_ref().or(alarm.output.as_ref()).map_or(String::new(), |part| format!(" {part}"));
+        let head = style.paint(Paint::of(alarm.severity), &format!("alarm {}{part}", alarm.name));
+        let _ = writeln!(out, "  {head}, {}, since {}: {}", word(alarm.severity), alarm.since, clean(&alarm.message));
     }
     out
 }
@@ -205,6 +227,27 @@ mod tests {
         let explained = Explained::of(&flow);
         assert_eq!(explained.code(), Code::No);
         assert_eq!(explained.render(PLAIN), "sport: no media yet; source feed on :6000 is idle\n");
+    }
+
+    #[test]
+    fn an_alarm_of_the_operators_own_is_told_and_counts() {
+        let mut flow = sample::flow("sport");
+        flow.alarms = vec![AlarmDoc {
+            id: "1".to_owned(),
+            name: "too-low".to_owned(),
+            severity: Severity::Major,
+            source: Some("feed".to_owned()),
+            output: None,
+            since: "2026-03-01T09:41:07Z".to_owned(),
+            message: "bitrate of source feed is 40.0 Mbit/s, below 50.0 Mbit/s".to_owned(),
+            value: Some(4e7),
+            threshold: Some(5e7),
+        }];
+        assert_eq!(Explained::of(&flow).code(), Code::No);
+        insta::assert_snapshot!(Explained::of(&flow).render(PLAIN), @r#"
+            sport: not healthy (active); 1 of 1 outputs sending
+              alarm too-low feed, major, since 2026-03-01T09:41:07Z: bitrate of source feed is 40.0 Mbit/s, below 50.0 Mbit/s
+            "#);
     }
 
     #[test]

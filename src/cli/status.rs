@@ -8,7 +8,7 @@ use std::fmt::Write;
 use std::time::Duration;
 
 use self::transport_stream::transport_stream;
-use super::explain::conditions;
+use super::explain::{alarms, conditions};
 use super::text::{Align, Paint, Style, Table, clean, word};
 use crate::observe::status::{
     AirMode, FailoverDoc, FecDoc, FlowDoc, FlowState, LegDoc, MergeDoc, OutputDoc, OutputState, OverrideDoc, SourceDoc,
@@ -230,11 +230,7 @@ pub(super) fn detail(flow: &FlowDoc, style: Style) -> String {
         srt::output(&mut out, &title, output);
         rist::output(&mut out, &title, output);
     }
-    for alarm in &flow.alarms {
-        let part = alarm.source.as_ref().or(alarm.output.as_ref()).map_or(String::new(), |part| format!(" {part}"));
-        let head = style.paint(Paint::of(alarm.severity), &format!("alarm {}{part}", alarm.name));
-        let _ = writeln!(out, "  {head}, {}, since {}: {}", word(alarm.severity), alarm.since, clean(&alarm.message));
-    }
+    out.push_str(&alarms(&flow.alarms, style));
     if !flow.conditions.is_empty() {
         let _ = writeln!(out, "\n{}", style.paint(Paint::Strong, "CONDITIONS"));
         out.push_str(&conditions(&flow.conditions, style));

@@ -121,6 +121,8 @@ pub enum Condition {
     DestinationUnresolved { output: String, host: String, error: String, tries: u64 },
     /// One of the two legs of an output does not send; the other does. `open`: its name and interface are known.
     OutputLegFailed { output: String, destination: String, open: bool },
+    /// Packets of an output with `smoothing` come too unevenly to leave evenly.
+    OutputUneven { output: String, packets: u64, smoothing: Duration },
     /// Packets of an output can't be sent.
     OutputUnreachable { output: String, destination: String, error: String, packets: u64 },
     /// An output can't be opened.
@@ -168,6 +170,7 @@ impl Condition {
             Self::LegUnmatched { .. } => "leg-unmatched",
             Self::MergeDegraded { .. } => "merge-degraded",
             Self::OutputLegFailed { .. } => "output-leg-failed",
+            Self::OutputUneven { .. } => "output-uneven",
             Self::LegTooLate { .. } => "leg-too-late",
             Self::FecMissing { .. } => "fec-missing",
             Self::FecInvalid { .. } => "fec-invalid",
@@ -240,6 +243,7 @@ impl Condition {
             | Self::FailoverSwitched { .. }
             | Self::FecInvalid { .. }
             | Self::FecInsufficient { .. }
+            | Self::OutputUneven { .. }
             | Self::ReceiveBufferSmall { .. }
             | Self::WatchPolling { .. }
             | Self::WorkerCpu { .. }

@@ -75,7 +75,6 @@ pub(super) fn fec_doc(fec: &FecStats) -> FecDoc {
     }
 }
 
-/// Of a leg of a merge.
 /// Of an output.
 pub(super) fn smoothing_doc(stats: &SmoothingStats) -> SmoothingDoc {
     SmoothingDoc {
@@ -85,6 +84,7 @@ pub(super) fn smoothing_doc(stats: &SmoothingStats) -> SmoothingDoc {
     }
 }
 
+/// Of a leg of a merge.
 pub(super) fn leg_doc(stats: &SourceStats) -> LegDoc {
     let leg = &stats.leg;
     let skew = |n: usize| signed_millis(leg.skew_ns[n].value().cast_signed());

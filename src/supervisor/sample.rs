@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime};
 
 use super::history::{OutputHistory, SourceHistory};
 use crate::flow::delay::{DelaySnapshot, Delays};
-use crate::flow::stats::{Invalid, OutputStats, SourceStats};
+use crate::flow::stats::{Invalid, OutputStats, SmoothingStats, SourceStats};
 use crate::observe::condition::Condition;
 use crate::observe::status::{ConditionDoc, OutputState, SourceState};
 
@@ -198,6 +198,8 @@ impl SourceSample {
 pub(super) struct OutputSample {
     rate: Rate,
     pub(super) state: OutputState,
+    /// Of smoothing: what left too late or too early.
+    pub(super) uneven: Trend,
     failed_at: Option<Instant>,
     /// From the first media on.
     pub(super) history: Option<Box<OutputHistory>>,
@@ -205,7 +207,13 @@ pub(super) struct OutputSample {
 
 impl Default for OutputSample {
     fn default() -> Self {
-        Self { rate: Rate::default(), state: OutputState::Idle, failed_at: None, history: None }
+        Self {
+            rate: Rate::default(),
+            state: OutputState::Idle,
+            uneven: Trend::default(),
+            failed_at: None,
+            history: None,
+        }
     }
 }
 
@@ -217,6 +225,8 @@ impl OutputSample {
             let history = self.history.get_or_insert_with(|| OutputHistory::of_output(now));
             history.take(self.rate.bps, stats, now);
         }
+        let SmoothingStats { late, early, overflow } = &stats.smoothing;
+        self.uneven.update(late.value() + early.value() + overflow.value(), now);
         let within = |at: Option<Instant>, span| at.is_some_and(|at| now.saturating_duration_since(at) < span);
         self.state = if !open {
             OutputState::Idle

@@ -608,6 +608,10 @@ impl Entry {
                         add(Condition::OutputLegFailed { output: output(), destination, open });
                     }
                 }
+                let smoothing = plan.datagrams().and_then(|route| route.smoothing);
+                if let (Some(smoothing), Some(packets)) = (smoothing, entry.sample.uneven.recent(now)) {
+                    add(Condition::OutputUneven { output: output(), packets, smoothing });
+                }
                 if let (Some(open), Some(plan)) = (entry.part.rist(), plan.rist()) {
                     let opened = entry.opened.elapsed().unwrap_or_default();
                     let sends = entry.sample.state == OutputState::Sending;

@@ -34,6 +34,11 @@ impl Condition {
                 let late = count(*late, "packet");
                 format!("source {source}: {behind} the recovery window of {}; {late} too late", span(*window))
             }
+            Self::OutputUneven { output, packets, smoothing } => format!(
+                "output {output}: {} came too unevenly for a smoothing of {}, and left at once",
+                count(*packets, "packet"),
+                span(*smoothing)
+            ),
             Self::OutputLegFailed { output, destination, open: true } => {
                 format!("output {output}: its leg to {destination} can't be reached; the other leg sends")
             }
@@ -99,6 +104,9 @@ impl Condition {
                 "Check that the sender sends FEC, and to which ports: `tcpdump -ni any udp port {column} or udp port \
                  {row}`; set `fec-ports` to their offsets, or `protocol = \"rtp\"` if there is none."
             ),
+            Self::OutputUneven { .. } => {
+                "Raise its `smoothing` above the jitter of the source, which `mediaconnectctl status FLOW` shows.".into()
+            }
             Self::OutputLegFailed { open: true, .. } => {
                 "Check the receiver and the network of that leg: a loss on the other is not made up for.".into()
             }

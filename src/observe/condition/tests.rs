@@ -89,6 +89,7 @@ fn every() -> Vec<Condition> {
         C::SrtDropped { part: s("output playout"), peer: to(), latency: TEN, rtt: TEN / 9, dropped: 9, others: 1 },
         C::SrtLost { source: source(), silent_for: TEN, bitrate_bps: 8_000_000, of: Box::new(no_data()) },
         C::DestinationUnresolved { output: output(), host: s("decoder.example.net"), error: error(), tries: 3 },
+        C::OutputUneven { output: output(), packets: 7, smoothing: TEN },
         C::OutputLegFailed { output: output(), destination: to(), open: true },
         C::OutputLegFailed { output: output(), destination: to(), open: false },
         C::OutputUnreachable { output: output(), destination: to(), error: error(), packets: 7 },
