@@ -465,6 +465,8 @@ def opened(sources, wanted):
 ALL = {
     "udp-1-to-1-20M": Relay(1, 1, 20 * M),
     "udp-1-to-1-200M": Relay(1, 1, 200 * M),
+    # What one stream costs at least where packets gather, for SRT and RIST at this rate.
+    "udp-1-to-1-50M": Relay(1, 1, 50 * M),
     "udp-1-to-10-50M": Relay(1, 10, 50 * M),
     "udp-1-to-50-20M": Relay(1, 50, 20 * M),
     "udp-100-flows-5M": Relay(
