@@ -71,7 +71,6 @@ impl Sender {
             let mut peer = Peer::start(command.stdin(Stdio::piped()));
             let mut pipe = peer.stdin();
             let inlet = if program == Program::LiveTransmit {
-                peer.wait_until_bound(udp);
                 Inlet::udp(udp)
             } else {
                 keep_apart(&pipe);
@@ -103,8 +102,7 @@ impl Sender {
     pub fn feed_alone(&mut self, stream: &'static [u8], bits_per_second: u64) -> Feeding {
         self.wait_until_connected();
         let datagrams = stream.chunks_exact(SEVEN).map(<[u8]>::to_vec);
-        let inlet = self.inlet.take().expect("it is not being fed");
-        Feeding::alone(inlet, stream.len() as u64 / SEVEN as u64, datagrams, bits_per_second)
+        Feeding::alone(self.inlet(), stream.len() as u64 / SEVEN as u64, datagrams, bits_per_second)
     }
 
     /// The same with any datagrams.
@@ -116,7 +114,18 @@ impl Sender {
         bits_per_second: u64,
     ) -> Feeding {
         self.wait_until_connected();
-        Feeding::start(self.inlet.take().expect("it is not being fed"), length, datagrams, bits_per_second)
+        Feeding::start(self.inlet(), length, datagrams, bits_per_second)
+    }
+
+    /// Where to feed it; it takes what comes there.
+    #[track_caller]
+    fn inlet(&mut self) -> Inlet {
+        let inlet = self.inlet.take().expect("it is not being fed");
+        // Not earlier: one that is refused ends, perhaps before anybody has looked at its ports.
+        if let (Running::Peer(peer), Inlet::Udp(_, port)) = (&mut self.running, &inlet) {
+            peer.wait_until_bound(*port);
+        }
+        inlet
     }
 
     /// It can be fed again.
