@@ -9,9 +9,11 @@ use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
+use dvb_conformance::{ConformanceMonitor, Indicator};
 use mediaconnect::proto::mpegts::codec::Codec;
 use mediaconnect::proto::mpegts::metadata::{Chroma, Details, Metadata, Scan, Stream};
 use mediaconnect::proto::mpegts::monitor::{Check, CheckState, Monitor};
+use mediaconnect::proto::mpegts::packet::{PACKET_LEN, PacketHeader};
 use mediaconnect::time::Instant;
 use serde_json::{Value, json};
 use support::media::SEVEN;
@@ -28,12 +30,17 @@ fn encode(at: &Path, rate: u64, arguments: &str) -> Vec<u8> {
     fs::read(at).unwrap()
 }
 
+/// How long bytes take at so many kbit/s.
+fn time(bytes: usize, rate: u64) -> Duration {
+    Duration::from_nanos(bytes as u64 * 8 * 1_000_000 / rate)
+}
+
 /// A monitor to which the bytes came at that rate.
 fn monitor(bytes: &[u8], rate: u64) -> Monitor {
     let began = Instant::now();
     let mut monitor = Monitor::new(began);
-    for (n, datagram) in (0_u64..).zip(bytes.chunks(SEVEN)) {
-        let arrival = began + Duration::from_nanos(n * SEVEN as u64 * 8 * 1_000_000 / rate);
+    for (n, datagram) in bytes.chunks(SEVEN).enumerate() {
+        let arrival = began + time(n * SEVEN, rate);
         while let Some(at) = monitor.poll_timeout().filter(|at| *at <= arrival) {
             monitor.handle_timeout(at);
         }
@@ -222,4 +229,96 @@ fn ten_minutes_of_a_stream_by_ffmpeg_are_right() {
     let monitor = monitor(&bytes, 500);
     assert!(bytes.len() > 37_000_000, "{} bytes", bytes.len());
     nothing_is_wrong(&monitor);
+}
+
+/// What another program counts.
+fn by_dvb_conformance(bytes: &[u8], rate: u64) -> BTreeMap<&'static str, u64> {
+    let mut monitor = ConformanceMonitor::new();
+    let mut errors = BTreeMap::new();
+    for (n, packet) in bytes.chunks(PACKET_LEN).enumerate() {
+        // As they come to us: seven at a time.
+        for event in monitor.feed(packet, time(n / 7 * SEVEN, rate)) {
+            let check = match event.indicator {
+                Indicator::TsSyncLoss => Check::TsSyncLoss,
+                Indicator::SyncByteError => Check::SyncByte,
+                Indicator::PatError2 => Check::Pat,
+                Indicator::ContinuityCountError => Check::ContinuityCount,
+                Indicator::PmtError2 => Check::Pmt,
+                Indicator::PidError => Check::Pid,
+                Indicator::TransportError => Check::Transport,
+                Indicator::CrcError => Check::Crc,
+                Indicator::PcrRepetitionError => Check::PcrRepetition,
+                Indicator::PcrDiscontinuityError => Check::PcrDiscontinuity,
+                Indicator::PtsError => Check::Pts,
+                Indicator::CatError => Check::Cat,
+                // Of the third priority.
+                _ => continue,
+            };
+            *errors.entry(check.name()).or_default() += 1;
+        }
+    }
+    errors
+}
+
+fn errors(monitor: &Monitor) -> BTreeMap<&'static str, u64> {
+    let all = Check::ALL.iter().map(|check| (check.name(), monitor.check(*check).count));
+    all.filter(|(_, errors)| *errors > 0).collect()
+}
+
+#[test]
+fn what_is_wrong_is_what_another_program_finds_wrong() {
+    const RATE: u64 = 3000;
+    const VIDEO: u16 = 256;
+    const AUDIO: u16 = 257;
+    const PMT: u16 = 4096;
+    let dir = TempDir::with_prefix("mediaconnect-analysis-").unwrap();
+    let clean = encode(
+        &dir.path().join("media.ts"),
+        RATE,
+        "-f lavfi -i testsrc=size=320x180:rate=25 -f lavfi -i sine=sample_rate=48000 -t 12 -map 0 -map 1
+         -c:v libx264 -preset ultrafast -g 25 -b:v 800k -maxrate 900k -bufsize 300k -c:a mp2 -b:a 128k",
+    );
+    // With this done to each packet of the PID, from 3 s on, that `pick` picks by its number and by its time after that.
+    let spoilt = |pid: u16, pick: &dyn Fn(usize, Duration) -> bool, spoil: &dyn Fn(&mut [u8; PACKET_LEN])| {
+        let (mut bytes, mut number) = (clean.clone(), 0);
+        for (n, packet) in bytes.as_chunks_mut().0.iter_mut().enumerate() {
+            let of_pid = PacketHeader::parse(packet).is_some_and(|header| header.pid() == pid);
+            let Some(after) = time(n * PACKET_LEN, RATE).checked_sub(Duration::from_secs(3)).filter(|_| of_pid) else {
+                continue;
+            };
+            if pick(number, after) {
+                spoil(packet);
+            }
+            number += 1;
+        }
+        bytes
+    };
+    let drop = |packet: &mut [u8; PACKET_LEN]| packet[..4].copy_from_slice(&[0x47, 0x1F, 0xFF, 0x10]);
+    let for_ms = |ms| move |_: usize, after: Duration| after < Duration::from_millis(ms);
+    let cases = [
+        ("nothing", clean.clone()),
+        ("three packets are lost", spoilt(VIDEO, &|n, _| [5, 90, 200].contains(&n), &drop)),
+        ("packets in error", spoilt(AUDIO, &|n, _| n % 50 == 7, &|packet| packet[1] |= 0x80)),
+        ("wrong sync bytes", spoilt(VIDEO, &|n, _| n % 300 == 20, &|packet| packet[0] = 0x48)),
+        ("no PAT", spoilt(0, &for_ms(1300), &drop)),
+        ("no PMT", spoilt(PMT, &for_ms(1300), &drop)),
+        ("a PMT that is damaged", spoilt(PMT, &|n, _| n == 2, &|packet| packet[15] ^= 1)),
+        ("no sound", spoilt(AUDIO, &for_ms(6000), &drop)),
+        ("no picture", spoilt(VIDEO, &for_ms(2000), &drop)),
+    ];
+    for (what, bytes) in cases {
+        let (mut ours, mut theirs) = (errors(&monitor(&bytes, RATE)), by_dvb_conformance(&bytes, RATE));
+        assert_eq!(ours.is_empty(), what == "nothing", "{what}");
+        if ours.contains_key("transport") {
+            // They take the counter of a packet that says it is damaged, we don't.
+            assert_eq!(ours.remove("continuity_count"), ours.get("transport").copied());
+        }
+        // They count once what is absent, we count how often its time has passed.
+        for check in ["pat", "pmt", "pid", "pcr_repetition", "pts"] {
+            for errors in [&mut ours, &mut theirs].into_iter().filter_map(|errors| errors.get_mut(check)) {
+                *errors = 1;
+            }
+        }
+        assert_eq!(ours, theirs, "{what}");
+    }
 }

@@ -5,9 +5,11 @@
 
 mod support;
 
+use std::ffi::OsString;
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::UdpSocket;
+use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
@@ -23,6 +25,7 @@ use support::media::{Feed, SEVEN, Sink, Stream, Wire, v4};
 use support::paths::Recorder;
 use support::ports::free_port;
 use support::{PATIENCE, sample, wait_for};
+use tempfile::TempDir;
 
 const STREAM: Stream = Stream::at(2_000_000);
 /// How long each fault must last, and how long it lasts.
@@ -63,8 +66,14 @@ struct Helpers {
 
 impl Helpers {
     fn start(daemon: &Daemon) -> Self {
+        Self::start_with(daemon, std::env::var_os("PATH"))
+    }
+
+    /// With programs of these folders.
+    fn start_with(daemon: &Daemon, path: Option<OsString>) -> Self {
         let mut command = Command::new(env!("CARGO_BIN_EXE_mediaconnect-thumbnail"));
         command.arg("--listen").arg(socket(daemon)).stdin(Stdio::null()).stdout(Stdio::null());
+        command.env("PATH", path.unwrap_or_default());
         Self { child: command.stderr(Stdio::null()).spawn().unwrap() }
     }
 
@@ -227,6 +236,44 @@ fn a_helper_that_is_killed_costs_no_packet_and_comes_back() {
         (rest, rounds) = (&rest[same..], rounds + 1);
     }
     assert_eq!(rounds, 3, "nothing is missing between");
+}
+
+/// The processor time of what a process has started, of that alone.
+fn eaten_by_children_of(process: Pid) -> Duration {
+    let ticks = |child: &str| -> u64 {
+        let stat = fs::read_to_string(format!("/proc/{child}/stat")).unwrap_or_default();
+        // utime, proc_pid_stat(5).
+        stat.split(' ').nth(13).and_then(|ticks| ticks.parse().ok()).unwrap_or_default()
+    };
+    let threads = fs::read_dir(format!("/proc/{process}/task")).unwrap().flatten();
+    let children = threads.map(|thread| fs::read_to_string(thread.path().join("children")).unwrap_or_default());
+    let all: u64 = children.map(|children| children.split_whitespace().map(ticks).sum::<u64>()).sum();
+    Duration::from_millis(10 * all)
+}
+
+#[test]
+fn a_decoder_that_eats_all_it_can_get_costs_no_packet() {
+    let (input, output) = (free_port(), free_port());
+    let recorder = Recorder::bind(v4(output));
+    let daemon = Daemon::with_flow(&flow(input, output, "thumbnails = { every = '1s' }"));
+    let programs = TempDir::with_prefix("mediaconnect-programs-").unwrap();
+    let ffmpeg = programs.path().join("ffmpeg");
+    // It ends by itself, whatever becomes of the test.
+    fs::write(&ffmpeg, "#!/bin/sh\nulimit -t 5\nwhile :; do :; done &\nwhile :; do :; done\n").unwrap();
+    fs::set_permissions(&ffmpeg, fs::Permissions::from_mode(0o755)).unwrap();
+    let helpers = Helpers::start_with(&daemon, Some(programs.path().into()));
+    let stream: Vec<_> = sample::stream().chunks(SEVEN).map(<[u8]>::to_vec).collect();
+    let length = stream.len() as u64;
+    let _feeding = Feeding::alone(Inlet::udp(input), length, stream.clone().into_iter(), sample::BITS_PER_SECOND);
+    let helper = helpers.only();
+    wait_for("it eats", || (eaten_by_children_of(helper) >= Duration::from_secs(2)).then_some(()));
+    // Something of what came while it did.
+    let more = count(&daemon.flow("flow"), "sources/main/packets") + 500;
+    wait_for("it is relayed", || (recorder.length() >= more * SEVEN as u64).then_some(()));
+    for (n, came) in recorder.recorded().iter().enumerate() {
+        assert!(came.datagram == stream[n], "datagram {n} is another one");
+    }
+    assert_eq!(count(&daemon.flow("flow"), "content/helper-failures"), 0, "it still runs");
 }
 
 #[test]
