@@ -140,13 +140,13 @@ impl PacketHeader {
     }
 
     /// The adaptation field of this header's packet. `None`: it has none, or one that does not fit.
-    pub fn adaptation_field<'p>(self, packet: &'p [u8; PACKET_LEN]) -> Option<AdaptationField<'p>> {
+    pub fn adaptation_field(self, packet: &[u8; PACKET_LEN]) -> Option<AdaptationField<'_>> {
         let end = 5 + usize::from(packet[4]);
         if self.adaptation() { packet.get(5..end).map(AdaptationField) } else { None }
     }
 
     /// The payload of this header's packet; empty where there is none, or where the adaptation field does not fit.
-    pub fn payload_of<'p>(self, packet: &'p [u8; PACKET_LEN]) -> &'p [u8] {
+    pub fn payload_of(self, packet: &[u8; PACKET_LEN]) -> &[u8] {
         let start = if self.adaptation() { 5 + usize::from(packet[4]) } else { 4 };
         if self.payload() { packet.get(start..).unwrap_or_default() } else { &[] }
     }
