@@ -71,7 +71,7 @@ fn table_of_libsrt() {
 }
 
 #[test]
-#[ignore = "fifteen minutes: 100,000 packets over each network, with each latency, both ways, and libsrt beside them"]
+#[ignore = "half an hour: 100,000 packets over each network, with each latency, both ways, and libsrt beside them"]
 fn tables_of_us_and_libsrt() {
     let libsrt = print(0, 100_000);
     for pair in 1..PAIRS.len() {
