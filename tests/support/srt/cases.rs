@@ -129,9 +129,9 @@ pub fn delivers_what_is_buffered_at_the_end(link: Link) {
 pub fn ends_with_all_sent(link: Link) -> Receiver {
     let options = Options::new().latency(2000);
     let (mut sending, nat, receiving) = link.through(Weather::default(), &options, &options);
+    let all = sending.primed() + excerpt().len() as u64 / SEVEN as u64;
     let feeding = sending.feed_alone(excerpt(), RATE);
     let way = link.way();
-    let all = excerpt().len() as u64 / SEVEN as u64;
     wait_for("all is under way", || (nat.report(way).count(Kind::Data) >= all).then_some(()));
     sending.stopped(feeding);
     sending.finish();

@@ -117,6 +117,11 @@ impl Sender {
         Feeding::start(self.inlet(), length, datagrams, bits_per_second)
     }
 
+    /// Datagrams of stuffing that it was given when it was started.
+    pub fn primed(&self) -> u64 {
+        u64::from(matches!(self.inlet, Some(Inlet::Pipe(_))))
+    }
+
     /// Where to feed it; it takes what comes there.
     #[track_caller]
     fn inlet(&mut self) -> Inlet {
