@@ -243,7 +243,6 @@ impl Condition {
             | Self::FailoverSwitched { .. }
             | Self::FecInvalid { .. }
             | Self::FecInsufficient { .. }
-            | Self::OutputUneven { .. }
             | Self::ReceiveBufferSmall { .. }
             | Self::WatchPolling { .. }
             | Self::WorkerCpu { .. }
@@ -257,6 +256,7 @@ impl Condition {
             | Self::Frozen { .. }
             // The stream is passed on as it is. Whoever wants to be woken sets an alarm.
             | Self::TransportStreamErrors { .. }
+            | Self::OutputUneven { .. }
             | Self::NoOutputs { .. } => Severity::Info,
             _ => self.srt_severity().unwrap_or(Severity::Info),
         }
