@@ -141,6 +141,25 @@ fn status_of_no_flow_is_wrong_usage() {
 }
 
 #[test]
+fn a_flow_whose_file_was_never_good_is_explained_by_its_file() {
+    let fault = r#"{ "severity": "error", "file": "/etc/mediaconnect/flows.d/new.toml", "line": 13, "column": 1,
+        "flow": "new", "message": "unknown key `destinatoin`", "help": "did you mean `destination`?" }"#;
+    let mut status: Value = serde_json::from_str(STATUS).unwrap();
+    status["config"]["diagnostics"] = Value::Array(vec![serde_json::from_str(fault).unwrap()]);
+    let daemon = Daemon::new(&[("GET /v1/status", 200, &status.to_string())]);
+    let explained = daemon.ctl(&["explain", "new"]);
+    assert_eq!(explained.code, 1, "{}", explained.err);
+    let said = "new: has never run: its file is rejected\n  critical, since ";
+    assert!(explained.out.starts_with(said), "{}", explained.out);
+    let fault = "/etc/mediaconnect/flows.d/new.toml:13:1: unknown key `destinatoin`; did you mean `destination`?\n";
+    let said = format!(": {fault}    Mend the file, and it starts by itself; ");
+    assert!(explained.out.contains(&said), "{}", explained.out);
+    let shown = daemon.ctl(&["status", "new"]);
+    assert_eq!((shown.code, shown.err), (2, format!("mediaconnectctl: flow 'new' has never run: {fault}")));
+    assert_eq!(daemon.ctl(&["explain", "nosuch"]).code, 2);
+}
+
+#[test]
 fn explain_exits_by_the_flows_health() {
     let daemon = Daemon::with_flows();
     let healthy = daemon.ctl(&["explain", "sport"]);

@@ -7,8 +7,14 @@ use serde::Serialize;
 use super::Code;
 use super::status::legs;
 use super::text::{Paint, Style, clean, word};
-use crate::observe::status::{AirMode, AlarmDoc, ConditionDoc, FlowDoc, FlowState, OutputState, Severity, SourceState};
+use crate::config::diagnostic::{Diagnostic, Level};
+use crate::observe::status::{
+    AirMode, AlarmDoc, ConditionDoc, FlowDoc, FlowState, OutputState, Severity, SourceState, StatusDoc,
+};
 use crate::observe::text::{count, rate};
+
+/// The condition of a file that is rejected.
+const REJECTED: &str = "config-rejected";
 
 /// `explain --json`.
 #[derive(Debug, Serialize)]
@@ -19,25 +25,26 @@ pub(super) struct Explained<'a> {
     /// The first sentence.
     summary: String,
     conditions: &'a [ConditionDoc],
-    /// That are raised, the built-in ones among them.
-    alarms: &'a [AlarmDoc],
+    /// The operators' own that are raised: what the built-in ones tell is in `conditions`.
+    alarms: Vec<&'a AlarmDoc>,
 }
 
 impl<'a> Explained<'a> {
     pub(super) fn of(flow: &'a FlowDoc) -> Self {
         let receiving = flow.sources.values().any(|s| s.on_air && s.state == SourceState::Receiving);
-        let mut severities = flow.conditions.iter().map(|c| c.severity).chain(flow.alarms.iter().map(|a| a.severity));
+        // By a figure and a threshold; the built-in ones have neither.
+        let alarms: Vec<_> = flow.alarms.iter().filter(|alarm| alarm.threshold.is_some()).collect();
+        let mut severities = flow.conditions.iter().map(|c| c.severity).chain(alarms.iter().map(|a| a.severity));
         let wrong = severities.any(|severity| severity != Severity::Info);
         let healthy = flow.state == FlowState::Active && receiving && !wrong;
         let summary = if healthy { well(flow) } else { unwell(flow, wrong) };
-        Self {
-            flow: &flow.name,
-            healthy,
-            state: flow.state,
-            summary,
-            conditions: &flow.conditions,
-            alarms: &flow.alarms,
-        }
+        Self { flow: &flow.name, healthy, state: flow.state, summary, conditions: &flow.conditions, alarms }
+    }
+
+    /// Of one that has never run, by what [`rejected`] says of its file.
+    pub(super) fn of_rejected(flow: &'a str, conditions: &'a [ConditionDoc]) -> Self {
+        let summary = "has never run: its file is rejected".to_owned();
+        Self { flow, healthy: false, state: FlowState::Error, summary, conditions, alarms: Vec::new() }
     }
 
     pub(super) fn code(&self) -> Code {
@@ -48,9 +55,34 @@ impl<'a> Explained<'a> {
         let paint = if self.healthy { Paint::Good } else { Paint::Bad };
         let mut out = format!("{}: {}\n", style.paint(paint, self.flow), clean(&self.summary));
         out.push_str(&conditions(self.conditions, style));
-        out.push_str(&alarms(self.alarms, style));
+        out.push_str(&alarms(self.alarms.iter().copied(), style));
         out
     }
+}
+
+/// What is wrong with the file of a flow that has never run; none: no file of that name is rejected.
+pub(super) fn rejected(flow: &str, status: &StatusDoc) -> Vec<ConditionDoc> {
+    let of_flow = |d: &&Diagnostic| d.severity == Level::Error && d.flow.as_deref() == Some(flow);
+    // Of all files together, as of the first one.
+    let known = status.conditions.iter().find(|condition| condition.code == REJECTED);
+    let since = known.map_or(&status.config.last_reload, |condition| &condition.since);
+    let condition = |d: &Diagnostic| {
+        let file = d.file.display();
+        let hint = d.help.as_ref().map_or(String::new(), |help| format!("; {help}"));
+        ConditionDoc {
+            code: REJECTED.to_owned(),
+            severity: Severity::Critical,
+            since: since.clone(),
+            message: match d.line {
+                0 => format!("{file}: {}{hint}", d.message),
+                line => format!("{file}:{line}:{}: {}{hint}", d.column, d.message),
+            },
+            help: format!(
+                "Mend the file, and it starts by itself; `mediaconnectctl check {file}` shows all of its faults."
+            ),
+        }
+    };
+    status.config.diagnostics.iter().filter(of_flow).map(condition).collect()
 }
 
 /// Each condition with its next step.
@@ -67,7 +99,7 @@ pub(super) fn conditions(conditions: &[ConditionDoc], style: Style) -> String {
 }
 
 /// Each alarm that is raised.
-pub(super) fn alarms(alarms: &[AlarmDoc], style: Style) -> String {
+pub(super) fn alarms<'a>(alarms: impl IntoIterator<Item = &'a AlarmDoc>, style: Style) -> String {
     let mut out = String::new();
     for alarm in alarms {
         let part = alarm.source.as_ref().or(alarm.output.as_ref()).map_or(String::new(), |part| format!(" {part}"));
@@ -248,6 +280,26 @@ mod tests {
             sport: not healthy (active); 1 of 1 outputs sending
               alarm too-low feed, major, since 2026-03-01T09:41:07Z: bitrate of source feed is 40.0 Mbit/s, below 50.0 Mbit/s
             "#);
+    }
+
+    #[test]
+    fn what_a_built_in_alarm_tells_is_told_once_as_a_condition() {
+        let mut flow = sample::flow("backup");
+        let alarm = AlarmDoc {
+            id: "1".to_owned(),
+            name: "source-lost".to_owned(),
+            severity: Severity::Major,
+            source: Some("a".to_owned()),
+            output: None,
+            since: "2026-03-01T07:59:01Z".to_owned(),
+            message: "nothing for 1m 1s".to_owned(),
+            value: None,
+            threshold: None,
+        };
+        flow.alarms = vec![alarm];
+        let with = Explained::of(&flow).render(PLAIN);
+        flow.alarms.clear();
+        assert_eq!(with, Explained::of(&flow).render(PLAIN));
     }
 
     #[test]

@@ -32,7 +32,7 @@ use crate::config::plan::{FlowPlan, OutputRoute};
 use crate::config::value::{Destination, FlowName, Host};
 use crate::config::{Context, FlowFile, load};
 use crate::observe::http::encode;
-use crate::observe::status::{FlowDoc, FlowsDoc, StatusDoc};
+use crate::observe::status::{ConditionDoc, FlowDoc, FlowsDoc, StatusDoc};
 use crate::supervisor::control::Outcome;
 
 /// What the process ends with.
@@ -229,8 +229,17 @@ fn outcome(document: &Value, json: bool, unchanged: &str, faults: fn(&str)) -> R
 }
 
 async fn explain(client: &Client, flow: &str, json: bool) -> Result<Code, Failure> {
-    let flow: FlowDoc = client.read(&flow_path(flow, &[])).await?;
-    let explained = Explained::of(&flow);
+    let (document, rejected);
+    let explained = match client.read::<FlowDoc>(&flow_path(flow, &[])).await {
+        Ok(doc) => {
+            document = doc;
+            Explained::of(&document)
+        }
+        Err(missing) => {
+            rejected = refused(client, flow, missing).await?;
+            Explained::of_rejected(flow, &rejected)
+        }
+    };
     if json {
         print(&pretty(&json!(explained)));
     } else {
@@ -239,10 +248,30 @@ async fn explain(client: &Client, flow: &str, json: bool) -> Result<Code, Failur
     Ok(explained.code())
 }
 
+/// Why a flow that the daemon does not know has never run.
+///
+/// # Errors
+/// No file of it is rejected: it is `missing`.
+async fn refused(client: &Client, flow: &str, missing: Failure) -> Result<Vec<ConditionDoc>, Failure> {
+    if missing.code != Code::Usage {
+        return Err(missing);
+    }
+    let errors = explain::rejected(flow, &client.read("/v1/status").await?);
+    if errors.is_empty() { Err(missing) } else { Ok(errors) }
+}
+
 /// `status`, once: JSON on one line (`compact`) or on many, or a table.
 async fn show(client: &Client, flow: Option<&str>, json: bool, compact: bool) -> Result<String, Failure> {
     let (document, flows) = match flow {
-        Some(flow) => (client.read::<Value>(&flow_path(flow, &[])).await?, None),
+        Some(flow) => match client.read::<Value>(&flow_path(flow, &[])).await {
+            Ok(document) => (document, None),
+            Err(missing) => {
+                let errors = refused(client, flow, missing).await?;
+                let errors: Vec<_> = errors.into_iter().map(|error| error.message).collect();
+                let message = format!("flow '{flow}' has never run: {}", errors.join("; "));
+                return Err(Failure::new(Code::Usage, message));
+            }
+        },
         None => (client.read("/v1/status").await?, Some(client.read::<Value>("/v1/flows").await?)),
     };
     if json {
