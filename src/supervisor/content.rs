@@ -208,7 +208,7 @@ impl Call {
             let began = Instant::now();
             let (reached, error) = match self.connect().await {
                 Ok(stream) => (true, self.listen(stream).await),
-                Err(error) => (false, error.to_string()),
+                Err(error) => (false, format!("{} can't be reached: {error}", self.helpers.socket.display())),
             };
             self.commands.send(FlowCommand::Tap(None));
             self.seen.borrow_mut().fail(reached, error, Instant::now());
