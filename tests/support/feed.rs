@@ -69,9 +69,7 @@ impl Feeding {
         stream: impl Iterator<Item = Vec<u8>> + Send + 'static,
         bits_per_second: u64,
     ) -> Self {
-        let feeding = Self::led(inlet, length, stream, bits_per_second);
-        feeding.begin();
-        feeding
+        Self::led_until(true, inlet, length, stream, bits_per_second)
     }
 
     /// The same, but with stuffing until its time to begin has come.
@@ -81,7 +79,18 @@ impl Feeding {
         stream: impl Iterator<Item = Vec<u8>> + Send + 'static,
         bits_per_second: u64,
     ) -> Self {
-        let [begun, stop] = [(); 2].map(|()| Arc::new(AtomicBool::new(false)));
+        Self::led_until(false, inlet, length, stream, bits_per_second)
+    }
+
+    /// Its time has come already, and nothing leads, if it has `begun`.
+    fn led_until(
+        begun: bool,
+        inlet: Inlet,
+        length: u64,
+        stream: impl Iterator<Item = Vec<u8>> + Send + 'static,
+        bits_per_second: u64,
+    ) -> Self {
+        let [begun, stop] = [begun, false].map(|flag| Arc::new(AtomicBool::new(flag)));
         let sent = Arc::new(AtomicU64::new(0));
         let (start, flag, count) = (Arc::clone(&begun), Arc::clone(&stop), Arc::clone(&sent));
         let interval = Duration::from_nanos(PACKET_BITS * 1_000_000_000 / bits_per_second);
