@@ -145,11 +145,8 @@ impl Look<'_> {
 }
 
 impl State {
-    /// Look at the alarms of all flows, and of the appliance.
+    /// Look at the alarms of the appliance.
     pub(super) fn watch_alarms(&mut self, now: Instant) {
-        for entry in self.flows.values_mut() {
-            entry.watch_alarms(&self.daemon.alarms, now);
-        }
         let Self { alarms, daemon, diagnostics, flows, .. } = self;
         let builtin = Builtin::ConfigRejected.name();
         let mut look = alarms.look(None, now);
@@ -174,7 +171,7 @@ fn rejected(file: &Path, line: usize, column: usize, message: &str) -> String {
 
 impl Entry {
     /// Look at the alarms: those of `common` that the flow has none of the same name for, and its own.
-    fn watch_alarms(&mut self, common: &BTreeMap<String, AlarmPlan>, now: Instant) {
+    pub(super) fn watch_alarms(&mut self, common: &BTreeMap<String, AlarmPlan>, now: Instant) {
         let mut alarms = std::mem::take(&mut self.alarms);
         let mut look = alarms.look(Some(&self.name), now);
         let own = &self.plan.alarms;

@@ -408,14 +408,11 @@ impl Supervisor {
         let now = Instant::now();
         let thawed = {
             let mut s = self.state.borrow_mut();
-            s.flows.values_mut().for_each(|entry| entry.sample(now));
-            s.note_conditions(now);
-            if s.alarms_at <= now {
-                s.alarms_at = now + alarms::INTERVAL;
-                s.watch_alarms(now);
+            s.look(now);
+            if !s.names.is_empty() {
+                let used: BTreeSet<&str> = s.flows.values().flat_map(entry::Entry::host_names).collect();
+                s.names.refresh(|name| used.contains(name), now);
             }
-            let used: BTreeSet<String> = s.flows.values().flat_map(|e| e.host_names().map(str::to_owned)).collect();
-            s.names.refresh(|name| used.contains(name), now);
             let retry_http = !s.http_failed.is_empty() && s.http_retry_at <= now;
             if retry_http {
                 s.http_retry_at = now + http::RETRY;

@@ -143,6 +143,11 @@ impl Names {
         lookup.error.replace(error).is_none() && lookup.addresses.is_empty()
     }
 
+    /// Whether none was asked for.
+    pub(super) fn is_empty(&self) -> bool {
+        self.lookups.borrow().is_empty()
+    }
+
     /// Ask again for what is due; forget names that `used` does not hold.
     pub(super) fn refresh(&self, used: impl Fn(&str) -> bool, now: Instant) {
         let mut lookups = self.lookups.borrow_mut();

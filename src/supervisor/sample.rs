@@ -301,6 +301,13 @@ pub(super) struct Since(BTreeMap<(&'static str, String), SystemTime>);
 impl Since {
     /// Remember since when these hold; forget those that hold no more. Whether there are others than before.
     pub(super) fn note(&mut self, conditions: &[(String, Condition)], now: SystemTime) -> bool {
+        let is_noted = |(part, condition): &(String, Condition)| {
+            self.0.keys().any(|(code, of)| *code == condition.code() && of == part)
+        };
+        // As nearly always.
+        if conditions.len() == self.0.len() && conditions.iter().all(is_noted) {
+            return false;
+        }
         let key = |(part, condition): &(String, Condition)| (condition.code(), part.clone());
         let held = |key| (self.0.get(&key).copied().unwrap_or(now), key);
         let noted: BTreeMap<_, _> = conditions.iter().map(key).map(held).map(|(from, key)| (key, from)).collect();

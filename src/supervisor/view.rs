@@ -11,6 +11,7 @@ use std::time::{Duration, SystemTime};
 
 use hyper::body::Bytes;
 
+use super::alarms;
 use super::entry::{Entry, OutputEntry, Part, Problem, describe};
 use super::figures;
 use super::resolve::{RECEIVE_BUFFER, Unresolved};
@@ -108,17 +109,28 @@ impl State {
         (flows, Words { overrides, held_back, config_dir: &dirs.config })
     }
 
-    /// Remember since when each condition holds.
-    pub(super) fn note_conditions(&mut self, now: Instant) {
+    /// Sample all flows, remember since when each condition holds, and look at the alarms when it is time: all of one
+    /// flow at a time, while its memory is at hand.
+    pub(super) fn look(&mut self, now: Instant) {
         let wall = SystemTime::now();
         let conditions = self.conditions();
         let mut turned = self.since.note(&conditions, wall);
-        let (flows, words) = self.words();
+        let alarms = self.alarms_at <= now;
+        let Self { flows, overrides, held_back, dirs, daemon, .. } = self;
+        let words = Words { overrides, held_back, config_dir: &dirs.config };
         for entry in flows.values_mut() {
+            entry.sample(now);
             let conditions = entry.conditions(&words, now);
             turned |= entry.conditions_since.note(&conditions, wall);
+            if alarms {
+                entry.watch_alarms(&daemon.alarms, now);
+            }
         }
         self.turns += u64::from(turned);
+        if alarms {
+            self.alarms_at = now + alarms::INTERVAL;
+            self.watch_alarms(now);
+        }
     }
 
     /// What is wrong with the appliance, worst first.
