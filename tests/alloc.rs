@@ -176,7 +176,13 @@ fn flow(rtp: bool, gather: Gather, outputs: &[(&'static str, OutputConfig)]) -> 
         }
         let stats = Arc::new(OutputStats::default());
         of_outputs.push((*name, stats.clone()));
-        commands.send(FlowCommand::OpenOutput { name: (*name).to_owned(), config, ssrc: ssrc as u32, stats });
+        commands.send(FlowCommand::OpenOutput {
+            name: (*name).to_owned(),
+            config,
+            encryption: None,
+            ssrc: ssrc as u32,
+            stats,
+        });
     }
     (
         FlowSeed {

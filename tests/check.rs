@@ -71,6 +71,8 @@ fn lay_out_secrets(dir: &Path) {
         ("exposed", PASSPHRASE.into()),
         ("writable", PASSPHRASE.into()),
         ("large", [b'x'; 5000].into()),
+        ("even", "00112233445566778899aabbccddeeff".into()),
+        ("odd", "FFEEDDCCBBAA99887766554433221100\n".into()),
     ];
     for (name, text) in named.map(|(name, text): (&str, Vec<u8>)| (name.to_owned(), text)).into_iter().chain(many) {
         let mode = match name.as_str() {
@@ -229,6 +231,6 @@ fn every_shipped_example_is_valid() {
     }
     let loaded = load(temp.path(), &Context::default());
     assert_eq!(loaded.diagnostics, []);
-    let encrypted = format!("{loaded:?}").matches("Passphrase(").count();
+    let encrypted = format!("{loaded:?}").matches("KeyFile(").count();
     assert_eq!(encrypted, 5);
 }

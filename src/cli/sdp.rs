@@ -126,6 +126,7 @@ mod tests {
             interface: None,
             ttl,
             dscp: Dscp::default(),
+            encryption: None,
         };
         FlowPlan {
             name: "news".parse().unwrap(),

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::keys::quoted;
 use super::plan::{AlarmPlan, Builtin, Metric, NotifierPlan, PLAYPEN, Rule, Side, TrapPlan, Way};
-use super::secrets::{KeyName, Passphrase, SecretError, Secrets};
+use super::secrets::{KeyFile, KeyName, SecretError, Secrets};
 use super::section::{At, Section, nearest};
 use super::source::{Source, shown};
 use super::value::{Destination, Url};
@@ -219,12 +219,12 @@ fn trap(source: &Source<'_>, s: &Section<'_, '_>, secrets: &Secrets, waits: &mut
             if found.from_credentials {
                 source.note_credential("community-file", name.as_str(), &span);
             }
-            Passphrase::new(&name, found.secret)
+            KeyFile::new(&name, found.secret)
         }
         Err(error) if secrets.may_be_readable(&error) => {
             let help = "ask as root or as the daemon's user".to_owned();
             source.warning(&span, format!("`community-file`: {error}; it is not checked"), Some(help));
-            Passphrase::unread(&name)
+            KeyFile::unread(&name)
         }
         Err(SecretError::Busy(_)) => {
             *waits = true;

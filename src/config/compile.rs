@@ -185,7 +185,8 @@ impl<'t> Flow<'_, 't> {
         let max_bitrate = s.bitrate("max-bitrate");
         let description = s.text("description").map(|d| d.value).unwrap_or_default();
         let enabled = s.flag("enabled").unwrap_or(true);
-        Some(SourcePlan { description, enabled, input: input?, interface, max_bitrate })
+        let decryption = self.content_decryption(s);
+        Some(SourcePlan { description, enabled, input: input?, interface, max_bitrate, decryption })
     }
 
     fn datagram_input(&mut self, s: &Section<'_, 't>, protocol: &str) -> Option<DatagramInput> {

@@ -288,6 +288,7 @@ impl Part for SourcePlan {
     fn retune(&mut self, new: &Self) {
         self.description.clone_from(&new.description);
         self.max_bitrate = new.max_bitrate;
+        self.decryption.clone_from(&new.decryption);
         match (&mut self.input, &new.input) {
             (SourceInput::Datagrams(input), SourceInput::Datagrams(new)) => {
                 input.allow.clone_from(&new.allow);
@@ -307,7 +308,7 @@ impl Part for SourcePlan {
     }
 
     fn because(&self, new: &Self) -> Vec<String> {
-        let Self { description, enabled, input, interface, max_bitrate } = self;
+        let Self { description, enabled, input, interface, max_bitrate, decryption } = self;
         let mut keys = vec![("protocol", self.protocol_name() != new.protocol_name())];
         match (input, &new.input) {
             (SourceInput::Datagrams(input), SourceInput::Datagrams(new)) => keys.extend(input_keys(input, new)),
@@ -318,6 +319,7 @@ impl Part for SourcePlan {
         keys.extend([
             ("interface", *interface != new.interface),
             ("max-bitrate", *max_bitrate != new.max_bitrate),
+            ("decryption", *decryption != new.decryption),
             ("enabled", *enabled != new.enabled),
             ("description", *description != new.description),
         ]);
@@ -355,6 +357,11 @@ impl Part for OutputPlan {
         self.description.clone_from(&new.description);
         self.ttl = new.ttl;
         self.dscp = new.dscp;
+        if let (Some(old), Some(new)) = (&mut self.encryption, &new.encryption)
+            && old.is_same(new)
+        {
+            old.clone_from(new);
+        }
         match (&mut self.route, &new.route) {
             (OutputRoute::Datagrams(route), OutputRoute::Datagrams(new)) => route.smoothing = new.smoothing,
             (OutputRoute::Srt(srt), OutputRoute::Srt(new)) => srt::retune(srt, new),
@@ -364,7 +371,7 @@ impl Part for OutputPlan {
     }
 
     fn because(&self, new: &Self) -> Vec<String> {
-        let Self { description, enabled, route, interface, ttl, dscp } = self;
+        let Self { description, enabled, route, interface, ttl, dscp, encryption } = self;
         let mut because = names(&[("protocol", self.protocol_name() != new.protocol_name())]);
         because.extend(match (route, &new.route) {
             (OutputRoute::Datagrams(route), OutputRoute::Datagrams(new)) => route_keys(route, new),
@@ -378,6 +385,7 @@ impl Part for OutputPlan {
             ("interface", one_place && *interface != new.interface),
             ("ttl", *ttl != new.ttl),
             ("dscp", *dscp != new.dscp),
+            ("encryption", *encryption != new.encryption),
             ("enabled", *enabled != new.enabled),
             ("description", *description != new.description),
         ]));

@@ -378,7 +378,7 @@ pub(super) const SOURCE: &[Key] = &[
     STREAM_ID,
     ENABLED,
     DESCRIPTION,
-    Key::later("decryption"),
+    Key::new("decryption", Form::Table(DECRYPTION), "What comes is decrypted, DVB-CISSA (ETSI TS 103 127)"),
     Key::later("subscriber").on(&["entitlement"]),
     Key::later("entitlement").on(&["entitlement"]),
 ];
@@ -534,7 +534,27 @@ pub(super) const OUTPUT: &[Key] = &[
     STREAM_ID,
     ENABLED,
     DESCRIPTION,
-    Key::later("encryption"),
+    Key::new("encryption", Form::Table(ENCRYPTION), "What is sent is encrypted, DVB-CISSA (ETSI TS 103 127)"),
+];
+
+const SCHEME: Key = Key::new("scheme", Form::Choice(&["cissa"]), "AES-128 by transport-stream packet").required();
+const KEY_FILE: Key =
+    Key::new("key-file", Form::KeyFile, "The file in secrets/ that holds the even key: 32 hex digits").required();
+const ODD_KEY_FILE: Key = Key::new("odd-key-file", Form::KeyFile, "The same of the odd key");
+
+/// `decryption` of a source.
+pub(super) const DECRYPTION: &[Key] = &[SCHEME, KEY_FILE, ODD_KEY_FILE];
+
+/// `encryption` of an output.
+pub(super) const ENCRYPTION: &[Key] = &[
+    SCHEME,
+    KEY_FILE,
+    ODD_KEY_FILE,
+    Key::new(
+        "key-period",
+        Form::Duration(Duration::from_secs(1), Duration::from_secs(7 * 86_400)),
+        "How long each of the two keys is used before the other is",
+    ),
 ];
 
 /// A table of `legs`.

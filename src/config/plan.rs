@@ -15,6 +15,7 @@ pub use self::failover::{FailoverPlan, FailoverRules, ReturnMode, SwitchOn};
 pub use self::rist::{RistEncryption, RistInput, RistProfile, RistRoute};
 pub(super) use self::srt::Call;
 pub use self::srt::{SrtEncryption, SrtMode, SrtPlan};
+use super::secrets::KeyFile;
 use super::value::{Bind, Bitrate, Destination, Dscp, FlowName, Gather, Interface};
 use crate::proto::fec2022_1::matrix::Matrix;
 
@@ -85,6 +86,35 @@ pub struct SourcePlan {
     pub interface: Option<Interface>,
     /// What comes above this is dropped and counted.
     pub max_bitrate: Option<Bitrate>,
+    /// The keys that its content is encrypted with; `None`: it passes as it comes.
+    pub decryption: Option<ContentKeys>,
+}
+
+/// The keys of DVB-CISSA, 16 bytes each.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ContentKeys {
+    /// Of packets marked even.
+    pub even: KeyFile,
+    /// Of packets marked odd; `None`: there are none.
+    pub odd: Option<KeyFile>,
+}
+
+/// With what the content of an output is encrypted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ContentEncryption {
+    /// The even one is used first.
+    pub keys: ContentKeys,
+    /// So long each key is used; `MAX` where there is one.
+    pub period: Duration,
+}
+
+impl ContentEncryption {
+    /// Whether it is the same but for what is in the key files: then it changes while it runs.
+    pub fn is_same(&self, other: &Self) -> bool {
+        let names =
+            |keys: &ContentKeys| (keys.even.name().to_owned(), keys.odd.as_ref().map(|odd| odd.name().to_owned()));
+        self.period == other.period && names(&self.keys) == names(&other.keys)
+    }
 }
 
 /// How a source is received.
@@ -250,6 +280,8 @@ pub struct OutputPlan {
     pub ttl: Option<u8>,
     /// On every packet that leaves.
     pub dscp: Dscp,
+    /// `None`: the content leaves as it is.
+    pub encryption: Option<ContentEncryption>,
 }
 
 /// How an output is sent.

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use tokio::sync::mpsc::UnboundedSender;
 use tokio::sync::oneshot;
 
+use crate::config::plan::ContentKeys;
 use crate::config::value::{FlowName, Gather};
 use crate::io::open::Sender;
 use crate::time::Instant;
@@ -13,7 +14,7 @@ use crate::time::Instant;
 use super::Flow;
 use super::air::{Air, AirConfig};
 use super::analysis::Analysis;
-use super::egress::{OutputConfig, SenderKey};
+use super::egress::{EncryptionSeed, OutputConfig, SenderKey};
 use super::orders::Inbox;
 use super::rist::source::RistInput;
 use super::rist::{RistKeys, RistLeg, RistNews, RistOutputConfig, RistOutputSeed, RistSourceConfig, RistSourceSeed};
@@ -62,6 +63,8 @@ pub enum FlowCommand {
         name: String,
         /// Where and how.
         config: OutputConfig,
+        /// With what its content is encrypted.
+        encryption: Option<Box<EncryptionSeed>>,
         /// For RTP headers made here.
         ssrc: u32,
         /// Where its figures go.
@@ -75,6 +78,8 @@ pub enum FlowCommand {
         name: String,
         /// What is on each datagram.
         config: SrtOutputConfig,
+        /// With what its content is encrypted.
+        encryption: Option<Box<EncryptionSeed>>,
         /// Where its figures go.
         stats: Arc<OutputStats>,
     },
@@ -103,6 +108,8 @@ pub enum FlowCommand {
         name: String,
         /// How.
         seed: RistOutputSeed,
+        /// With what its content is encrypted.
+        encryption: Option<Box<EncryptionSeed>>,
         /// Where its figures go.
         stats: Arc<OutputStats>,
     },
@@ -116,6 +123,10 @@ pub enum FlowCommand {
     RenewRistKeys(Part),
     /// Remove an output, end its connections, and say so.
     CloseOutput(String, oneshot::Sender<()>),
+    /// The key files of an encryption hold these keys now.
+    Encrypt(Box<EncryptionSeed>),
+    /// What comes from a source is decrypted with these keys; `None`: it passes as it comes.
+    Decrypt(String, Option<ContentKeys>),
     /// The gather budget.
     Gather {
         /// How long.
@@ -163,7 +174,8 @@ pub enum FlowNews {
 
 impl Flow {
     fn add_source(&mut self, name: String, stats: Arc<SourceStats>, input: Input) {
-        self.sources.push(Source { name, stats, input, analysis: Analysis::new(self.analyse) });
+        let analysis = Analysis::new(self.analyse);
+        self.sources.push(Source { name, stats, input, decryption: None, analysis });
         self.air.push(&mut self.sources, Instant::now());
     }
 
@@ -239,6 +251,35 @@ impl Flow {
         }
     }
 
+    fn close_source(&mut self, name: &str) {
+        let Some(index) = self.sources.iter().position(|s| s.name == name) else { return };
+        let source = self.sources.remove(index);
+        self.air.remove(index, Instant::now());
+        if let Input::Srt(srt) = &source.input {
+            self.close_links(&srt.links().cloned().collect::<Vec<_>>());
+        }
+    }
+
+    fn close_output(&mut self, name: &str) {
+        self.egress.close(name);
+        let shard = self.shard.clone();
+        self.egress.rist.close(name, &mut shard.buffers.borrow_mut().send);
+        let links = self.egress.srt.close(name);
+        self.close_links(&links);
+        self.egress.prune();
+    }
+
+    fn retune_air(&mut self, config: AirConfig) {
+        let now = Instant::now();
+        if let (Air::Merge(merge), false) = (&mut self.air, matches!(config, AirConfig::Merge { .. })) {
+            merge.flush();
+            let shard = self.shard.clone();
+            self.release(&mut shard.buffers.borrow_mut(), now);
+        }
+        self.air.retune(config, &mut self.sources, now);
+        self.analyse(self.analyse);
+    }
+
     pub(super) fn obey(&mut self, command: FlowCommand) {
         match command {
             FlowCommand::OpenSource { name, config, receivers, stats } => {
@@ -269,13 +310,7 @@ impl Flow {
                 }
             }
             FlowCommand::CloseSource(name, done) => {
-                if let Some(index) = self.sources.iter().position(|s| s.name == name) {
-                    let source = self.sources.remove(index);
-                    self.air.remove(index, Instant::now());
-                    if let Input::Srt(srt) = &source.input {
-                        self.close_links(&srt.links().cloned().collect::<Vec<_>>());
-                    }
-                }
+                self.close_source(&name);
                 // Nobody waits any more when the answer is late.
                 let _ = done.send(());
             }
@@ -284,21 +319,33 @@ impl Flow {
                 self.egress.drop_sender(key);
                 let _ = done.send(());
             }
-            FlowCommand::OpenOutput { name, config, ssrc, stats } => self.egress.open(name, &config, ssrc, stats),
+            FlowCommand::OpenOutput { name, config, encryption, ssrc, stats } => {
+                let variant = self.egress.variant(encryption, Instant::now());
+                self.egress.open(name, &config, variant, ssrc, stats);
+            }
             FlowCommand::RetuneOutput(name, config) => self.egress.retune(&name, &config),
             FlowCommand::CloseOutput(name, done) => {
-                self.egress.close(&name);
-                let shard = self.shard.clone();
-                self.egress.rist.close(&name, &mut shard.buffers.borrow_mut().send);
-                let links = self.egress.srt.close(&name);
-                self.close_links(&links);
-                drop(links);
+                self.close_output(&name);
                 let _ = done.send(());
             }
-            FlowCommand::OpenSrtOutput { name, config, stats } => self.egress.srt.open(name, config, stats),
+            FlowCommand::OpenSrtOutput { name, config, encryption, stats } => {
+                let variant = self.egress.variant(encryption, Instant::now());
+                self.egress.srt.open(name, config, variant, stats);
+            }
             FlowCommand::RetuneSrtOutput(name, config) => self.egress.srt.retune(&name, config),
-            FlowCommand::OpenRistOutput { name, seed, stats } => {
-                self.egress.rist.open(name, seed, stats, Instant::now());
+            FlowCommand::OpenRistOutput { name, seed, encryption, stats } => {
+                let now = Instant::now();
+                let variant = self.egress.variant(encryption, now);
+                self.egress.rist.open(name, seed, variant, stats, now);
+            }
+            FlowCommand::Encrypt(encryption) => {
+                self.egress.variant(Some(encryption), Instant::now());
+                self.egress.prune();
+            }
+            FlowCommand::Decrypt(name, keys) => {
+                if let Some(source) = self.sources.iter_mut().find(|source| source.name == name) {
+                    source.decrypt(keys.as_ref());
+                }
             }
             FlowCommand::RetuneRistOutput(name, config) => self.egress.rist.retune(&name, config),
             FlowCommand::SetRistLeg(name, number, leg) => {
@@ -322,16 +369,7 @@ impl Flow {
                 self.gather = gather;
                 self.sources.iter().for_each(|s| s.set_gro(gro));
             }
-            FlowCommand::Air(config) => {
-                let now = Instant::now();
-                if let (Air::Merge(merge), false) = (&mut self.air, matches!(config, AirConfig::Merge { .. })) {
-                    merge.flush();
-                    let shard = self.shard.clone();
-                    self.release(&mut shard.buffers.borrow_mut(), now);
-                }
-                self.air.retune(config, &mut self.sources, now);
-                self.analyse(self.analyse);
-            }
+            FlowCommand::Air(config) => self.retune_air(config),
             FlowCommand::Analyse(on) => self.analyse(on),
             FlowCommand::Tap(tap) => self.egress.tap = tap,
             FlowCommand::Switch(name) => {

@@ -13,10 +13,12 @@ use std::sync::Arc;
 pub use self::config::{LegConfig, OutputConfig, SenderKey};
 use self::lane::{Exit, Lane};
 use self::output::Output;
+use super::cipher::{Encryption, EncryptionStats, Variant};
 use super::rist::output::RistOutputs;
 use super::srt::output::SrtOutputs;
 use super::stats::OutputStats;
 use super::tap::Tap;
+use crate::config::plan::ContentEncryption;
 use crate::io::batch::SendBatch;
 use crate::io::open::Sender;
 use crate::proto::seq::RtpTime;
@@ -36,12 +38,23 @@ pub struct MediaPacket<'p> {
     pub discontinuity: bool,
 }
 
-impl MediaPacket<'_> {
+impl<'p> MediaPacket<'p> {
+    /// The bytes to keep of it, and where in them its payload is, and how long.
+    pub(super) fn layout(&self) -> (&'p [u8], (usize, usize)) {
+        let (datagram, payload) = (self.datagram, self.payload);
+        let start = (payload.as_ptr() as usize).wrapping_sub(datagram.as_ptr() as usize);
+        let inside = start.checked_add(payload.len()).is_some_and(|end| end <= datagram.len());
+        if inside { (datagram, (start, payload.len())) } else { (payload, (0, payload.len())) }
+    }
+
     /// Whether its source is RTP: it has a header, and its timestamp is the source's own.
     pub const fn is_rtp(&self) -> bool {
         self.datagram.len() > self.payload.len()
     }
 }
+
+/// An encryption, and where its figures go.
+pub type EncryptionSeed = (ContentEncryption, Arc<EncryptionStats>);
 
 /// All outputs of a flow, their sockets, and who looks on.
 #[derive(Default)]
@@ -49,6 +62,9 @@ pub struct Egress {
     senders: Vec<(SenderKey, Sender)>,
     /// None without outputs.
     lanes: Vec<Lane>,
+    encryptions: Vec<(u32, Encryption)>,
+    /// Encryptions so far.
+    encrypted: u32,
     pub(super) srt: SrtOutputs,
     pub(super) rist: RistOutputs,
     /// Whoever looks at what is sent.
@@ -68,13 +84,14 @@ impl Egress {
     }
 
     /// Add an output, or replace the one of that name.
-    pub fn open(&mut self, name: String, config: &OutputConfig, ssrc: u32, stats: Arc<OutputStats>) {
+    pub fn open(&mut self, name: String, config: &OutputConfig, variant: Variant, ssrc: u32, stats: Arc<OutputStats>) {
         self.close(&name);
         let output = Output::new(name, config, ssrc, stats);
-        if let Some(lane) = self.lanes.iter_mut().find(|lane| lane.smoothing == config.smoothing) {
+        let fits = |lane: &&mut Lane| (lane.smoothing, lane.variant) == (config.smoothing, variant);
+        if let Some(lane) = self.lanes.iter_mut().find(fits) {
             return lane.add(output);
         }
-        let mut lane = Lane::new(config.smoothing, Instant::now());
+        let mut lane = Lane::new(config.smoothing, variant, Instant::now());
         lane.add(output);
         self.lanes.push(lane);
     }
@@ -95,6 +112,29 @@ impl Egress {
             self.lanes.push(fork);
         }
         self.lanes.retain(|lane| !lane.outputs.is_empty());
+    }
+
+    /// What an output with this encryption sends. The same for all of them, whose keys are these from now on.
+    pub(super) fn variant(&mut self, encryption: Option<Box<EncryptionSeed>>, now: Instant) -> Variant {
+        let Some((config, stats)) = encryption.map(|seed| *seed) else { return Variant::Clear };
+        if let Some((number, known)) = self.encryptions.iter_mut().find(|(_, known)| known.config().is_same(&config)) {
+            if *known.config() != config {
+                known.set_keys(config.keys);
+            }
+            return Variant::Encrypted(*number);
+        }
+        self.encrypted += 1;
+        self.encryptions.push((self.encrypted, Encryption::new(config, stats, now)));
+        Variant::Encrypted(self.encrypted)
+    }
+
+    /// Forget encryptions that no output has any more.
+    pub(super) fn prune(&mut self) {
+        let Self { encryptions, lanes, srt, rist, .. } = self;
+        encryptions.retain(|(number, _)| {
+            let variant = Variant::Encrypted(*number);
+            lanes.iter().any(|lane| lane.variant == variant) || srt.has(variant) || rist.has(variant)
+        });
     }
 
     /// Remove an output.
@@ -120,10 +160,18 @@ impl Egress {
 
     /// Send packets to every output, those with smoothing in their time. With none, send what waits and is due.
     pub fn deliver(&mut self, packets: &[MediaPacket<'_>], batch: &mut SendBatch, now: Instant) {
-        let mut exit = Exit { senders: &self.senders, batch, now };
-        self.lanes.iter_mut().for_each(|lane| lane.deliver(packets, &mut exit));
-        self.srt.push(packets, now);
-        self.rist.push(packets, now);
+        let Self { senders, lanes, encryptions, srt, rist, .. } = self;
+        let mut send = |variant, packets: &[MediaPacket<'_>]| {
+            let mut exit = Exit { senders, batch, now };
+            let lanes = lanes.iter_mut().filter(|lane| lane.variant == variant);
+            lanes.for_each(|lane| lane.deliver(packets, &mut exit));
+            srt.push(variant, packets, now);
+            rist.push(variant, packets, now);
+        };
+        send(Variant::Clear, packets);
+        for (number, encryption) in encryptions {
+            encryption.packets(packets, now, |packets| send(Variant::Encrypted(*number), packets));
+        }
         if let Some(tap) = &mut self.tap {
             tap.packets(packets, now);
         }

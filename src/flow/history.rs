@@ -4,6 +4,7 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
+use super::cipher::Variant;
 use super::egress::MediaPacket;
 use super::ring::{Ring, Span};
 use crate::proto::mpegts::packet::PACKET_LEN;
@@ -18,6 +19,39 @@ const LIMIT: usize = 256 << 20;
 const PAYLOAD: usize = 7 * PACKET_LEN;
 /// What comes together in one go is no further apart than this, whatever its timestamps say.
 const GATHERED: Duration = Duration::from_millis(20);
+
+/// The histories of what is sent in clear, and by each encryption.
+#[derive(Default)]
+pub(super) struct Histories(Vec<(Variant, Box<History>)>);
+
+impl Histories {
+    /// What was sent in this variant; `None`: nobody receives it.
+    pub(super) fn get(&self, variant: Variant) -> Option<&History> {
+        self.0.iter().find(|(known, _)| *known == variant).map(|(_, history)| &**history)
+    }
+
+    /// Keep this variant from now on, for so long.
+    pub(super) fn keep(&mut self, variant: Variant, time: Duration, now: Instant) -> &mut History {
+        let at = self.0.iter().position(|(known, _)| *known == variant).unwrap_or_else(|| {
+            self.0.push((variant, Box::new(History::new(time, now))));
+            self.0.len() - 1
+        });
+        self.0[at].1.set_keep(time);
+        &mut self.0[at].1
+    }
+
+    /// Keep only these variants.
+    pub(super) fn retain(&mut self, used: impl Fn(Variant) -> bool) {
+        self.0.retain(|(variant, _)| used(*variant));
+    }
+
+    /// Add packets of a variant that somebody receives.
+    pub(super) fn extend(&mut self, variant: Variant, packets: &[MediaPacket<'_>], now: Instant) {
+        if let Some((_, history)) = self.0.iter_mut().find(|(known, _)| *known == variant) {
+            history.extend(packets, now);
+        }
+    }
+}
 
 /// Packets by number, from the flow's first on.
 pub(super) struct History {

@@ -2,6 +2,7 @@
 
 mod air;
 pub mod analysis;
+pub mod cipher;
 mod command;
 pub mod delay;
 pub mod egress;
@@ -44,6 +45,7 @@ use crate::io::reactor::{Reactor, Sleep};
 use self::air::Air;
 pub use self::air::AirConfig;
 use self::analysis::Analysis;
+use self::cipher::{Decryption, DecryptionStats};
 pub use self::command::{FlowCommand, FlowNews, FlowSeed};
 use self::egress::{Egress, MediaPacket};
 pub use self::load::Load;
@@ -305,14 +307,24 @@ impl Flow {
 
     /// Hand on what a merge has released. Whether there was something.
     fn release(&mut self, buffers: &mut Buffers, now: Instant) -> bool {
-        let Air::Merge(merge) = &mut self.air else { return false };
+        let Self { air, sources, merged, egress, timeline, stats, released, .. } = self;
+        let Air::Merge(merge) = air else { return false };
         let mut packets = reuse(std::mem::take(&mut buffers.media));
         merge.collect(&mut packets);
         let some = !packets.is_empty();
         if some {
-            self.released = Some(now);
-            self.merged.packets(&packets, Some(now), now);
-            deliver(&mut self.egress, &mut self.timeline, &mut packets, &mut buffers.send, now, &self.stats);
+            *released = Some(now);
+            let mut onward = |packets: &mut [MediaPacket<'_>]| {
+                merged.packets(packets, Some(now), now);
+                deliver(egress, timeline, packets, &mut buffers.send, now, stats);
+            };
+            match sources.first_mut() {
+                // All legs have the same keys.
+                Some(Source { decryption, stats, .. }) => {
+                    decrypted(decryption, &stats.decryption, &mut packets, onward)
+                }
+                None => onward(&mut packets),
+            }
         }
         buffers.media = reuse(packets);
         merge.recycle();
@@ -322,7 +334,7 @@ impl Flow {
     /// Read a source, and hand on what its time has come for. Whether something went to the outputs.
     fn serve(&mut self, index: usize, buffers: &mut Buffers, budget: Duration, now: Instant) -> bool {
         let Self { sources, air, timeline, egress, shard, stats, .. } = self;
-        let Source { input, analysis, .. } = &mut sources[index];
+        let Source { input, decryption, analysis, .. } = &mut sources[index];
         let source = match input {
             Input::Sockets(sockets) => sockets,
             Input::Srt(_) => return self.serve_srt(index, buffers, now),
@@ -336,10 +348,15 @@ impl Flow {
         // After what has come, by its time of arrival: it may fill the gap whose time is up.
         source.ingest.handle_timeout(now, leg.as_mut());
         source.ingest.collect(&arrived, &mut packets);
-        analysis.packets(&packets, None, now);
-        let out = !packets.is_empty() && air.takes(index, &mut packets, &source.stats, now);
-        if out {
-            deliver(egress, timeline, &mut packets, &mut buffers.send, now, stats);
+        let mut out = false;
+        if !packets.is_empty() {
+            decrypted(decryption, &source.stats.decryption, &mut packets, |packets| {
+                analysis.packets(packets, None, now);
+                out = air.takes(index, packets, &source.stats, now);
+                if out {
+                    deliver(egress, timeline, packets, &mut buffers.send, now, stats);
+                }
+            });
         }
         buffers.datagrams = reuse(arrived);
         buffers.media = reuse(packets);
@@ -351,7 +368,9 @@ impl Flow {
     /// Read a source of RIST, and hand on what is due. Whether something went to the outputs.
     fn serve_rist(&mut self, index: usize, buffers: &mut Buffers, budget: Duration, now: Instant) -> bool {
         let Self { sources, air, timeline, egress, shard, stats: flow_stats, .. } = self;
-        let Source { input: Input::Rist(rist), stats, analysis, .. } = &mut sources[index] else { return false };
+        let Source { input: Input::Rist(rist), stats, decryption, analysis, .. } = &mut sources[index] else {
+            return false;
+        };
         let Buffers { receive, send, media, .. } = buffers;
         let mut delivered = false;
         let buffer = std::mem::take(media);
@@ -363,11 +382,13 @@ impl Flow {
         } else {
             received = rist.receive(receive, budget, now, None);
             *media = rist.release(now, buffer, None, |packets| {
-                analysis.packets(packets, Some(now), now);
-                if air.takes(index, packets, stats, now) {
-                    deliver(egress, timeline, packets, send, now, flow_stats);
-                    delivered = true;
-                }
+                decrypted(decryption, &stats.decryption, packets, |packets| {
+                    analysis.packets(packets, Some(now), now);
+                    if air.takes(index, packets, stats, now) {
+                        deliver(egress, timeline, packets, send, now, flow_stats);
+                        delivered = true;
+                    }
+                });
             });
         }
         shard.packets.set(shard.packets.get() + received);
@@ -389,15 +410,19 @@ impl Flow {
     /// Hand on what a source of SRT has received and is due. Whether something went to the outputs.
     fn serve_srt(&mut self, index: usize, buffers: &mut Buffers, now: Instant) -> bool {
         let Self { sources, air, timeline, egress, stats: flow_stats, .. } = self;
-        let Source { input: Input::Srt(srt), stats, analysis, .. } = &mut sources[index] else { return false };
+        let Source { input: Input::Srt(srt), stats, decryption, analysis, .. } = &mut sources[index] else {
+            return false;
+        };
         let Buffers { send, media, .. } = buffers;
         let mut delivered = false;
         *media = srt.release(now, std::mem::take(media), |packets| {
-            analysis.packets(packets, Some(now), now);
-            if air.takes(index, packets, stats, now) {
-                deliver(egress, timeline, packets, send, now, flow_stats);
-                delivered = true;
-            }
+            decrypted(decryption, &stats.decryption, packets, |packets| {
+                analysis.packets(packets, Some(now), now);
+                if air.takes(index, packets, stats, now) {
+                    deliver(egress, timeline, packets, send, now, flow_stats);
+                    delivered = true;
+                }
+            });
         });
         delivered
     }
@@ -406,6 +431,19 @@ impl Flow {
 /// With a gather budget, what is due may wait until the sockets are looked at next: it takes no wake of its own.
 fn with_the_next_look(due: Instant, look: Option<Instant>, served: Option<Instant>, budget: Duration) -> Instant {
     if budget.is_zero() { due } else { due.max(look.or(served.map(|served| served + budget)).unwrap_or(due)) }
+}
+
+/// Decrypt packets, where they are to be, and hand them on.
+fn decrypted(
+    decryption: &mut Option<Box<Decryption>>,
+    stats: &DecryptionStats,
+    packets: &mut [MediaPacket<'_>],
+    then: impl FnOnce(&mut [MediaPacket<'_>]),
+) {
+    match decryption {
+        Some(decryption) => decryption.packets(packets, stats, then),
+        None => then(packets),
+    }
 }
 
 /// Put packets in the flow's time, send them to all outputs, and note how long they took.

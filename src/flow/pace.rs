@@ -130,7 +130,7 @@ impl Pacer {
     /// # Errors
     /// There is no room: send everything that waits, which is due now, and push it again.
     pub fn push(&mut self, packet: &MediaPacket<'_>, clock: SourceClock, arrival: Instant) -> Result<(), Full> {
-        let (bytes, payload) = layout(packet);
+        let (bytes, payload) = packet.layout();
         let Some(span) = self.ring.push(bytes) else {
             self.full = true;
             return Err(Full);
@@ -312,14 +312,6 @@ impl Pacer {
 fn memory(smoothing: Duration, max_rate: Bitrate) -> usize {
     let bytes = max_rate.bps() as f64 / 8.0 * 2.0 * smoothing.as_secs_f64();
     (bytes as usize).clamp(MEMORY.0, MEMORY.1)
-}
-
-/// The bytes to keep of a packet, and where in them its payload is.
-fn layout<'p>(packet: &MediaPacket<'p>) -> (&'p [u8], (usize, usize)) {
-    let (datagram, payload) = (packet.datagram, packet.payload);
-    let start = (payload.as_ptr() as usize).wrapping_sub(datagram.as_ptr() as usize);
-    let inside = start.checked_add(payload.len()).is_some_and(|end| end <= datagram.len());
-    if inside { (datagram, (start, payload.len())) } else { (payload, (0, payload.len())) }
 }
 
 #[cfg(test)]

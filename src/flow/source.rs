@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
-use crate::config::plan::SourceProtocol;
+use crate::config::plan::{ContentKeys, SourceProtocol};
 use crate::config::value::Bitrate;
 use crate::io::batch::ReceiveBatch;
 use crate::io::open::Receiver;
@@ -15,6 +15,7 @@ use crate::io::reactor::Reactor;
 use crate::proto::fec2022_1::header::FecStream;
 
 use super::analysis::Analysis;
+use super::cipher::Decryption;
 use super::gate::Gate;
 use super::ingest::Ingest;
 use super::merge::Leg;
@@ -61,6 +62,8 @@ pub(super) struct Source {
     pub(super) name: String,
     pub(super) stats: Arc<SourceStats>,
     pub(super) input: Input,
+    /// Of its content. That of the first leg of a merge serves for what it gives.
+    pub(super) decryption: Option<Box<Decryption>>,
     pub(super) analysis: Analysis,
 }
 
@@ -86,6 +89,14 @@ pub(super) struct SocketInput {
 }
 
 impl Source {
+    /// Decrypt what comes with these keys; `None`: no more.
+    pub(super) fn decrypt(&mut self, keys: Option<&ContentKeys>) {
+        match (&mut self.decryption, keys) {
+            (Some(decryption), Some(keys)) => decryption.set_keys(keys),
+            (there, keys) => *there = keys.map(|keys| Box::new(Decryption::new(keys))),
+        }
+    }
+
     /// Change what is checked, without a gap.
     pub(super) fn retune(&mut self, config: SourceConfig, now: Instant) {
         if let Input::Sockets(sockets) = &mut self.input {

@@ -10,6 +10,7 @@ use std::time::{Duration, SystemTime};
 use crate::io::batch::SendError;
 
 use super::analysis::AnalysisStats;
+use super::cipher::DecryptionStats;
 use super::delay::Delays;
 use super::failover::Reason;
 
@@ -279,6 +280,8 @@ pub struct SourceStats {
     pub leg: LegStats,
     /// Of its stream; of a leg of a merge, as it comes, before anything is brought back.
     pub analysis: AnalysisStats,
+    /// Of its content. What a merge gives counts at its first leg.
+    pub decryption: DecryptionStats,
     /// Addresses; locked by the flow's task only when they changed, and never waited for.
     pub seen: Mutex<Seen>,
 }

@@ -121,6 +121,12 @@ pub enum Condition {
     DestinationUnresolved { output: String, host: String, error: String, tries: u64 },
     /// One of the two legs of an output does not send; the other does. `open`: its name and interface are known.
     OutputLegFailed { output: String, destination: String, open: bool },
+    /// A key of a source is a wrong one: nothing that was decrypted with it is a PES packet.
+    ContentKeyWrong { source: String, parity: &'static str, file: String },
+    /// A source's content is encrypted with a key that is not there. `odd`: the odd one, which has no file.
+    ContentKeyMissing { source: String, packets: u64, odd: bool },
+    /// Of what an encrypted output would send, no table names it. `all`: nothing but that comes.
+    ContentWithheld { output: String, packets: u64, all: bool },
     /// Packets of an output with `smoothing` come too unevenly to leave evenly.
     OutputUneven { output: String, packets: u64, smoothing: Duration },
     /// Packets of an output can't be sent.
@@ -171,6 +177,10 @@ impl Condition {
             Self::MergeDegraded { .. } => "merge-degraded",
             Self::OutputLegFailed { .. } => "output-leg-failed",
             Self::OutputUneven { .. } => "output-uneven",
+            Self::ContentKeyWrong { .. } => "content-key-wrong",
+            Self::ContentKeyMissing { .. } => "content-key-missing",
+            Self::ContentWithheld { all: true, .. } => "content-withheld",
+            Self::ContentWithheld { all: false, .. } => "content-unlisted",
             Self::LegTooLate { .. } => "leg-too-late",
             Self::FecMissing { .. } => "fec-missing",
             Self::FecInvalid { .. } => "fec-invalid",
@@ -222,6 +232,9 @@ impl Condition {
             | Self::FlowPanicked { .. } => Severity::Critical,
             Self::Covered { .. }
             | Self::Content(_)
+            | Self::ContentKeyWrong { .. }
+            | Self::ContentKeyMissing { .. }
+            | Self::ContentWithheld { all: true, .. }
             | Self::SourceDenied { .. }
             | Self::LegsNotIdentical { .. }
             | Self::LegUnmatched { .. }
@@ -243,6 +256,7 @@ impl Condition {
             | Self::FailoverSwitched { .. }
             | Self::FecInvalid { .. }
             | Self::FecInsufficient { .. }
+            | Self::ContentWithheld { all: false, .. }
             | Self::ReceiveBufferSmall { .. }
             | Self::WatchPolling { .. }
             | Self::WorkerCpu { .. }

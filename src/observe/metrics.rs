@@ -80,6 +80,15 @@ const SOURCE: &[Family<SourceDoc>] = &[
         "1 while media arrives; where the protocol has connections, while there is one.",
         |s| n(if has_connections(&s.protocol) { !s.peers.is_empty() } else { s.state == SourceState::Receiving }.into()),
     ),
+    counter("mediaconnect_source_content_decrypted_packets", "Transport-stream packets decrypted.", |s| {
+        s.decryption.as_ref().and_then(|d| n(d.packets_decrypted))
+    }),
+    gauge("mediaconnect_source_content_key_wrong", "1 while a key of `decryption` is a wrong one.", |s| {
+        s.decryption.as_ref().and_then(|d| n((!d.wrong_keys.is_empty()).into()))
+    }),
+    counter("mediaconnect_source_content_undecrypted_packets", "Transport-stream packets without a key.", |s| {
+        s.decryption.as_ref().and_then(|d| n(d.packets_without_key))
+    }),
     counter("mediaconnect_source_disconnections", "Connections that ended.", |s| s.disconnections.and_then(n)),
     counter("mediaconnect_source_fec_packets", "FEC packets received, of columns and rows.", |s| {
         s.fec.as_ref().and_then(|f| n(f.column.packets + f.row.packets))
@@ -149,6 +158,12 @@ const OUTPUT: &[Family<OutputDoc>] = &[
         "1 while packets leave; where the protocol has connections, while there is one.",
         |o| n(if has_connections(&o.protocol) { !o.peers.is_empty() } else { o.state == OutputState::Sending }.into()),
     ),
+    counter("mediaconnect_output_content_encrypted_packets", "Transport-stream packets encrypted.", |o| {
+        o.encryption.as_ref().and_then(|e| n(e.packets_encrypted))
+    }),
+    counter("mediaconnect_output_content_withheld_packets", "Transport-stream packets that no table names.", |o| {
+        o.encryption.as_ref().and_then(|e| n(e.packets_withheld))
+    }),
     counter("mediaconnect_output_disconnections", "Connections that ended.", |o| o.disconnections.and_then(n)),
     counter("mediaconnect_output_fec_packets", "FEC packets sent.", |o| o.fec_packets.and_then(n)),
     gauge("mediaconnect_output_latency_seconds", "As agreed on; of the receiver with the longest.", |o| {

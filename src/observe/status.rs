@@ -378,6 +378,9 @@ pub struct SourceDoc {
     /// Forward error correction; absent where the protocol has none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fec: Option<FecDoc>,
+    /// Of its content; absent where it is not decrypted. What a merge gives counts at the first source.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub decryption: Option<DecryptionDoc>,
     /// Its part in the merge; absent where sources are not merged.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub leg: Option<LegDoc>,
@@ -496,6 +499,9 @@ pub struct OutputDoc {
     /// FEC packets sent; absent where the output has no FEC.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fec_packets: Option<u64>,
+    /// Of its content, together with all outputs that have the same; absent where it leaves as it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub encryption: Option<EncryptionDoc>,
     /// What smoothing could not make even; absent without smoothing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub smoothing: Option<SmoothingDoc>,
@@ -522,6 +528,36 @@ pub struct SmoothingDoc {
     pub packets_early: u64,
     /// Left before their time for want of memory.
     pub packets_overflow: u64,
+}
+
+/// The decryption of a source's content.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct DecryptionDoc {
+    /// `cissa`.
+    pub scheme: String,
+    /// Transport-stream packets decrypted.
+    pub packets_decrypted: u64,
+    /// Transport-stream packets of a parity for which there is no key.
+    pub packets_without_key: u64,
+    /// The keys that are wrong ones: `even`, `odd`.
+    pub wrong_keys: Vec<String>,
+}
+
+/// The encryption of an output's content.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct EncryptionDoc {
+    /// `cissa`.
+    pub scheme: String,
+    /// The key in use: `even` or `odd`.
+    pub key: String,
+    /// Transport-stream packets encrypted.
+    pub packets_encrypted: u64,
+    /// Transport-stream packets that were scrambled already, and pass as they are.
+    pub packets_scrambled_before: u64,
+    /// Transport-stream packets that no table names: null packets left in their place.
+    pub packets_withheld: u64,
 }
 
 /// One leg of an output (ST 2022-7).

@@ -1,5 +1,6 @@
 //! The workshops: protocols as deterministic state machines. No sockets, no clock, no logging; time is an argument.
 
+pub mod cissa;
 pub mod fec2022_1;
 pub mod hitless;
 pub mod mpegts;

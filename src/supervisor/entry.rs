@@ -22,10 +22,10 @@ use super::sample::{DelaySample, OutputSample, Since, SourceSample};
 use super::shard::Shards;
 use super::srt::{Keys, Ports, SrtOpen, Tally};
 use crate::config::diff::{Change, Effect, Kind};
-use crate::config::plan::{FlowPlan, OutputPlan, OutputRoute, SrtPlan};
+use crate::config::plan::{ContentKeys, FlowPlan, OutputPlan, OutputRoute, SrtPlan};
 use crate::config::value::{FlowName, Host};
 use crate::content::wire::Wanted;
-use crate::flow::egress::{OutputConfig, SenderKey};
+use crate::flow::egress::{EncryptionSeed, OutputConfig, SenderKey};
 use crate::flow::srt;
 use crate::flow::stats::{FlowStats, OutputStats, SourceStats};
 use crate::flow::{AirConfig, FlowCommand, FlowNews, FlowSeed, Orders, orders};
@@ -124,6 +124,8 @@ pub(super) struct SourceEntry {
     pub(super) granted: usize,
     pub(super) opened: Instant,
     pub(super) sample: SourceSample,
+    /// The keys that its task has.
+    decryption: Option<ContentKeys>,
 }
 
 impl SourceEntry {
@@ -190,6 +192,8 @@ pub(super) struct Entry {
     /// Of what is by SRT: its counts, however often it is opened.
     pub(super) tallies: BTreeMap<srt::Part, Arc<Tally>>,
     senders: BTreeMap<SenderKey, usize>,
+    /// The encryptions of its outputs, each once, with their figures.
+    pub(super) encryptions: Vec<EncryptionSeed>,
     pub(super) task: Option<Task>,
     runs: u64,
     /// After a panic: when it is started again.
@@ -220,6 +224,7 @@ impl Entry {
             content: ContentSample::default(),
             tallies: BTreeMap::new(),
             senders: BTreeMap::new(),
+            encryptions: Vec::new(),
             task: None,
             runs: 0,
             restart_at: None,

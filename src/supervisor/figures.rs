@@ -7,9 +7,11 @@ use super::entry::Entry;
 use super::store::Switch;
 use super::view::{millis, signed_millis};
 use crate::config::plan::FailoverPlan;
+use crate::flow::cipher::{DecryptionStats, EncryptionStats};
 use crate::flow::stats::{FecStats, FecStreamStats, SmoothingStats, SourceStats};
 use crate::observe::status::{
-    AirMode, FailoverDoc, FecDoc, FecStreamDoc, LegDoc, MergeDoc, OverrideDoc, SkewDoc, SmoothingDoc, SwitchDoc,
+    AirMode, DecryptionDoc, EncryptionDoc, FailoverDoc, FecDoc, FecStreamDoc, LegDoc, MergeDoc, OverrideDoc, SkewDoc,
+    SmoothingDoc, SwitchDoc,
 };
 use crate::observe::text::rfc3339;
 use crate::proto::hitless::SkewClass;
@@ -72,6 +74,32 @@ pub(super) fn fec_doc(fec: &FecStats) -> FecDoc {
         recovered_by_column: fec.recovered_by_column.value(),
         recovered_by_row: fec.recovered_by_row.value(),
         rejected: fec.rejected.value(),
+    }
+}
+
+/// The parities of which a bit is set, the even one's first.
+pub(super) fn parities(bits: u64) -> Vec<String> {
+    [(1, "even"), (2, "odd")].into_iter().filter(|(bit, _)| bits & bit != 0).map(|(_, name)| name.to_owned()).collect()
+}
+
+/// Of a source.
+pub(super) fn decryption_doc(stats: &DecryptionStats) -> DecryptionDoc {
+    DecryptionDoc {
+        scheme: "cissa".to_owned(),
+        packets_decrypted: stats.descrambled.value(),
+        packets_without_key: stats.without_key.value(),
+        wrong_keys: parities(stats.wrong.value()),
+    }
+}
+
+/// Of an output.
+pub(super) fn encryption_doc(stats: &EncryptionStats) -> EncryptionDoc {
+    EncryptionDoc {
+        scheme: "cissa".to_owned(),
+        key: if stats.parity.value() == 0 { "even" } else { "odd" }.to_owned(),
+        packets_encrypted: stats.scrambled.value(),
+        packets_scrambled_before: stats.already.value(),
+        packets_withheld: stats.withheld.value(),
     }
 }
 

@@ -96,6 +96,8 @@ pub(super) struct SourceSample {
     pub(super) invalid: [Trend; Invalid::ALL.len()],
     pub(super) over_bitrate: Trend,
     pub(super) kernel_dropped: Trend,
+    /// Scrambled with a key that is not there.
+    pub(super) without_key: Trend,
     pub(super) sync_errors: Trend,
     pub(super) unrecovered: Trend,
     pub(super) late: Trend,
@@ -120,6 +122,7 @@ impl Default for SourceSample {
             invalid: Default::default(),
             over_bitrate: Trend::default(),
             kernel_dropped: Trend::default(),
+            without_key: Trend::default(),
             sync_errors: Trend::default(),
             unrecovered: Trend::default(),
             late: Trend::default(),
@@ -142,6 +145,7 @@ impl SourceSample {
         }
         self.over_bitrate.update(stats.over_bitrate.value(), now);
         self.kernel_dropped.update(stats.kernel_dropped.value(), now);
+        self.without_key.update(stats.decryption.without_key.value(), now);
         self.sync_errors.update(stats.sync_errors.value(), now);
         self.unrecovered.update(stats.unrecovered.value(), now);
         self.late.update(stats.late.value(), now);

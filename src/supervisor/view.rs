@@ -25,6 +25,7 @@ use crate::config::diagnostic::Level;
 use crate::config::plan::{
     ControlPlan, FailoverPlan, LegPlan, OutputPlan, OutputProtocol, RtpHeader, SourceProtocol, TagLabel,
 };
+use crate::config::secrets::KeyFile;
 use crate::config::value::{FlowName, Gather};
 use crate::flow;
 use crate::flow::egress::{LegConfig, OutputConfig};
@@ -369,6 +370,7 @@ impl Entry {
             jitter_ms,
             ssrc: (ssrc != 0).then(|| format!("0x{:08x}", ssrc & 0xFFFF_FFFF)),
             restarts: stats.restarts.value(),
+            decryption: plan.decryption.as_ref().map(|_| figures::decryption_doc(&stats.decryption)),
             fec: matches!(plan.datagrams(), Some(input) if matches!(input.protocol, SourceProtocol::RtpFec { .. }))
                 .then(|| figures::fec_doc(&stats.fec)),
             leg: matches!(self.plan.failover, Some(FailoverPlan::Merge { .. })).then(|| figures::leg_doc(stats)),
@@ -423,6 +425,10 @@ impl Entry {
             fec_packets:
                 matches!(plan.datagrams(), Some(route) if matches!(route.protocol, OutputProtocol::RtpFec { .. }))
                     .then(|| stats.fec_packets.value()),
+            encryption: plan.encryption.as_ref().and_then(|wanted| {
+                let (_, stats) = self.encryptions.iter().find(|(known, _)| known.is_same(wanted))?;
+                Some(figures::encryption_doc(stats))
+            }),
             smoothing: plan
                 .datagrams()
                 .and_then(|route| route.smoothing)
@@ -582,6 +588,18 @@ impl Entry {
         if let (Some(packets), Some(max)) = (sample.over_bitrate.recent(now), plan.max_bitrate) {
             add(Condition::SourceOverBitrate { source: source(), packets, max_bps: max.bps() });
         }
+        if let (Some(keys), SourceState::Receiving) = (&plan.decryption, sample.state) {
+            let odd = keys.odd.as_ref().map(KeyFile::name);
+            for (parity, file) in [("even", Some(keys.even.name())), ("odd", odd)] {
+                let bit = 1 << u64::from(parity == "odd");
+                if let (Some(file), true) = (file, stats.decryption.wrong.value() & bit != 0) {
+                    add(Condition::ContentKeyWrong { source: source(), parity, file: file.to_owned() });
+                }
+            }
+            if let Some(packets) = sample.without_key.recent(now) {
+                add(Condition::ContentKeyMissing { source: source(), packets, odd: keys.odd.is_none() });
+            }
+        }
         if let Some(packets) = sample.kernel_dropped.recent(now) {
             add(Condition::SourceKernelDrops { source: source(), packets, buffer: entry.granted as u64 });
         }
@@ -620,6 +638,7 @@ impl Entry {
                         add(Condition::OutputLegFailed { output: output(), destination, open });
                     }
                 }
+                self.encryption_conditions(name, plan, now, add);
                 let smoothing = plan.datagrams().and_then(|route| route.smoothing);
                 if let (Some(smoothing), Some(packets)) = (smoothing, entry.sample.uneven.recent(now)) {
                     add(Condition::OutputUneven { output: output(), packets, smoothing });
@@ -646,6 +665,23 @@ impl Entry {
                 }
             }
             Part::Open(_) | Part::Rist(_) => {}
+        }
+    }
+}
+
+impl Entry {
+    /// Of what an output would send, no table names it.
+    fn encryption_conditions(&self, name: &str, plan: &OutputPlan, now: Instant, add: &mut dyn FnMut(Condition)) {
+        let Some(wanted) = &plan.encryption else { return };
+        let Some((_, stats)) = self.encryptions.iter().find(|(known, _)| known.is_same(wanted)) else { return };
+        let recent = |at: Option<Instant>| at.is_some_and(|at| now.saturating_duration_since(at) < FAULT);
+        if recent(stats.last_withheld.value()) {
+            let all = !recent(stats.last_scrambled.value());
+            // It takes a while until the tables have come.
+            if all && self.outputs[name].opened.elapsed().is_ok_and(|age| age < FAULT) {
+                return;
+            }
+            add(Condition::ContentWithheld { output: name.to_owned(), packets: stats.withheld.value(), all });
         }
     }
 }

@@ -30,6 +30,7 @@ impl<'t> Flow<'_, 't> {
         match mode? {
             "merge" => {
                 self.refuse_unmergeable(sources);
+                self.refuse_other_keys(sources);
                 Some(FailoverPlan::Merge { recovery_window: window })
             }
             _ => Some(FailoverPlan::Failover(rules)),
@@ -46,6 +47,17 @@ impl<'t> Flow<'_, 't> {
             );
             let help = "receive it as rtp, rtp-fec or rist, or write mode = \"failover\"".to_owned();
             self.source.error(protocol_at, message, Some(help));
+        }
+    }
+
+    /// What is merged is decrypted afterwards.
+    fn refuse_other_keys(&self, sources: &[SourcePart]) {
+        let mut all = sources.iter().filter_map(|source| Some((source, &source.plan.as_ref()?.decryption)));
+        let Some((first, keys)) = all.next() else { return };
+        for (other, _) in all.filter(|(_, other)| *other != keys) {
+            let message = format!("sources {:?} and {:?} of a merge differ in `decryption`", first.name, other.name);
+            let help = "a merge takes the same packets of all of them: give them the same keys".to_owned();
+            self.source.error(&other.at, message, Some(help));
         }
     }
 

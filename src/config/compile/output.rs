@@ -133,7 +133,8 @@ impl<'t> Flow<'_, 't> {
             "rist" => self.rist_route(s)?,
             _ => self.datagram_route(s, protocol, sources)?,
         };
-        Some((OutputPlan { description, enabled, route, interface, ttl, dscp }, spans))
+        let encryption = self.content_encryption(s);
+        Some((OutputPlan { description, enabled, route, interface, ttl, dscp, encryption }, spans))
     }
 
     fn datagram_route(

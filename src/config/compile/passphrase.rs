@@ -1,6 +1,9 @@
-//! The passphrases of a source or an output, by the names of their files.
+//! The passphrases and the content keys of a source or an output, by the names of their files.
 
-use super::super::secrets::{KeyName, Passphrase, SecretError};
+use std::time::Duration;
+
+use super::super::plan::{ContentEncryption, ContentKeys};
+use super::super::secrets::{Found, KeyFile, KeyName, SecretError, Secrets};
 use super::super::section::{At, Section};
 use super::super::source::shown;
 use super::Flow;
@@ -10,7 +13,7 @@ const MOST_PASSPHRASES: usize = 8;
 
 impl<'t> Flow<'_, 't> {
     /// All that are taken, the newest first. `None`: in clear, or refused. The keys `with_them` have no meaning alone.
-    pub(super) fn passphrases(&mut self, s: &Section<'_, 't>, with_them: &[&str]) -> Option<Vec<Passphrase>> {
+    pub(super) fn passphrases(&mut self, s: &Section<'_, 't>, with_them: &[&str]) -> Option<Vec<KeyFile>> {
         let Some((key, names)) = self.key_names(s) else {
             for key in with_them {
                 let alone = s.key_span(key).filter(|_| !s.has("passphrase-file") && !s.has("passphrase-files"));
@@ -22,7 +25,7 @@ impl<'t> Flow<'_, 't> {
             }
             return None;
         };
-        Some(names.into_iter().filter_map(|name| self.passphrase(key, &name)).collect())
+        Some(names.into_iter().filter_map(|name| self.key_file(key, &name, Secrets::passphrase)).collect())
     }
 
     /// The key files of `passphrase-file` or `passphrase-files`, and which of them it was.
@@ -53,19 +56,57 @@ impl<'t> Flow<'_, 't> {
         Some(("passphrase-files", names))
     }
 
-    fn passphrase(&mut self, key: &str, At { value: name, span }: &At<KeyName>) -> Option<Passphrase> {
+    /// `decryption` of a source. `None`: in clear, or refused.
+    pub(super) fn content_decryption(&mut self, s: &Section<'_, 't>) -> Option<ContentKeys> {
+        self.content_keys(&s.table("decryption")?)
+    }
+
+    /// `encryption` of an output. `None`: in clear, or refused.
+    pub(super) fn content_encryption(&mut self, s: &Section<'_, 't>) -> Option<ContentEncryption> {
+        let s = s.table("encryption")?;
+        let (keys, period) = (self.content_keys(&s), s.duration("key-period"));
+        for (key, without, what) in [
+            ("odd-key-file", "key-period", "it would never be used"),
+            ("key-period", "odd-key-file", "there would be nothing to change to"),
+        ] {
+            if let (Some(at), false) = (s.key_span(key), s.has(without)) {
+                let message = format!("`{key}` without `{without}`: {what}");
+                self.source.error(&at, message, Some(format!("add `{without}`, or remove it")));
+            }
+        }
+        Some(ContentEncryption { keys: keys?, period: period.unwrap_or(Duration::MAX) })
+    }
+
+    fn content_keys(&mut self, s: &Section<'_, 't>) -> Option<ContentKeys> {
+        s.choice("scheme");
+        for (key, help) in [("scheme", "write scheme = \"cissa\""), ("key-file", "write key-file = \"name\"")] {
+            if !s.has(key) {
+                s.missing(key, help);
+            }
+        }
+        let mut key = |key| Some(self.key_file(key, &s.parsed(key)?, Secrets::content_key));
+        let (even, odd) = (key("key-file"), key("odd-key-file"));
+        Some(ContentKeys { even: even??, odd: odd.flatten() })
+    }
+
+    fn key_file(
+        &mut self,
+        key: &str,
+        At { value: name, span }: &At<KeyName>,
+        find: fn(&Secrets, &KeyName) -> Result<Found, SecretError>,
+    ) -> Option<KeyFile> {
         let secrets = self.site.secrets;
-        match secrets.passphrase(name) {
+        match find(secrets, name) {
             Ok(found) => {
                 if found.from_credentials {
                     self.source.note_credential(key, name.as_str(), span);
                 }
-                Some(Passphrase::new(name, found.secret))
+                Some(KeyFile::new(name, found.secret))
             }
             Err(error) if secrets.may_be_readable(&error) => {
                 let help = "ask as root or as the daemon's user".to_owned();
                 self.source.warning(span, format!("`{key}`: {error}; it is not checked"), Some(help));
-                Some(Passphrase::unread(name))
+                Some(KeyFile::unread(name))
             }
             Err(SecretError::Busy(_)) => {
                 *self.waits = true;

@@ -4,7 +4,7 @@ use crate::config::plan::{
     DaemonPlan, DatagramRoute, FailoverPlan, FailoverRules, FlowPlan, LegPlan, OutputProtocol, ReturnMode, RistInput,
     RistProfile, RtpHeader, SourceProtocol, SrtMode, SrtPlan, Stream, SwitchOn,
 };
-use crate::config::secrets::{Passphrase, Secrets};
+use crate::config::secrets::{KeyFile, Secrets};
 use crate::config::testing::write_key;
 use crate::config::value::{Bitrate, Interface};
 use crate::config::{Context, parse_flow};
@@ -119,7 +119,7 @@ fn srt_plan() -> FlowPlan {
 }
 
 /// Each with its file.
-fn shown(passphrases: &[Passphrase]) -> Vec<(&str, &str)> {
+fn shown(passphrases: &[KeyFile]) -> Vec<(&str, &str)> {
     passphrases.iter().map(|p| (p.name(), str::from_utf8(p.secret().bytes()).unwrap())).collect()
 }
 
@@ -199,7 +199,7 @@ fn latency_is_in_whole_milliseconds() {
 fn no_plan_shows_a_key() {
     for case in ["valid-srt", "valid-rist"] {
         let shown = format!("{:?}", keyed_plan(case));
-        assert!(shown.contains("Passphrase(\"venue-a-new\")"));
+        assert!(shown.contains("KeyFile(\"venue-a-new\")"));
         for word in ["correct", "horse", "battery", "another"] {
             assert!(!shown.contains(word), "{shown}");
         }

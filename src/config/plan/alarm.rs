@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use crate::config::secrets::Passphrase;
+use crate::config::secrets::KeyFile;
 use crate::config::value::{Destination, Url};
 use crate::content::ContentFault;
 use crate::observe::status::Severity;
@@ -281,7 +281,7 @@ pub struct TrapPlan {
     /// Usually port 162.
     pub target: Destination,
     /// The community, and the file it is in.
-    pub community: Passphrase,
+    pub community: KeyFile,
     /// Where the MIB hangs: the numbers of an object identifier.
     pub enterprise: Vec<u32>,
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use ipnet::IpNet;
 
 use super::{LegPlan, Stream};
-use crate::config::secrets::Passphrase;
+use crate::config::secrets::KeyFile;
 use crate::config::value::{Bind, Destination};
 use crate::proto::rist::psk::KeyLength;
 
@@ -59,7 +59,7 @@ pub enum RistProfile {
 pub struct RistEncryption {
     /// At least one, the newest first: this end sends with that one, and takes what is encrypted with any of them. An
     /// output has one. No name is listed twice.
-    pub passphrases: Vec<Passphrase>,
+    pub passphrases: Vec<KeyFile>,
     /// Of the keys this end makes.
     pub key_length: KeyLength,
 }
@@ -100,7 +100,7 @@ impl RistProfile {
     }
 
     /// All passphrases, the newest first; none: in clear.
-    pub fn passphrases(&self) -> &[Passphrase] {
+    pub fn passphrases(&self) -> &[KeyFile] {
         self.encryption().map_or(&[], |encryption| &encryption.passphrases)
     }
 }

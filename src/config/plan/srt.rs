@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
-use crate::config::secrets::Passphrase;
+use crate::config::secrets::KeyFile;
 use crate::config::source::shown;
 use crate::config::value::{Bind, Destination};
 use crate::proto::srt::access::StreamIdPattern;
@@ -26,7 +26,7 @@ pub struct SrtPlan {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SrtEncryption {
     /// At least one, the newest first: that one is offered, and each of them is accepted. No name is listed twice.
-    pub passphrases: Vec<Passphrase>,
+    pub passphrases: Vec<KeyFile>,
     /// Of the keys this end makes.
     pub key_length: KeyLength,
     /// Packets that are sent with one stream key (libsrt's `SRTO_KMREFRESHRATE`); 64 to 2^25.
@@ -83,7 +83,7 @@ impl fmt::Display for Call {
 
 impl SrtPlan {
     /// All passphrases, the newest first; none: in clear.
-    pub fn passphrases(&self) -> &[Passphrase] {
+    pub fn passphrases(&self) -> &[KeyFile] {
         self.encryption.as_ref().map_or(&[], |encryption| &encryption.passphrases)
     }
 }

@@ -44,14 +44,14 @@ impl fmt::Debug for Secret {
     }
 }
 
-/// A passphrase, and the file that it was in. Two are equal if both are.
+/// A passphrase, a key or a community, and the file that it was in. Two are equal if both are.
 #[derive(Clone, PartialEq, Eq)]
-pub struct Passphrase {
+pub struct KeyFile {
     name: Arc<str>,
     secret: Arc<Secret>,
 }
 
-impl Passphrase {
+impl KeyFile {
     pub(in crate::config) fn new(name: &KeyName, secret: Arc<Secret>) -> Self {
         Self { name: name.as_str().into(), secret }
     }
@@ -65,14 +65,14 @@ impl Passphrase {
         &self.name
     }
 
-    /// The passphrase itself: by it a connection knows whether it still is a right one, whatever its file is called.
+    /// What was in it: by a passphrase a connection knows whether it still is a right one, whatever its file is called.
     pub fn secret(&self) -> &Arc<Secret> {
         &self.secret
     }
 }
 
-impl fmt::Debug for Passphrase {
+impl fmt::Debug for KeyFile {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Passphrase({:?})", self.name)
+        write!(f, "KeyFile({:?})", self.name)
     }
 }

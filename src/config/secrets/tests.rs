@@ -215,10 +215,10 @@ fn a_content_key_is_32_hexadecimal_digits() {
 fn nothing_that_is_shown_has_a_key_in_it() {
     let site = Site::new().key("k", PASSPHRASE, 0o640).key("lines", format!("{PASSPHRASE}\nx"), 0o640);
     let found = site.find("k").unwrap();
-    let passphrase = Passphrase::new(&"k".parse().unwrap(), found.secret.clone());
+    let passphrase = KeyFile::new(&"k".parse().unwrap(), found.secret.clone());
     let refused = site.find("lines").unwrap_err();
     let shown = format!("{found:?} {passphrase:?} {refused:?} {refused} {:?} {:?}", refused.help(), site.secrets());
-    assert!(shown.contains("Passphrase(\"k\")"), "{shown}");
+    assert!(shown.contains("KeyFile(\"k\")"), "{shown}");
     assert!(PASSPHRASE.split(' ').all(|word| !shown.contains(word)), "{shown}");
 }
 
@@ -229,7 +229,7 @@ fn keys_are_equal_by_what_is_in_them_and_passphrases_by_their_file_too() {
     for other in ["0123456788", "1123456789", "012345678", "01234567890", ""] {
         assert_ne!(secret("0123456789"), secret(other), "{other}");
     }
-    let passphrase = |name: &str, text| Passphrase::new(&name.parse().unwrap(), secret(text));
+    let passphrase = |name: &str, text| KeyFile::new(&name.parse().unwrap(), secret(text));
     assert_eq!(passphrase("a", "0123456789"), passphrase("a", "0123456789"));
     assert_ne!(passphrase("a", "0123456789"), passphrase("a", "0123456788"));
     assert_ne!(passphrase("a", "0123456789"), passphrase("b", "0123456789"));

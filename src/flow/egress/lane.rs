@@ -4,6 +4,7 @@ use crate::time::Instant;
 use std::time::Duration;
 
 use crate::config::value::Bitrate;
+use crate::flow::cipher::Variant;
 use crate::flow::pace::{PaceCounters, Pacer, SourceClock};
 use crate::flow::repacket::Repacketiser;
 use crate::io::batch::{Report, SendBatch, TrainLimit, Trains};
@@ -21,10 +22,11 @@ const BURST: usize = crate::flow::BATCH;
 /// What smoothing has room for, within the bound of a pacer's memory.
 const FASTEST: Bitrate = Bitrate::from_bps(10_000_000_000);
 
-/// Outputs with the same `smoothing`, and what is done once for all of them.
+/// Outputs with the same `smoothing` and `encryption`, and what is done once for all of them.
 #[derive(Default)]
 pub(super) struct Lane {
     pub(super) smoothing: Option<Duration>,
+    pub(super) variant: Variant,
     pub(super) outputs: Vec<Output>,
     /// Without smoothing it is there only until the last packet has left that waited when smoothing ended.
     pacer: Option<Box<Pacer>>,
@@ -36,14 +38,14 @@ pub(super) struct Lane {
 
 impl Lane {
     /// A lane without outputs.
-    pub(super) fn new(smoothing: Option<Duration>, now: Instant) -> Self {
+    pub(super) fn new(smoothing: Option<Duration>, variant: Variant, now: Instant) -> Self {
         let pacer = smoothing.map(|smoothing| Box::new(Pacer::new(smoothing, FASTEST, now)));
-        Self { smoothing, pacer, ..Self::default() }
+        Self { smoothing, variant, pacer, ..Self::default() }
     }
 
     /// One with another smoothing, and with all that waits here waiting there too.
     pub(super) fn fork(&self, smoothing: Option<Duration>, now: Instant) -> Self {
-        let mut fork = Self::new(smoothing, now);
+        let mut fork = Self::new(smoothing, self.variant, now);
         if let Some(mut pacer) = self.pacer.clone() {
             pacer.set_smoothing(smoothing.unwrap_or_default(), FASTEST);
             fork.pacer = Some(pacer);
@@ -87,7 +89,7 @@ impl Lane {
 
     /// Take packets in, and send what may leave.
     pub(super) fn deliver(&mut self, packets: &[MediaPacket<'_>], exit: &mut Exit<'_>) {
-        let Self { smoothing, outputs, pacer, counted, repacketisers } = self;
+        let Self { smoothing, outputs, pacer, counted, repacketisers, .. } = self;
         if smoothing.is_none()
             && let Some(mut last) = pacer.take()
         {

@@ -131,7 +131,7 @@ impl Bench {
             self.egress.add_sender(key, open_sender(&spec).unwrap());
         }
         let stats = Arc::new(OutputStats::default());
-        self.egress.open(name.to_owned(), config, 0xFFFE_0000, stats.clone());
+        self.egress.open(name.to_owned(), config, Variant::Clear, 0xFFFE_0000, stats.clone());
         stats
     }
 

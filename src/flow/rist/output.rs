@@ -8,8 +8,9 @@ use std::time::Duration;
 
 use super::stats::{Figures, OutputFigures, PUBLISH};
 use super::{GROUP_TTL, LegSockets, RistKeys, RistLeg, RistOutputConfig, RistOutputSeed, cname, ntp_now};
+use crate::flow::cipher::Variant;
 use crate::flow::egress::MediaPacket;
-use crate::flow::history::History;
+use crate::flow::history::{Histories, History};
 use crate::flow::port::Port;
 use crate::flow::stats::OutputStats;
 use crate::io::batch::{Outcome, ReceiveBatch, Report, SendBatch, Session, Target, TrainLimit};
@@ -40,7 +41,7 @@ const MP2T: u8 = 33;
 pub(in crate::flow) struct RistOutputs {
     outputs: Vec<RistOutput>,
     /// While there is an output.
-    history: Option<Box<History>>,
+    histories: Histories,
     scratch: Scratch,
 }
 
@@ -58,6 +59,7 @@ struct RistOutput {
     ssrc: u32,
     legs: [Option<Leg>; 2],
     config: RistOutputConfig,
+    variant: Variant,
     /// What of its figures was counted.
     counted: SenderStats,
     figures: OutputFigures,
@@ -99,7 +101,14 @@ impl Way {
 
 impl RistOutputs {
     /// Add an output; its legs come later.
-    pub(in crate::flow) fn open(&mut self, name: String, seed: RistOutputSeed, stats: Arc<OutputStats>, now: Instant) {
+    pub(in crate::flow) fn open(
+        &mut self,
+        name: String,
+        seed: RistOutputSeed,
+        variant: Variant,
+        stats: Arc<OutputStats>,
+        now: Instant,
+    ) {
         let RistOutputSeed { config, ssrc, figures } = seed;
         let mut sender = Sender::new(
             now,
@@ -115,21 +124,21 @@ impl RistOutputs {
                 extended: false,
             },
         );
-        let history = self.history.get_or_insert_with(|| Box::new(History::new(config.latency + KEEP, now)));
-        sender.begin_sending(history.end());
+        sender.begin_sending(self.histories.keep(variant, config.latency + KEEP, now).end());
         self.outputs.push(RistOutput {
             name,
             sender,
             ssrc: ssrc & !1,
             legs: [None, None],
             config,
+            variant,
             counted: SenderStats::default(),
             figures: OutputFigures::default(),
             publishes: figures,
             published: None,
             stats,
         });
-        self.keep();
+        self.keep(now);
     }
 
     /// Change how an output sends.
@@ -139,7 +148,7 @@ impl RistOutputs {
             for leg in output.legs.iter_mut().flatten() {
                 [leg.media, leg.control] = targets(&leg.way, leg.address, leg.interface, config);
             }
-            self.keep();
+            self.keep(Instant::now());
         }
     }
 
@@ -180,17 +189,24 @@ impl RistOutputs {
     pub(in crate::flow) fn close(&mut self, name: &str, send: &mut SendBatch) {
         if let Some(at) = self.outputs.iter().position(|output| output.name == name) {
             self.outputs.remove(at).say_bye(send);
-            self.keep();
+            self.keep(Instant::now());
         }
     }
 
     /// Keep what the most patient output needs.
-    fn keep(&mut self) {
-        let keep = self.outputs.iter().map(|output| output.config.latency + KEEP).max();
-        match (keep, &mut self.history) {
-            (Some(keep), Some(history)) => history.set_keep(keep),
-            _ => self.history = None,
+    fn keep(&mut self, now: Instant) {
+        let Self { outputs, histories, .. } = self;
+        for output in &*outputs {
+            let of_variant = outputs.iter().filter(|other| other.variant == output.variant);
+            let longest = of_variant.map(|other| other.config.latency).max().unwrap_or_default();
+            histories.keep(output.variant, longest + KEEP, now);
         }
+        histories.retain(|variant| outputs.iter().any(|output| output.variant == variant));
+    }
+
+    /// Whether an output sends this variant.
+    pub(in crate::flow) fn has(&self, variant: Variant) -> bool {
+        self.outputs.iter().any(|output| output.variant == variant)
     }
 
     /// Keys that an output asked for.
@@ -246,11 +262,9 @@ impl RistOutputs {
         legs.map(|leg| leg.way.port())
     }
 
-    /// Packets for every output; they leave with the next [`Self::transmit`].
-    pub(in crate::flow) fn push(&mut self, packets: &[MediaPacket<'_>], now: Instant) {
-        if let Some(history) = &mut self.history {
-            history.extend(packets, now);
-        }
+    /// Packets for every output of a variant; they leave with the next [`Self::transmit`].
+    pub(in crate::flow) fn push(&mut self, variant: Variant, packets: &[MediaPacket<'_>], now: Instant) {
+        self.histories.extend(variant, packets, now);
     }
 
     /// Hear what receivers tell. How many datagrams there were.
@@ -260,8 +274,9 @@ impl RistOutputs {
 
     /// Let all of them send what they have, and publish their figures.
     pub(in crate::flow) fn transmit(&mut self, send: &mut SendBatch, now: Instant) {
-        let Self { outputs, history: Some(history), scratch } = self else { return };
+        let Self { outputs, histories, scratch } = self;
         for output in outputs {
+            let Some(history) = histories.get(output.variant) else { continue };
             output.transmit(history, send, scratch, now);
             output.publish(now);
         }

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use super::stats::{PeerStats, Phase};
 use super::{Bell, End, LinkEvent, LinkSeed, Multiplexer, Opening, Part};
+use crate::flow::cipher::Variant;
 use crate::flow::history::History;
 use crate::io::batch::{Session, Target};
 use crate::proto::srt::caller::Caller;
@@ -28,6 +29,8 @@ const PUBLISH: Duration = Duration::from_millis(200);
 pub(in crate::flow) struct Link {
     /// Whose it is.
     pub(super) part: Part,
+    /// Of an output: what it sends.
+    pub(super) variant: Cell<Variant>,
     /// Our socket's number: the peer writes it into every packet.
     pub(super) id: SocketId,
     pub(super) remote: SocketAddr,
@@ -80,6 +83,7 @@ impl Link {
         };
         let link = Rc::new(Self {
             part,
+            variant: Cell::default(),
             id,
             remote,
             local,

@@ -109,7 +109,7 @@ impl FlowLinks {
 
     /// Let all of them send what they have.
     pub(in crate::flow) fn transmit(&mut self, outputs: &SrtOutputs, send: &mut SendBatch, now: Instant) {
-        transmit(&self.links, outputs.history(), send, &mut self.control, now, |link, dropped, error| {
+        transmit(&self.links, outputs.histories(), send, &mut self.control, now, |link, dropped, error| {
             outputs.fault(link, dropped, error, now);
         });
     }

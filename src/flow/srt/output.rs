@@ -1,5 +1,6 @@
 //! The outputs of SRT of a flow: one stream for all of them, and for each receiver a connection.
 
+use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -7,8 +8,9 @@ use std::time::Duration;
 use super::link::State;
 use super::stats::Phase;
 use super::{Link, SrtOutputConfig};
+use crate::flow::cipher::Variant;
 use crate::flow::egress::MediaPacket;
-use crate::flow::history::History;
+use crate::flow::history::Histories;
 use crate::flow::stats::OutputStats;
 use crate::io::batch::SendError;
 use crate::proto::srt::send::History as _;
@@ -23,12 +25,13 @@ const KEEP: (Duration, Duration) = (Duration::from_secs(1), Duration::from_milli
 pub(in crate::flow) struct SrtOutputs {
     outputs: Vec<SrtOutput>,
     /// While somebody is connected.
-    history: Option<Box<History>>,
+    histories: Histories,
 }
 
 struct SrtOutput {
     name: String,
     config: SrtOutputConfig,
+    variant: Variant,
     members: Vec<Member>,
     stats: Arc<OutputStats>,
 }
@@ -43,8 +46,14 @@ struct Member {
 
 impl SrtOutputs {
     /// Add an output; its receivers come later.
-    pub(in crate::flow) fn open(&mut self, name: String, config: SrtOutputConfig, stats: Arc<OutputStats>) {
-        self.outputs.push(SrtOutput { name, config, members: Vec::new(), stats });
+    pub(in crate::flow) fn open(
+        &mut self,
+        name: String,
+        config: SrtOutputConfig,
+        variant: Variant,
+        stats: Arc<OutputStats>,
+    ) {
+        self.outputs.push(SrtOutput { name, config, variant, members: Vec::new(), stats });
     }
 
     /// Change what is on its datagrams.
@@ -69,6 +78,7 @@ impl SrtOutputs {
     /// An output sends to this connection too.
     pub(in crate::flow) fn add(&mut self, name: &str, link: Rc<Link>) {
         if let Some(output) = self.outputs.iter_mut().find(|output| output.name == name) {
+            link.variant.set(output.variant);
             output.members.push(Member { link, sends: false, counted: SendCounters::default() });
         }
     }
@@ -78,35 +88,36 @@ impl SrtOutputs {
         self.outputs.is_empty()
     }
 
-    /// What was sent lately.
-    pub(in crate::flow) fn history(&self) -> Option<&History> {
-        self.history.as_deref()
+    /// Whether an output sends this variant.
+    pub(in crate::flow) fn has(&self, variant: Variant) -> bool {
+        self.outputs.iter().any(|output| output.variant == variant)
     }
 
-    /// Packets for every receiver; they leave when the links transmit.
-    pub(in crate::flow) fn push(&mut self, packets: &[MediaPacket<'_>], now: Instant) {
-        if let Some(history) = &mut self.history {
-            history.extend(packets, now);
-        }
+    /// What was sent lately.
+    pub(in crate::flow) const fn histories(&self) -> &Histories {
+        &self.histories
+    }
+
+    /// Packets for every receiver of a variant; they leave when the links transmit.
+    pub(in crate::flow) fn push(&mut self, variant: Variant, packets: &[MediaPacket<'_>], now: Instant) {
+        self.histories.extend(variant, packets, now);
     }
 
     /// Let connections that came to be take part, and forget those that are over.
     pub(in crate::flow) fn settle(&mut self, now: Instant) {
-        let Self { outputs, history } = self;
-        let mut keep = None;
-        for member in outputs.iter_mut().flat_map(|output| &mut output.members) {
+        let Self { outputs, histories } = self;
+        let mut keep = BTreeMap::<Variant, Duration>::new();
+        for (variant, member) in outputs.iter_mut().flat_map(|o| o.members.iter_mut().map(|member| (o.variant, member)))
+        {
             let Some(facts) = member.link.stats.facts.get() else { continue };
-            keep = keep.max(Some(facts.send_latency.max(KEEP.0) + KEEP.1));
+            let time = keep.entry(variant).or_default();
+            *time = (*time).max(facts.send_latency.max(KEEP.0) + KEEP.1);
             if !std::mem::replace(&mut member.sends, true) {
-                let history = history.get_or_insert_with(|| Box::new(History::new(KEEP.0, now)));
-                member.link.begin_sending(history.end());
+                member.link.begin_sending(histories.keep(variant, *time, now).end());
             }
         }
-        match (keep, &mut *history) {
-            (Some(keep), Some(history)) => history.set_keep(keep),
-            (None, _) => *history = None,
-            (Some(_), None) => {}
-        }
+        keep.iter().for_each(|(variant, time)| _ = histories.keep(*variant, *time, now));
+        histories.retain(|variant| keep.contains_key(&variant));
         for output in outputs {
             output.members.retain(|member| !member.link.is_over());
         }

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::{Duration, SystemTime};
 
-use crate::config::secrets::Passphrase;
+use crate::config::secrets::KeyFile;
 use crate::flow::stats::{Figure, Moment};
 use crate::proto::srt::crypto::StreamKeys;
 use crate::proto::srt::km::KeyLength;
@@ -68,7 +68,7 @@ pub struct PeerStats {
     /// The peer.
     pub address: SocketAddr,
     /// The passphrase it uses; `None`: in clear.
-    pub passphrase: Option<Passphrase>,
+    pub passphrase: Option<KeyFile>,
     phase: AtomicU8,
     began: Instant,
     /// The last data packet that was received.
@@ -118,7 +118,7 @@ static NUMBERS: AtomicU64 = AtomicU64::new(1);
 
 impl PeerStats {
     /// Of a connection that is about to be made.
-    pub fn new(address: SocketAddr, passphrase: Option<Passphrase>) -> Self {
+    pub fn new(address: SocketAddr, passphrase: Option<KeyFile>) -> Self {
         Self {
             number: NUMBERS.fetch_add(1, Ordering::Relaxed),
             address,
@@ -134,7 +134,7 @@ impl PeerStats {
     }
 
     /// Whether it uses one of these passphrases, whatever the file is called; or none, where there are none.
-    pub fn fits(&self, passphrases: &[Passphrase]) -> bool {
+    pub fn fits(&self, passphrases: &[KeyFile]) -> bool {
         match &self.passphrase {
             Some(used) => passphrases.iter().any(|passphrase| passphrase.secret() == used.secret()),
             None => passphrases.is_empty(),

@@ -3,7 +3,7 @@
 use std::rc::Rc;
 
 use super::{Link, Multiplexer};
-use crate::flow::history::History;
+use crate::flow::history::Histories;
 use crate::io::batch::{Outcome, Report, SendBatch, SendError, TrainLimit};
 use crate::time::Instant;
 
@@ -15,7 +15,7 @@ const LINKS: usize = 32;
 /// Let links transmit. `control` is memory to be used again; `account` hears what the kernel did not take.
 pub(in crate::flow) fn transmit(
     links: &[Rc<Link>],
-    history: Option<&History>,
+    histories: &Histories,
     batch: &mut SendBatch,
     control: &mut Vec<u8>,
     now: Instant,
@@ -30,7 +30,7 @@ pub(in crate::flow) fn transmit(
         let mut session = batch.session();
         for (link, tag) in now_links.iter().zip(0u32..) {
             session.begin(TRAIN);
-            link.transmit(now, history, &mut session, control);
+            link.transmit(now, histories.get(link.variant.get()), &mut session, control);
             let trains = session.finish();
             if !trains.is_empty() {
                 session.message(&link.target.borrow(), trains, tag);

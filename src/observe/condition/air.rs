@@ -34,6 +34,17 @@ impl Condition {
                 let late = count(*late, "packet");
                 format!("source {source}: {behind} the recovery window of {}; {late} too late", span(*window))
             }
+            Self::ContentKeyWrong { source, parity, file } => {
+                format!("source {source}: the {parity} key, {file}, is not the one that its content is encrypted with")
+            }
+            Self::ContentKeyMissing { source, packets, .. } => {
+                format!("source {source}: {} encrypted with a key that is not there", count(*packets, "packet"))
+            }
+            Self::ContentWithheld { output, packets, all } => format!(
+                "output {output}: {} withheld because no PMT names {}",
+                count(*packets, "packet"),
+                if *all { "anything" } else { "their PIDs" }
+            ),
             Self::OutputUneven { output, packets, smoothing } => format!(
                 "output {output}: {} came too unevenly for a smoothing of {}, and left at once",
                 count(*packets, "packet"),
@@ -104,6 +115,21 @@ impl Condition {
                 "Check that the sender sends FEC, and to which ports: `tcpdump -ni any udp port {column} or udp port \
                  {row}`; set `fec-ports` to their offsets, or `protocol = \"rtp\"` if there is none."
             ),
+            Self::ContentKeyWrong { file, .. } => format!(
+                "Compare {file} with the sender's key, digit by digit; what comes is passed on as it was decrypted, and is of no use."
+            ),
+            Self::ContentKeyMissing { odd: true, .. } => {
+                "Add `odd-key-file` with the sender's odd key to `decryption`; what it is needed for passes as it is.".into()
+            }
+            Self::ContentKeyMissing { odd: false, .. } => {
+                "See that both key files of `decryption` can be read; what came without its key passes as it is.".into()
+            }
+            Self::ContentWithheld { all: true, .. } => {
+                "Nothing leaves in clear before the tables are known: see that the source carries PAT and PMT.".into()
+            }
+            Self::ContentWithheld { all: false, .. } => {
+                "What no table names would leave in clear: let the multiplexer name it in a PMT, or leave it out.".into()
+            }
             Self::OutputUneven { .. } => {
                 "Raise its `smoothing` above the jitter of the source, which `mediaconnectctl status FLOW` shows.".into()
             }

@@ -243,6 +243,12 @@ pub(super) fn still_picture(mut descriptors: Descriptors<'_>) -> bool {
     })
 }
 
+/// Whether streams of this type come in PES packets, and not in sections (ISO/IEC 13818-1, table 2-34; ANSI/SCTE 35 and
+/// ATSC A/90). Types that are not known do.
+pub const fn carries_pes(stream_type: u8) -> bool {
+    !matches!(stream_type, 0x05 | 0x0A..=0x0D | 0x13 | 0x14 | 0x16..=0x18 | 0x1A | 0x86 | 0x95)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

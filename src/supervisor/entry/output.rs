@@ -9,7 +9,7 @@ use tokio::sync::oneshot;
 use super::{Closing, Entry, Env, OutputEntry, Part, Problem, describe, random};
 use crate::config::plan::{DatagramRoute, OutputPlan, OutputRoute, RtpHeader};
 use crate::flow::FlowCommand;
-use crate::flow::egress::{OutputConfig, SenderKey};
+use crate::flow::egress::{EncryptionSeed, OutputConfig, SenderKey};
 use crate::flow::stats::OutputStats;
 use crate::io::open::{SendSpec, Sender, open_sender};
 use crate::observe::event::{Event, emit};
@@ -76,7 +76,8 @@ impl Entry {
         let senders = open_senders(&config, &self.senders)?;
         self.ensure_task(env);
         self.hold_senders(&config, senders);
-        self.send(FlowCommand::OpenOutput { name: name.to_owned(), config: config.clone(), ssrc, stats });
+        let (name, encryption) = (name.to_owned(), self.encryption(plan));
+        self.send(FlowCommand::OpenOutput { name, config: config.clone(), encryption, ssrc, stats });
         Ok(Part::Open(config))
     }
 
@@ -119,8 +120,32 @@ impl Entry {
         closing
     }
 
+    /// The encryption of an output: one for all that have the same.
+    pub(in crate::supervisor) fn encryption(&mut self, plan: &OutputPlan) -> Option<Box<EncryptionSeed>> {
+        let wanted = plan.encryption.as_ref()?;
+        let all = &self.plan;
+        self.encryptions.retain(|(known, _)| {
+            all.outputs.values().any(|output| output.encryption.as_ref().is_some_and(|wanted| wanted.is_same(known)))
+        });
+        if let Some(known) = self.encryptions.iter_mut().find(|(known, _)| known.is_same(wanted)) {
+            known.0.clone_from(wanted);
+            return Some(Box::new(known.clone()));
+        }
+        let new = (wanted.clone(), Arc::default());
+        self.encryptions.push(new.clone());
+        Some(Box::new(new))
+    }
+
     pub(super) fn retune_output(&mut self, name: &str, env: &Env<'_>) {
-        let Some(plan) = self.plan.outputs.get(name) else { return };
+        let plan_of_all = self.plan.clone();
+        let Some(plan) = plan_of_all.outputs.get(name) else { return };
+        let open = self.outputs.get(name).is_some_and(|output| output.part.is_open());
+        let is_known = |wanted| self.encryptions.iter().any(|(known, _)| known == wanted);
+        if plan.encryption.as_ref().is_some_and(|wanted| open && !is_known(wanted))
+            && let Some(encryption) = self.encryption(plan)
+        {
+            self.send(FlowCommand::Encrypt(encryption));
+        }
         let route = match &plan.route {
             OutputRoute::Datagrams(route) => route,
             OutputRoute::Srt(_) => return self.retune_srt_output(name, env),

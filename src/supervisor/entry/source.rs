@@ -5,7 +5,7 @@ use std::sync::Arc;
 use tokio::sync::oneshot;
 
 use super::{Closing, Entry, Env, Part, Problem, SourceEntry, describe};
-use crate::config::plan::{DatagramInput, SourceInput, SourcePlan, SourceProtocol};
+use crate::config::plan::{ContentKeys, DatagramInput, SourceInput, SourcePlan, SourceProtocol};
 use crate::flow::FlowCommand;
 use crate::flow::source::{Receivers, SourceConfig};
 use crate::flow::srt::{self, SrtSourceConfig};
@@ -30,6 +30,7 @@ impl Entry {
                 granted: 0,
                 opened: env.now,
                 sample: SourceSample::default(),
+                decryption: None,
             })
         });
         if !wanted || entry.part.is_open() {
@@ -65,6 +66,8 @@ impl Entry {
             emit(Event::ReceiveBufferSmall { flow: self.name.clone(), source: name.to_owned(), asked, granted });
         }
         entry.part = part;
+        entry.decryption = None;
+        self.decrypt(name, plan.decryption);
         if self.choice.as_deref() == Some(name) {
             // To the task it is a new source: it has forgotten that it was chosen.
             self.send(FlowCommand::Switch(self.choice.clone()));
@@ -100,9 +103,18 @@ impl Entry {
         }
     }
 
+    /// Let the task decrypt what comes from a source with these keys, or not.
+    fn decrypt(&mut self, name: &str, keys: Option<ContentKeys>) {
+        let Some(entry) = self.sources.get_mut(name).filter(|entry| entry.decryption != keys) else { return };
+        entry.decryption.clone_from(&keys);
+        self.send(FlowCommand::Decrypt(name.to_owned(), keys));
+    }
+
     pub(super) fn retune_source(&mut self, name: &str, env: &Env<'_>) {
         let open = self.sources.get(name).is_some_and(|s| s.part.is_open());
-        let Some(plan) = self.plan.sources.get(name).filter(|_| open) else { return };
+        let plan = self.plan.clone();
+        let Some(plan) = plan.sources.get(name).filter(|_| open) else { return };
+        self.decrypt(name, plan.decryption.clone());
         match &plan.input {
             SourceInput::Datagrams(input) => {
                 self.send(FlowCommand::RetuneSource(name.to_owned(), source_config(plan, input)));

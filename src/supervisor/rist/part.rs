@@ -178,7 +178,8 @@ impl Entry {
         self.ensure_task(env);
         let (figures, ssrc) = (Arc::default(), entry::random() & !1);
         let seed = RistOutputSeed { config: output_config(plan, rist), ssrc, figures: Arc::clone(&figures) };
-        self.send(FlowCommand::OpenRistOutput { name: name.to_owned(), seed, stats });
+        let encryption = self.encryption(plan);
+        self.send(FlowCommand::OpenRistOutput { name: name.to_owned(), seed, encryption, stats });
         for (number, (leg, sockets)) in legs.into_iter().zip(sockets).enumerate() {
             if let (Some(leg), Some(sockets)) = (leg, sockets) {
                 self.set_rist_leg(name, number, Some((leg, sockets)));

@@ -14,7 +14,7 @@ use tokio::sync::oneshot;
 
 use super::door::{Door, reject};
 use super::terms;
-use crate::config::secrets::Passphrase;
+use crate::config::secrets::KeyFile;
 use crate::flow::FlowCommand;
 use crate::flow::srt::stats::{PeerStats, Phase};
 use crate::flow::srt::{LinkSeed, Opening};
@@ -285,7 +285,7 @@ impl Port {
         conclusion: &Conclusion,
         budget: &mut Budget,
         now: Instant,
-    ) -> Result<Option<(Negotiated, Option<Passphrase>, Option<u64>)>, Refusal> {
+    ) -> Result<Option<(Negotiated, Option<KeyFile>, Option<u64>)>, Refusal> {
         let (rules, from) = (door.rules(), conclusion.peer().ip());
         if rules.allow.as_ref().is_some_and(|list| !list.iter().any(|net| net.contains(&from))) {
             return Err(Refusal::Address);
@@ -321,7 +321,7 @@ impl Port {
         &mut self,
         door: &Door,
         call: CallId,
-        (negotiated, passphrase): (Negotiated, Option<Passphrase>),
+        (negotiated, passphrase): (Negotiated, Option<KeyFile>),
         in_place_of: Option<u64>,
         local: Option<IpAddr>,
         now: Instant,

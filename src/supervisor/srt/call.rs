@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime};
 use super::door::Roster;
 use super::keys::{Job, Work};
 use super::terms;
-use crate::config::secrets::Passphrase;
+use crate::config::secrets::KeyFile;
 use crate::config::value::Destination;
 use crate::flow::FlowCommand;
 use crate::flow::srt::stats::PeerStats;
@@ -45,7 +45,7 @@ pub(in crate::supervisor) struct CallPlan {
     /// The least latency.
     pub(in crate::supervisor) latency: Duration,
     /// Any of these may be the right one; none: in clear.
-    pub(in crate::supervisor) passphrases: Vec<Passphrase>,
+    pub(in crate::supervisor) passphrases: Vec<KeyFile>,
     /// Of the keys that we make.
     pub(in crate::supervisor) key_length: KeyLength,
     /// Packets that are sent with one key.

@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime};
 
 use ipnet::IpNet;
 
-use crate::config::secrets::Passphrase;
+use crate::config::secrets::KeyFile;
 use crate::config::value::FlowName;
 use crate::flow::Courier;
 use crate::flow::srt::Part;
@@ -33,7 +33,7 @@ pub(super) struct Rules {
     /// From where; `None`: anywhere.
     pub(super) allow: Option<Vec<IpNet>>,
     /// Any of these; none: in clear.
-    pub(super) passphrases: Vec<Passphrase>,
+    pub(super) passphrases: Vec<KeyFile>,
     /// Packets that are sent with one key.
     pub(super) km_refresh: u32,
     /// The least latency.

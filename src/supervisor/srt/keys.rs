@@ -2,7 +2,7 @@
 
 use tokio::sync::mpsc::UnboundedSender;
 
-use crate::config::secrets::Passphrase;
+use crate::config::secrets::KeyFile;
 use crate::config::value::FlowName;
 use crate::flow::srt::Part;
 use crate::proto::srt::crypto::Kek;
@@ -41,7 +41,7 @@ impl Keys {
     }
 
     /// Derive a key of each passphrase; the answer comes by the channel.
-    pub(in crate::supervisor) fn derive(&self, job: Job, passphrases: Vec<Passphrase>, salt: Salt, length: KeyLength) {
+    pub(in crate::supervisor) fn derive(&self, job: Job, passphrases: Vec<KeyFile>, salt: Salt, length: KeyLength) {
         let answers = self.0.clone();
         tokio::task::spawn_local(async move {
             let derive = move || {

@@ -124,7 +124,8 @@ impl Entry {
         stats: Arc<OutputStats>,
         env: &Env<'_>,
     ) -> Result<entry::Part<S>, Problem> {
-        let open = FlowCommand::OpenSrtOutput { name: name.to_owned(), config: output_config(plan), stats };
+        let (config, encryption) = (output_config(plan), self.encryption(plan));
+        let open = FlowCommand::OpenSrtOutput { name: name.to_owned(), config, encryption, stats };
         let srt = self.open_srt(Part::Output(name.to_owned()), srt, plan.interface.as_ref(), open, env)?;
         Ok(entry::Part::Connecting(Box::new(srt)))
     }

@@ -8,13 +8,17 @@ use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
 use std::sync::Arc;
 use std::time::Duration;
 
-use criterion::{Criterion, Throughput, criterion_group, criterion_main};
+use aes::Aes128;
+use aes::cipher::{BlockModeEncrypt, InnerIvInit, KeyInit};
+use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
 use mediaconnect::config::plan::{OutputProtocol, RtpHeader};
 use mediaconnect::config::value::Dscp;
+use mediaconnect::flow::cipher::Variant;
 use mediaconnect::flow::egress::{Egress, LegConfig, MediaPacket, OutputConfig};
 use mediaconnect::flow::stats::OutputStats;
 use mediaconnect::io::batch::{ReceiveBatch, SendBatch, Target, TrainLimit};
 use mediaconnect::io::open::{Family, ReceiveSpec, Receiver, SendSpec, Sender, open_receiver, open_sender};
+use mediaconnect::proto::cissa::{Descrambler, Scrambler};
 use mediaconnect::proto::fec2022_1::matrix::Matrix;
 use mediaconnect::proto::mpegts::monitor::Monitor;
 use mediaconnect::proto::mpegts::packet::{PACKET_LEN, check_datagram};
@@ -178,7 +182,7 @@ fn egress(protocol: OutputProtocol, count: u16) -> (Egress, Vec<UdpSocket>) {
             smoothing: None,
         };
         config.senders().for_each(|key| egress.add_sender(key, sender()));
-        egress.open(format!("output-{n}"), &config, 11, Arc::new(OutputStats::default()));
+        egress.open(format!("output-{n}"), &config, Variant::Clear, 11, Arc::new(OutputStats::default()));
     }
     (egress, readers)
 }
@@ -291,5 +295,59 @@ fn media() -> Vec<u8> {
     out
 }
 
-criterion_group!(packet_path, headers, receivers, sessions, receiving, delivering, analysis);
+/// Content encryption of [`media`], and the plain ways of CBC beside it: in one chain, in which
+/// each block waits for the one before, and packet by packet, which the processor overlaps as far as it looks ahead.
+fn encryption(c: &mut Criterion) {
+    let stream = media();
+    let key = [7; 16];
+    let iv = *b"DVBTMCPTAESCISSA";
+    let mut scrambler = Scrambler::new(Some(&key), None);
+    let mut group = c.benchmark_group("content encryption (DVB-CISSA)");
+    group.throughput(Throughput::Bytes(stream.len() as u64));
+    let fresh = || stream.clone();
+    let now = Instant::now();
+    group.bench_function("encrypt", |b| {
+        let by_datagram = |mut bytes: Vec<u8>| {
+            bytes.chunks_mut(7 * PACKET_LEN).for_each(|datagram| scrambler.scramble(datagram, now));
+            bytes
+        };
+        b.iter_batched(fresh, by_datagram, BatchSize::LargeInput);
+    });
+    let encrypted = |mut bytes: Vec<u8>| {
+        let mut scrambler = Scrambler::new(Some(&key), None);
+        bytes.chunks_mut(7 * PACKET_LEN).for_each(|datagram| scrambler.scramble(datagram, now));
+        bytes
+    };
+    let encrypted = encrypted(stream.clone());
+    let mut descrambler = Descrambler::new(Some(&key), None);
+    group.bench_function("decrypt", |b| {
+        let by_datagram = |mut bytes: Vec<u8>| {
+            bytes.chunks_mut(7 * PACKET_LEN).for_each(|datagram| descrambler.descramble(datagram));
+            bytes
+        };
+        b.iter_batched(|| encrypted.clone(), by_datagram, BatchSize::LargeInput);
+    });
+    let cipher = Aes128::new(&key.into());
+    let chain = || cbc::Encryptor::<&Aes128>::inner_iv_init(&cipher, &iv.into());
+    group.bench_function("serial CBC: one block after the other", |b| {
+        let serial = |mut bytes: Vec<u8>| {
+            let mut chain = chain();
+            bytes.as_chunks_mut::<16>().0.iter_mut().for_each(|block| chain.encrypt_block(block.into()));
+            bytes
+        };
+        b.iter_batched(fresh, serial, BatchSize::LargeInput);
+    });
+    group.bench_function("CBC: one packet after the other", |b| {
+        let by_packet = |mut bytes: Vec<u8>| {
+            for packet in bytes.as_chunks_mut::<PACKET_LEN>().0 {
+                let mut chain = chain();
+                packet[4..].as_chunks_mut::<16>().0.iter_mut().for_each(|block| chain.encrypt_block(block.into()));
+            }
+            bytes
+        };
+        b.iter_batched(fresh, by_packet, BatchSize::LargeInput);
+    });
+}
+
+criterion_group!(packet_path, headers, receivers, sessions, receiving, delivering, analysis, encryption);
 criterion_main!(packet_path);
