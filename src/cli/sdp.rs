@@ -133,6 +133,7 @@ mod tests {
             description: String::new(),
             enabled: true,
             gather: Gather::Auto,
+            operators: Vec::new(),
             tags: BTreeMap::new(),
             sources: BTreeMap::new(),
             failover: None,

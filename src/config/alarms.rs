@@ -3,9 +3,10 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use super::key_file::key_file;
 use super::keys::quoted;
 use super::plan::{AlarmPlan, Builtin, Metric, NotifierPlan, PLAYPEN, Rule, Side, TrapPlan, Way};
-use super::secrets::{KeyFile, KeyName, SecretError, Secrets};
+use super::secrets::{KeyName, Secrets};
 use super::section::{At, Section, nearest};
 use super::source::{Source, shown};
 use super::value::{Destination, Url};
@@ -213,28 +214,8 @@ fn trap(source: &Source<'_>, s: &Section<'_, '_>, secrets: &Secrets, waits: &mut
             numbers
         }
     };
-    let At { value: name, span } = s.parsed::<KeyName>("community-file")?;
-    let community = match secrets.community(&name) {
-        Ok(found) => {
-            if found.from_credentials {
-                source.note_credential("community-file", name.as_str(), &span);
-            }
-            KeyFile::new(&name, found.secret)
-        }
-        Err(error) if secrets.may_be_readable(&error) => {
-            let help = "ask as root or as the daemon's user".to_owned();
-            source.warning(&span, format!("`community-file`: {error}; it is not checked"), Some(help));
-            KeyFile::unread(&name)
-        }
-        Err(SecretError::Busy(_)) => {
-            *waits = true;
-            return None;
-        }
-        Err(error) => {
-            source.error(&span, format!("`community-file`: {error}"), error.help());
-            return None;
-        }
-    };
+    let name = s.parsed::<KeyName>("community-file")?;
+    let community = key_file(source, secrets, waits, "community-file", &name, Secrets::community)?;
     Some(Way::SnmpTrap(TrapPlan { target: target?.value, community, enterprise: enterprise? }))
 }
 

@@ -8,6 +8,7 @@ use std::time::Duration;
 use ipnet::IpNet;
 
 use super::alarms::{Known, alarms};
+use super::daemon::group_name;
 use super::diagnostic::Diagnostic;
 use super::keys::{FLOW, FOREIGN_PROTOCOLS, SOURCE_PROTOCOLS, Standing};
 use super::plan::{
@@ -122,6 +123,7 @@ impl<'t> Flow<'_, 't> {
             enabled: root.flag("enabled").unwrap_or(true),
             gather: root.gather("gather").unwrap_or(self.site.daemon.gather),
             tags: root.texts("tags").into_iter().collect(),
+            operators: self.operators(root),
             sources: sources.into_iter().map(|s| Some((s.name, s.plan?))).collect::<Option<_>>()?,
             failover,
             outputs: outputs.into_iter().map(|(name, plan)| Some((name, plan?))).collect::<Option<_>>()?,
@@ -130,6 +132,11 @@ impl<'t> Flow<'_, 't> {
             content,
             alarms,
         })
+    }
+
+    fn operators(&self, root: &Section<'_, 't>) -> Vec<String> {
+        let names = root.text_list("operators").unwrap_or_default();
+        names.into_iter().filter_map(|name| group_name(self.source, "operators", name)).collect()
     }
 
     /// How often a picture is taken, and what is looked for in pictures and sound.

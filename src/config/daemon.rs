@@ -6,14 +6,17 @@ use std::path::Path;
 
 use super::alarms::{self, Known};
 use super::diagnostic::Diagnostic;
+use super::key_file::{Find, key_file};
 use super::keys::DAEMON;
 use super::plan::{
     ControlPlan, DaemonPlan, HttpPlan, Limits, LogPlan, LogTarget, SyslogFormat, SyslogPlan, SyslogServer, TagLabel,
+    TlsPlan,
 };
 use super::secrets::Secrets;
 use super::section::{At, Section, no_such};
 use super::source::{Source, shown};
 use super::value::{Bind, Destination, Interface};
+use crate::observe::http::{TlsError, server_config};
 
 /// The file, judged.
 pub(super) struct Settings {
@@ -44,7 +47,9 @@ pub(super) fn compile(file: &Path, text: &[u8], secrets: &Secrets) -> Settings {
             alarms,
             notifiers: notifiers.plans,
             log: root.table("log").map_or(default.log.clone(), |s| log(&source, &s, default.log)),
-            http: root.table("http").map_or(default.http.clone(), |s| http(&source, &s, default.http)),
+            http: root
+                .table("http")
+                .map_or(default.http.clone(), |s| http(&source, &s, default.http, secrets, &mut waits)),
             control: root.table("control").map_or(default.control.clone(), |s| control(&source, &s, default.control)),
             networks: networks(&source, &root),
             gather: root.table("defaults").and_then(|s| s.gather("gather")).unwrap_or(default.gather),
@@ -118,27 +123,66 @@ fn syslog(source: &Source<'_>, s: &Section<'_, '_>, default: SyslogPlan) -> Sysl
     SyslogPlan { server, format, facility }
 }
 
-fn http(source: &Source<'_>, s: &Section<'_, '_>, default: HttpPlan) -> HttpPlan {
+fn http(source: &Source<'_>, s: &Section<'_, '_>, default: HttpPlan, secrets: &Secrets, waits: &mut bool) -> HttpPlan {
     let insecure = s.flag("insecure").unwrap_or(false);
     let tag_labels = tag_labels(source, s);
-    let Some(listen) = s.parsed_list::<Bind>("listen") else { return HttpPlan { tag_labels, ..default } };
-    let mut addresses = Vec::new();
-    for At { value: bind, span } in listen {
-        let address = SocketAddr::new(bind.ip.unwrap_or(IpAddr::V6(Ipv6Addr::UNSPECIFIED)), bind.port);
-        if address.ip().is_multicast() {
-            source.error(&span, format!("`listen`: {bind} is a multicast group"), None);
-        } else if addresses.contains(&address) {
-            source.error(&span, format!("`listen`: {bind} is listed twice"), Some("keep one of them".into()));
-        } else if !address.ip().is_loopback() && !insecure {
-            source.error(
-                &span,
-                format!("`listen`: {bind} can be reached from the network, and this version has neither token nor TLS to protect it"),
-                Some("listen on 127.0.0.1, or add insecure = true".into()),
-            );
+    let token = s.parsed("token-file");
+    let token = token.and_then(|name| key_file(source, secrets, waits, "token-file", &name, Secrets::token));
+    let tls = s.table("tls").and_then(|s| tls(source, &s, secrets, waits));
+    let listen = s.parsed_list::<Bind>("listen").map_or(default.listen, |listen| {
+        let mut addresses = Vec::new();
+        for At { value: bind, span } in listen {
+            let address = SocketAddr::new(bind.ip.unwrap_or(IpAddr::V6(Ipv6Addr::UNSPECIFIED)), bind.port);
+            let missing = match (s.has("token-file"), s.has("tls")) {
+                (true, true) => None,
+                (false, true) => Some("`token-file`: anybody could read"),
+                (true, false) => Some("`tls`: the token could be overheard"),
+                (false, false) => Some("`token-file` and `tls`: anybody could read"),
+            };
+            if address.ip().is_multicast() {
+                source.error(&span, format!("`listen`: {bind} is a multicast group"), None);
+            } else if addresses.contains(&address) {
+                source.error(&span, format!("`listen`: {bind} is listed twice"), Some("keep one of them".into()));
+            } else if let (Some(missing), false) = (missing, address.ip().is_loopback() || insecure) {
+                let help = "add them, listen on 127.0.0.1, or write insecure = true".to_owned();
+                let problem = format!("`listen`: {bind} can be reached from the network, without {missing}");
+                source.error(&span, problem, Some(help));
+            }
+            addresses.push(address);
         }
-        addresses.push(address);
+        addresses
+    });
+    HttpPlan { listen, tag_labels, token, tls }
+}
+
+fn tls(source: &Source<'_>, s: &Section<'_, '_>, secrets: &Secrets, waits: &mut bool) -> Option<TlsPlan> {
+    let mut file = |key, help, find: Find| {
+        if !s.has(key) {
+            s.missing(key, help);
+        }
+        let name = s.parsed(key)?;
+        Some((key_file(source, secrets, waits, key, &name, find)?, name.span))
+    };
+    let certificate = file("certificate-file", "write certificate-file = \"http.crt\"", Secrets::certificate);
+    let key = file("key-file", "write key-file = \"http.key\"", Secrets::private_key);
+    let ((certificate, certificate_at), (key, key_at)) = (certificate?, key?);
+    let read = [&certificate, &key].iter().all(|file| !file.secret().bytes().is_empty());
+    if let (true, Err(error)) = (read, server_config(certificate.secret().bytes(), key.secret().bytes())) {
+        let (of, at, help) = match error {
+            TlsError::Certificate => {
+                ("certificate-file", &certificate_at, "it begins with -----BEGIN CERTIFICATE-----")
+            }
+            TlsError::Key => ("key-file", &key_at, "it begins with -----BEGIN PRIVATE KEY----- or the like"),
+            TlsError::Pair(_) => {
+                let help =
+                    "`openssl x509 -noout -pubkey` and `openssl pkey -pubout` tell which key belongs to a certificate";
+                ("key-file", &key_at, help)
+            }
+        };
+        source.error(at, format!("`{of}`: {error}"), Some(help.to_owned()));
+        return None;
     }
-    HttpPlan { listen: addresses, tag_labels }
+    Some(TlsPlan { certificate, key })
 }
 
 /// Each tag is a label of every series of a flow.
@@ -170,20 +214,22 @@ fn tag_labels(source: &Source<'_>, s: &Section<'_, '_>) -> Vec<TagLabel> {
 }
 
 fn control(source: &Source<'_>, s: &Section<'_, '_>, default: ControlPlan) -> ControlPlan {
-    let group = |key: &str| {
-        let At { value, span } = s.text(key)?;
-        let odd = |c: char| c.is_whitespace() || c.is_control() || matches!(c, ':' | ',' | '/');
-        if value.is_empty() || value.contains(odd) {
-            let help = "`getent group` lists the groups".to_owned();
-            source.error(&span, format!("`{key}`: {} is not a group name", shown(&value)), Some(help));
-            return None;
-        }
-        Some(value)
-    };
+    let group = |key: &str| group_name(source, key, s.text(key)?);
     ControlPlan {
         operators: group("operators").unwrap_or(default.operators),
         readers: group("readers").filter(|readers| readers != "everyone").or(default.readers),
     }
+}
+
+/// The name of a group that `key` gives; `None`: it can't be one, which is reported.
+pub(super) fn group_name(source: &Source<'_>, key: &str, At { value, span }: At<String>) -> Option<String> {
+    let odd = |c: char| c.is_whitespace() || c.is_control() || matches!(c, ':' | ',' | '/');
+    if value.is_empty() || value.contains(odd) {
+        let help = "`getent group` lists the groups".to_owned();
+        source.error(&span, format!("`{key}`: {} is not a group name", shown(&value)), Some(help));
+        return None;
+    }
+    Some(value)
 }
 
 fn networks(source: &Source<'_>, root: &Section<'_, '_>) -> BTreeMap<String, Interface> {

@@ -118,11 +118,16 @@ pub fn diff_daemon(old: &DaemonPlan, new: &DaemonPlan) -> Vec<Touch> {
             ("syslog", *syslog != new.log.syslog),
         ],
     );
-    let HttpPlan { listen, tag_labels } = http;
+    let HttpPlan { listen, tag_labels, token, tls } = http;
     touch(
         "http",
         Effect::InPlace,
-        &[("listen", *listen != new.http.listen), ("tag-labels", *tag_labels != new.http.tag_labels)],
+        &[
+            ("listen", *listen != new.http.listen),
+            ("tag-labels", *tag_labels != new.http.tag_labels),
+            ("token-file", *token != new.http.token),
+            ("tls", *tls != new.http.tls),
+        ],
     );
     let ControlPlan { operators, readers } = control;
     touch(
@@ -195,6 +200,7 @@ fn changed_parts(old: &FlowPlan, new: &FlowPlan) -> Vec<Touch> {
         enabled,
         gather,
         tags,
+        operators,
         sources,
         failover,
         outputs,
@@ -208,6 +214,7 @@ fn changed_parts(old: &FlowPlan, new: &FlowPlan) -> Vec<Touch> {
         ("description", *description != new.description),
         ("gather", *gather != new.gather),
         ("tags", *tags != new.tags),
+        ("operators", *operators != new.operators),
         ("monitoring.transport-stream", *analyse != new.analyse),
         ("monitoring.thumbnails", *thumbnails != new.thumbnails),
         ("monitoring.content", *content != new.content),

@@ -320,6 +320,8 @@ pub(super) const FLOW: &[Key] = &[
     ENABLED,
     GATHER,
     Key::new("tags", Form::Texts, "Free labels").default("{}"),
+    Key::new("operators", Form::List(&Form::Text), "Groups that may act on this flow besides those of [control]")
+        .default("[]"),
     Key::new("sources", Form::Named(SOURCE), "What arrives; two or more of them need [failover]").required(),
     Key::new("outputs", Form::Named(OUTPUT), "Where it goes"),
     Key::new("failover", Form::Table(FAILOVER), "What several sources are to each other"),
@@ -679,12 +681,21 @@ pub(super) const FACILITIES: &[&str] = &[
 /// `[http]`.
 pub(super) const HTTP: &[Key] = &[
     Key::new("listen", Form::List(&Form::Bind), "Addresses; []: off").default("[\"127.0.0.1:9740\"]"),
-    Key::new("insecure", Form::Flag, "true: beyond loopback although neither token nor TLS protect it")
-        .default("false"),
-    Key::later("token-file"),
-    Key::later("tls"),
+    Key::new("insecure", Form::Flag, "true: beyond loopback without token and TLS").default("false"),
+    Key::new(
+        "token-file",
+        Form::KeyFile,
+        "The file in secrets/ that holds the token which readers send; without it anybody reads",
+    ),
+    Key::new("tls", Form::Table(TLS), "HTTPS instead of HTTP"),
     Key::new("tag-labels", Form::List(&Form::Text), "Tags of flows that become labels of their metrics; at most 8")
         .default("[]"),
+];
+
+/// `tls` of `[http]`.
+pub(super) const TLS: &[Key] = &[
+    Key::new("certificate-file", Form::KeyFile, "The certificate and those that it builds on, in PEM").required(),
+    Key::new("key-file", Form::KeyFile, "The certificate's private key, in PEM").required(),
 ];
 
 /// `[control]`.

@@ -11,6 +11,7 @@ mod daemon;
 pub mod diagnostic;
 pub mod diff;
 mod host;
+mod key_file;
 mod keys;
 mod load;
 pub mod plan;

@@ -10,6 +10,7 @@ pub(super) use self::alarm::METRIC_NAMES;
 pub use self::alarm::{AlarmPlan, Builtin, Metric, NotifierPlan, PLAYPEN, Quantity, Rule, Side, TrapPlan, Way};
 pub use self::daemon::{
     ControlPlan, DaemonPlan, HttpPlan, Limits, LogPlan, LogTarget, SyslogFormat, SyslogPlan, SyslogServer, TagLabel,
+    TlsPlan,
 };
 pub use self::failover::{FailoverPlan, FailoverRules, ReturnMode, SwitchOn};
 pub use self::rist::{RistEncryption, RistInput, RistProfile, RistRoute};
@@ -38,6 +39,8 @@ pub struct FlowPlan {
     pub gather: Gather,
     /// Free labels.
     pub tags: BTreeMap<String, String>,
+    /// Groups that may act on it besides those of `[control]`.
+    pub operators: Vec<String>,
     /// By name; at least one.
     pub sources: BTreeMap<String, SourcePlan>,
     /// What several sources are to each other; `None` only with one source, which is simply passed on.

@@ -25,6 +25,10 @@ mod secret;
 pub const FOLDER: &str = "secrets";
 /// No key file is near as long.
 const LARGEST: usize = 4096;
+/// No chain of certificates is near as long.
+const LARGEST_CHAIN: usize = 64 << 10;
+/// Bytes of a token.
+const TOKEN: std::ops::RangeInclusive<usize> = 16..=512;
 /// Bytes of a content key.
 const CONTENT_KEY: usize = 16;
 
@@ -123,8 +127,8 @@ pub enum ContentFault {
     #[error("is {0}, not a file")]
     NotAFile(&'static str),
     /// More than any key.
-    #[error("is larger than 4 KiB, which no key is")]
-    TooLarge,
+    #[error("is larger than {} KiB, which no such file is", .0 >> 10)]
+    TooLarge(usize),
     /// Nothing, or a line break alone.
     #[error("is empty")]
     Empty,
@@ -149,6 +153,9 @@ pub enum ContentFault {
     /// A community that no trap can carry.
     #[error("holds no community of one line of 1 to 255 bytes")]
     NotCommunity,
+    /// A token that no header carries, or that is guessed.
+    #[error("holds no token of one line of 16 to 512 letters, digits or signs")]
+    NotToken,
 }
 
 impl ContentFault {
@@ -156,6 +163,8 @@ impl ContentFault {
         match self {
             Self::NotHex => "write 32 digits of 0-9 and a-f, either case, and nothing else",
             Self::NotCommunity => "write one line of 1 to 255 bytes, the community and nothing else",
+            Self::NotToken => "`openssl rand -hex 32` makes one",
+            Self::TooLarge(_) => "see that it is the right file",
             Self::ByteOrderMark => "save it without one",
             _ => "write one line of 10 to 79 bytes, the passphrase and nothing else",
         }
@@ -171,6 +180,21 @@ pub enum Form {
     ContentKey,
     /// One line of 1 to 255 bytes.
     Community,
+    /// One line of 16 to 512 visible characters of ASCII.
+    Token,
+    /// Certificates in PEM, which are no secret.
+    Certificate,
+    /// A private key in PEM.
+    PrivateKey,
+}
+
+impl Form {
+    const fn largest(self) -> usize {
+        match self {
+            Self::Certificate | Self::PrivateKey => LARGEST_CHAIN,
+            _ => LARGEST,
+        }
+    }
 }
 
 impl std::fmt::Display for Form {
@@ -179,6 +203,9 @@ impl std::fmt::Display for Form {
             Self::Passphrase => "the passphrase, 10 to 79 bytes,",
             Self::ContentKey => "the key, 32 hexadecimal digits,",
             Self::Community => "the community, 1 to 255 bytes,",
+            Self::Token => "the token, 16 to 512 characters,",
+            Self::Certificate => "the certificate and those that it builds on, in PEM,",
+            Self::PrivateKey => "the private key, in PEM,",
         })
     }
 }
@@ -246,6 +273,30 @@ impl Secrets {
         self.get(name, Form::Community)
     }
 
+    /// A token of HTTP.
+    ///
+    /// # Errors
+    /// It is not there, or is none.
+    pub fn token(&self, name: &KeyName) -> Result<Found, SecretError> {
+        self.get(name, Form::Token)
+    }
+
+    /// A chain of certificates for TLS, in PEM. What is in it is not looked at.
+    ///
+    /// # Errors
+    /// It is not there.
+    pub fn certificate(&self, name: &KeyName) -> Result<Found, SecretError> {
+        self.get(name, Form::Certificate)
+    }
+
+    /// A private key for TLS, in PEM. What is in it is not looked at.
+    ///
+    /// # Errors
+    /// It is not there.
+    pub fn private_key(&self, name: &KeyName) -> Result<Found, SecretError> {
+        self.get(name, Form::PrivateKey)
+    }
+
     /// Is this only because another user asks than the one that the daemon runs as?
     pub(super) const fn may_be_readable(&self, error: &SecretError) -> bool {
         !self.by_daemon && matches!(error, SecretError::Unreadable { denied: true, .. })
@@ -278,7 +329,7 @@ impl Secrets {
                     return Err(SecretError::Content { path, fault: ContentFault::NotAFile(kind) });
                 }
                 Err(ReadError::TooLarge) => {
-                    return Err(SecretError::Content { path, fault: ContentFault::TooLarge });
+                    return Err(SecretError::Content { path, fault: ContentFault::TooLarge(form.largest()) });
                 }
             }
         }
@@ -302,11 +353,15 @@ fn unreadable(path: PathBuf, error: &io::Error) -> SecretError {
 fn read(mut file: File, path: &Path, form: Form) -> Result<Secret, SecretError> {
     let failed = |error| unreadable(path.to_owned(), &error);
     let mode = file.metadata().map_err(failed)?.permissions().mode();
-    if mode & 0o006 != 0 {
-        return Err(SecretError::Exposed { path: path.to_owned(), writable: mode & 0o004 == 0 });
+    let shown = if form == Form::Certificate { 0o002 } else { 0o006 };
+    if mode & shown != 0 {
+        return Err(SecretError::Exposed {
+            path: path.to_owned(),
+            writable: mode & 0o004 == 0 || form == Form::Certificate,
+        });
     }
-    // Not a vector, which would leave pieces behind as it grows.
-    let mut buffer = Zeroizing::new([0; LARGEST + 1]);
+    // It does not grow, which would leave pieces behind.
+    let mut buffer = Zeroizing::new(vec![0; form.largest() + 1]);
     let mut filled = 0;
     while filled < buffer.len() {
         match file.read(&mut buffer[filled..]) {
@@ -317,10 +372,13 @@ fn read(mut file: File, path: &Path, form: Form) -> Result<Secret, SecretError> 
         }
     }
     let parsed = match form {
-        _ if filled > LARGEST => Err(ContentFault::TooLarge),
+        _ if filled > form.largest() => Err(ContentFault::TooLarge(form.largest())),
         Form::Passphrase => passphrase(line(&buffer[..filled])),
         Form::ContentKey => content_key(line(&buffer[..filled])),
         Form::Community => community(line(&buffer[..filled])),
+        Form::Token => token(line(&buffer[..filled])),
+        Form::Certificate | Form::PrivateKey if filled == 0 => Err(ContentFault::Empty),
+        Form::Certificate | Form::PrivateKey => Ok(Secret::new(&buffer[..filled])),
     };
     parsed.map_err(|fault| SecretError::Content { path: path.to_owned(), fault })
 }
@@ -356,6 +414,14 @@ fn community(text: &[u8]) -> Result<Secret, ContentFault> {
         Ok(Secret::new(text))
     } else {
         Err(ContentFault::NotCommunity)
+    }
+}
+
+fn token(text: &[u8]) -> Result<Secret, ContentFault> {
+    if TOKEN.contains(&text.len()) && text.iter().all(u8::is_ascii_graphic) {
+        Ok(Secret::new(text))
+    } else {
+        Err(ContentFault::NotToken)
     }
 }
 

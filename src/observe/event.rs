@@ -2,7 +2,7 @@
 
 mod text;
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
@@ -100,6 +100,8 @@ pub enum Event {
     HttpFailed { address: SocketAddr, error: String, retry_in: Duration },
     /// A listener of `[http]` is open.
     HttpListening { address: SocketAddr },
+    /// A request came with a token that is not the one of `[http]`.
+    HttpTokenWrong { address: IpAddr },
     /// An operator's command was carried out, or refused (`error`).
     OperatorCommand { by: String, uid: u32, command: String, flow: Option<FlowName>, error: Option<String> },
     /// Changes are held back: of one flow, or of all.
@@ -202,6 +204,7 @@ impl Event {
             Self::WatchBack => kind("watch-back", "3874b06916f14cafa46051e517f0dc7f", I, CONFIG),
             Self::HttpFailed { .. } => kind("http-failed", "2d5b1ab6b4cf48969cbc5e82eae70e67", E, HTTP),
             Self::HttpListening { .. } => kind("http-listening", "4e4fd481eef44886a8a4aba7f2cdccb8", I, HTTP),
+            Self::HttpTokenWrong { .. } => kind("http-token-wrong", "b0a5f2f4c6c34f0d8d1e7a3952e4c871", W, HTTP),
             Self::OperatorCommand { .. } => kind("operator-command", "a56b090ca3f44cc8a6b6aa97ed581d34", I, CONTROL),
             Self::Frozen { .. } => kind("frozen", "5d045236c31e4eb89477c6e97ba57abd", I, CONTROL),
             Self::Thawed { .. } => kind("thawed", "53806b8c85d341038169264a5fb0e7af", I, CONTROL),

@@ -11,6 +11,8 @@ mod feed;
 mod page;
 mod route;
 mod stall;
+mod tls;
+mod token;
 mod until;
 
 use std::cell::RefCell;
@@ -21,18 +23,20 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use hyper::body::{Bytes, Incoming};
+use hyper::header::AUTHORIZATION;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{HeaderMap, Request};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use serde::Serializer;
 use serde::ser::SerializeSeq;
-use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
-use tokio::net::{TcpListener, UnixListener};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use tokio::task::JoinSet;
 
 pub use access::{Peer, Readers, Rules, may_act, may_read};
 pub use route::encode;
+pub use tls::{Tls, TlsError, server_config};
 pub use until::{UntilError, parse as parse_until};
 
 use self::access::RulesCache;
@@ -41,9 +45,12 @@ use self::events::Events;
 use self::feed::Feed;
 use self::route::{Asked, Document, Unroutable, route};
 use self::stall::Stall;
+use super::event::{Event, emit};
 use super::metrics;
 use super::status::{FlowDoc, HistoryDoc, OverviewDoc, StatusDoc};
 use crate::config::plan::{ControlPlan, TagLabel};
+use crate::config::secrets::KeyFile;
+use crate::config::value::FlowName;
 use crate::supervisor::control::{Command, Handle};
 
 /// What the server shows: the supervisor's state, as documents.
@@ -68,6 +75,12 @@ pub trait View {
     fn tag_labels(&self) -> Vec<TagLabel>;
     /// `[control]` in force.
     fn control(&self) -> ControlPlan;
+    /// The groups that a flow lets act on it besides.
+    fn operators(&self, flow: &FlowName) -> Vec<String>;
+    /// `[http] token-file` in force; `None`: anybody reads.
+    fn token(&self) -> Option<KeyFile>;
+    /// A request without it was refused.
+    fn count_refused(&self);
 }
 
 /// What an overview says was so: another one says something else. Figures move all the time and do not count.
@@ -91,10 +104,10 @@ pub async fn serve_unix(listener: UnixListener, view: Rc<dyn View>, handle: Hand
     .await;
 }
 
-/// Serves an address of `[http] listen`: the routes that read. Runs until dropped, and its connections with it.
-/// Must be polled within a [`tokio::task::LocalSet`].
-pub async fn serve_tcp(listener: TcpListener, view: Rc<dyn View>) {
-    let server = Rc::new(Server::new(view, None));
+/// Serves an address of `[http] listen`: the routes that read, to those who have the token. Runs until dropped, and its
+/// connections with it. Must be polled within a [`tokio::task::LocalSet`].
+pub async fn serve_tcp(listener: TcpListener, view: Rc<dyn View>, tls: Tls) {
+    let server = Rc::new(Server { tls, ..Server::new(view, None) });
     accept_all(server, async || {
         let (stream, address) = listener.accept().await?;
         Ok((stream, Origin::Tcp(address.ip())))
@@ -168,6 +181,7 @@ struct Server {
     /// `None`: nothing acts here.
     handle: Option<Handle>,
     rules: RulesCache,
+    tls: Tls,
     feed: Feed,
     parties: Parties,
     followers: Parties,
@@ -209,16 +223,53 @@ impl Drop for Place {
     }
 }
 
-async fn accept_all<S>(server: Rc<Server>, mut accept: impl AsyncFnMut() -> io::Result<(S, Origin)>)
-where
-    S: AsyncRead + AsyncWrite + Unpin + 'static,
-{
+/// A connection that was accepted.
+trait Accepted: AsyncWrite + Unpin + 'static {
+    /// Answer its requests until it ends.
+    async fn serve(self, server: Rc<Server>, origin: Origin, place: Place);
+}
+
+impl Accepted for UnixStream {
+    async fn serve(self, server: Rc<Server>, origin: Origin, place: Place) {
+        server.connection(self, origin, place).await;
+    }
+}
+
+/// The type of a TLS record that begins a connection (RFC 8446, section 5.1).
+const HANDSHAKE: u8 = 22;
+
+/// What who speaks plain HTTP reads where TLS is spoken.
+const TLS_ONLY: &[u8] = b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\nContent-Type: application/json\r\n\r\n\
+    {\"error\":\"this port speaks TLS: write https:\"}\n";
+
+impl Accepted for TcpStream {
+    async fn serve(mut self, server: Rc<Server>, origin: Origin, place: Place) {
+        let Some(acceptor) = server.tls.acceptor() else { return server.connection(self, origin, place).await };
+        let handshake = async {
+            let mut head = [0; 1024];
+            if self.peek(&mut head).await? > 0 && head[0] != HANDSHAKE {
+                // What is not read would break the connection before the answer is.
+                let _ = self.read(&mut head).await?;
+                self.write_all(TLS_ONLY).await?;
+                return Ok(None);
+            }
+            acceptor.accept(self).await.map(Some)
+        };
+        // Who can't is gone.
+        if let Ok(Ok::<_, io::Error>(Some(stream))) = tokio::time::timeout(server.head_time, handshake).await {
+            server.connection(stream, origin, place).await;
+        }
+    }
+}
+
+async fn accept_all<S: Accepted>(server: Rc<Server>, mut accept: impl AsyncFnMut() -> io::Result<(S, Origin)>) {
     let mut connections = JoinSet::new();
     loop {
         tokio::select! {
             accepted = accept(), if connections.len() < MOST => match accepted {
                 Ok((mut stream, origin)) => match Place::among(&server.parties, origin.party(), MOST_OF_ONE) {
-                    Some(place) => { connections.spawn_local(server.clone().connection(stream, origin, place)); }
+                    Some(place) => { connections.spawn_local(stream.serve(server.clone(), origin, place)); }
+                    None if server.tls.acceptor().is_some() => {}
                     None => { let _ = tokio::time::timeout(ACCEPT_PAUSE, stream.write_all(BUSY)).await; }
                 },
                 Err(_) => tokio::time::sleep(ACCEPT_PAUSE).await,
@@ -235,6 +286,7 @@ impl Server {
             view,
             handle,
             rules: RulesCache::default(),
+            tls: Tls::default(),
             parties: Parties::default(),
             followers: Parties::default(),
             head_time: HEAD_TIME,
@@ -276,7 +328,8 @@ impl Server {
             Err(Unroutable::Query(what)) => return Answer::error(400, what),
         };
         match origin {
-            Origin::Tcp(_) => match asked {
+            Origin::Tcp(address) => match asked {
+                Asked::Read(document) if !self.admits(&document, *address, request.headers()) => Answer::unauthorized(),
                 Asked::Read(document) => self.document(&document, origin, request.headers()),
                 Asked::Plan | Asked::Act(_) => Answer::error(403, "only on the control socket".to_owned()),
             },
@@ -287,13 +340,38 @@ impl Server {
     async fn for_peer(&self, peer: &Peer, asked: Asked, origin: &Origin, headers: &HeaderMap) -> Answer {
         let control = self.view.control();
         let rules = self.rules.rules(control.clone()).await;
+        if let Asked::Act(command) = asked {
+            if may_act(peer, &rules) {
+                return self.ask(peer, command).await;
+            }
+            let groups = command.flow().map(|flow| self.view.operators(flow)).unwrap_or_default();
+            if access::is_in_one_of(peer, groups.clone()).await {
+                return self.ask(peer, command).await;
+            }
+            // Who has to do with a flow is for readers.
+            let groups = if may_read(peer, &rules) { groups } else { Vec::new() };
+            return Answer::error(403, access::acting_takes(peer, &control, &rules, &groups));
+        }
         match asked {
-            Asked::Act(_) if !may_act(peer, &rules) => Answer::error(403, access::acting_takes(peer, &control, &rules)),
             _ if !may_read(peer, &rules) => Answer::error(403, access::reading_takes(peer, &control, &rules)),
             Asked::Read(document) => self.document(&document, origin, headers),
             Asked::Plan => self.ask(peer, Command::Plan).await,
             Asked::Act(command) => self.ask(peer, command).await,
         }
+    }
+
+    /// Whether a document is for who sends these headers. Whether the daemon lives is for everybody.
+    fn admits(&self, document: &Document, address: IpAddr, headers: &HeaderMap) -> bool {
+        let Some(token) = self.view.token() else { return true };
+        if matches!(document, Document::Health | Document::Ready) || token::is_in(headers, token.secret()) {
+            return true;
+        }
+        self.view.count_refused();
+        // A browser asks without one before it asks its user.
+        if headers.contains_key(AUTHORIZATION) {
+            emit(Event::HttpTokenWrong { address: address.to_canonical() });
+        }
+        false
     }
 
     async fn ask(&self, peer: &Peer, command: Command) -> Answer {

@@ -467,6 +467,8 @@ fn appliance(to: &mut Text, status: &StatusDoc) {
     }
     let name = "mediaconnect_config_stale_flows";
     to.single(name, Kind::Gauge, "Flows whose newer file is rejected.", "", status.flows.stale as f64);
+    let (name, refused) = ("mediaconnect_http_requests_refused", status.http_requests_refused);
+    to.single(name, Kind::Counter, "Requests over [http] listen without the token.", "", refused as f64);
     to.head("mediaconnect_flows", Kind::Gauge, "Flows by state.");
     let f = status.flows;
     for (state, count) in [("active", f.active), ("error", f.error), ("standby", f.standby), ("starting", f.starting)] {

@@ -39,6 +39,9 @@ pub struct StatusDoc {
     /// By name.
     #[serde(default)]
     pub notifiers: BTreeMap<String, NotifierDoc>,
+    /// Requests over `[http] listen` without the token.
+    #[serde(default)]
+    pub http_requests_refused: u64,
 }
 
 /// The configuration in force.

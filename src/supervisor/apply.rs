@@ -246,7 +246,7 @@ fn apply_daemon(s: &mut State, plan: DaemonPlan, view: &Rc<dyn View>) {
     s.notifiers.apply(&plan.notifiers);
     s.daemon = plan;
     let State { listeners, http_failed, daemon, .. } = s;
-    listeners.apply(&daemon.http.listen, http_failed, view);
+    listeners.apply(&daemon.http, http_failed, view);
 }
 
 /// Keep the last good versions, and note what is stale or unreadable.

@@ -254,24 +254,24 @@ fn running(enabled: bool, flow: &FlowName) -> Result<(), Refusal> {
 }
 
 fn in_words(command: &Command) -> (String, Option<FlowName>) {
-    let (words, flow) = match command {
-        Command::Reload => ("reload".to_owned(), None),
-        Command::Plan => ("plan".to_owned(), None),
-        Command::Start(flow) => ("start".to_owned(), Some(flow)),
-        Command::Stop(flow) => ("stop".to_owned(), Some(flow)),
-        Command::ClearFlow(flow) => ("start --clear".to_owned(), Some(flow)),
-        Command::Enable(flow, output) => (format!("enable {output}"), Some(flow)),
-        Command::Disable(flow, output) => (format!("disable {output}"), Some(flow)),
-        Command::ClearOutput(flow, output) => (format!("enable {output} --clear"), Some(flow)),
-        Command::Restart(flow) => ("restart".to_owned(), Some(flow)),
-        Command::RestartSource(flow, source) => (format!("restart source {source}"), Some(flow)),
-        Command::RestartOutput(flow, output) => (format!("restart output {output}"), Some(flow)),
-        Command::Disconnect(flow, peer) => (format!("disconnect {peer}"), Some(flow)),
-        Command::Switch(flow, source) => (format!("switch {source}"), Some(flow)),
-        Command::ClearSwitch(flow) => ("switch --clear".to_owned(), Some(flow)),
-        Command::Freeze(flow, _) => ("freeze".to_owned(), flow.as_ref()),
-        Command::Thaw(flow) => ("thaw".to_owned(), flow.as_ref()),
-        Command::Panic(flow) => ("panic".to_owned(), Some(flow)),
+    let words = match command {
+        Command::Reload => "reload".to_owned(),
+        Command::Plan => "plan".to_owned(),
+        Command::Start(_) => "start".to_owned(),
+        Command::Stop(_) => "stop".to_owned(),
+        Command::ClearFlow(_) => "start --clear".to_owned(),
+        Command::Enable(_, output) => format!("enable {output}"),
+        Command::Disable(_, output) => format!("disable {output}"),
+        Command::ClearOutput(_, output) => format!("enable {output} --clear"),
+        Command::Restart(_) => "restart".to_owned(),
+        Command::RestartSource(_, source) => format!("restart source {source}"),
+        Command::RestartOutput(_, output) => format!("restart output {output}"),
+        Command::Disconnect(_, peer) => format!("disconnect {peer}"),
+        Command::Switch(_, source) => format!("switch {source}"),
+        Command::ClearSwitch(_) => "switch --clear".to_owned(),
+        Command::Freeze(..) => "freeze".to_owned(),
+        Command::Thaw(_) => "thaw".to_owned(),
+        Command::Panic(_) => "panic".to_owned(),
     };
-    (words, flow.cloned())
+    (words, command.flow().cloned())
 }

@@ -57,6 +57,29 @@ pub enum Command {
     Panic(FlowName),
 }
 
+impl Command {
+    /// The one flow that it is about; `None`: all of them.
+    pub const fn flow(&self) -> Option<&FlowName> {
+        match self {
+            Self::Reload | Self::Plan => None,
+            Self::Freeze(flow, _) | Self::Thaw(flow) => flow.as_ref(),
+            Self::Start(flow)
+            | Self::Stop(flow)
+            | Self::ClearFlow(flow)
+            | Self::Enable(flow, _)
+            | Self::Disable(flow, _)
+            | Self::ClearOutput(flow, _)
+            | Self::Restart(flow)
+            | Self::RestartSource(flow, _)
+            | Self::RestartOutput(flow, _)
+            | Self::Disconnect(flow, _)
+            | Self::Switch(flow, _)
+            | Self::ClearSwitch(flow)
+            | Self::Panic(flow) => Some(flow),
+        }
+    }
+}
+
 /// The answer to `Reload` and `Plan`.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct Outcome {

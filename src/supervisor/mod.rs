@@ -26,7 +26,7 @@ mod view;
 pub mod watch;
 
 use crate::time::Instant;
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -179,6 +179,7 @@ async fn run(dirs: Dirs, stop: impl AsyncFnOnce(Rc<dyn View>, StopSignals) -> &'
         helpers: Rc::new(content::Helpers::new(crate::content::socket(&dirs.runtime))),
         listeners: http::Listeners::default(),
         http_failed: BTreeMap::new(),
+        http_refused: Cell::new(0),
         http_retry_at: Instant::now() + http::RETRY,
         polling: None,
         logger: Some(logger),
@@ -201,7 +202,7 @@ async fn run(dirs: Dirs, stop: impl AsyncFnOnce(Rc<dyn View>, StopSignals) -> &'
     {
         let mut s = state.borrow_mut();
         let State { listeners, http_failed, daemon, .. } = &mut *s;
-        listeners.apply(&daemon.http.listen, http_failed, &view);
+        listeners.apply(&daemon.http, http_failed, &view);
     }
     apply::apply(&state, prepared, &view).await;
     let mut supervisor = Supervisor {
@@ -417,7 +418,7 @@ impl Supervisor {
             if retry_http {
                 s.http_retry_at = now + http::RETRY;
                 let State { listeners, http_failed, daemon, .. } = &mut *s;
-                listeners.apply(&daemon.http.listen, http_failed, &self.view);
+                listeners.apply(&daemon.http, http_failed, &self.view);
             }
             let thawed = s.overrides.expire(SystemTime::now());
             if thawed {

@@ -1,7 +1,7 @@
 //! All that the supervisor knows. Borrowed for short moments only, never over an await.
 
 use crate::time::Instant;
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
 
 use std::net::SocketAddr;
@@ -69,6 +69,8 @@ pub(super) struct State {
     pub(super) listeners: Listeners,
     pub(super) http_failed: BTreeMap<SocketAddr, String>,
     pub(super) http_retry_at: Instant,
+    /// Requests without the token of `[http]`.
+    pub(super) http_refused: Cell<u64>,
     pub(super) polling: Option<String>,
     /// `None` in tests and in the demo, which log where their process logs.
     pub(super) logger: Option<Logger>,

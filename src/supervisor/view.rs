@@ -88,6 +88,19 @@ impl View for StateView {
     fn control(&self) -> ControlPlan {
         self.0.borrow().daemon.control.clone()
     }
+
+    fn operators(&self, flow: &FlowName) -> Vec<String> {
+        self.0.borrow().flows.get(flow).map(|entry| entry.file.operators.clone()).unwrap_or_default()
+    }
+
+    fn token(&self) -> Option<KeyFile> {
+        self.0.borrow().daemon.http.token.clone()
+    }
+
+    fn count_refused(&self) {
+        let refused = &self.0.borrow().http_refused;
+        refused.set(refused.get() + 1);
+    }
 }
 
 /// What is said of flows outside of them.
@@ -165,6 +178,7 @@ impl State {
             conditions,
             alarms: self.alarms.docs(),
             notifiers: self.notifiers.docs(),
+            http_requests_refused: self.http_refused.get(),
         }
     }
 

@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
+use super::super::key_file::{Find, key_file};
 use super::super::plan::{ContentEncryption, ContentKeys};
-use super::super::secrets::{Found, KeyFile, KeyName, SecretError, Secrets};
+use super::super::secrets::{KeyFile, KeyName, Secrets};
 use super::super::section::{At, Section};
 use super::super::source::shown;
 use super::Flow;
@@ -89,33 +90,7 @@ impl<'t> Flow<'_, 't> {
         Some(ContentKeys { even: even??, odd: odd.flatten() })
     }
 
-    fn key_file(
-        &mut self,
-        key: &str,
-        At { value: name, span }: &At<KeyName>,
-        find: fn(&Secrets, &KeyName) -> Result<Found, SecretError>,
-    ) -> Option<KeyFile> {
-        let secrets = self.site.secrets;
-        match find(secrets, name) {
-            Ok(found) => {
-                if found.from_credentials {
-                    self.source.note_credential(key, name.as_str(), span);
-                }
-                Some(KeyFile::new(name, found.secret))
-            }
-            Err(error) if secrets.may_be_readable(&error) => {
-                let help = "ask as root or as the daemon's user".to_owned();
-                self.source.warning(span, format!("`{key}`: {error}; it is not checked"), Some(help));
-                Some(KeyFile::unread(name))
-            }
-            Err(SecretError::Busy(_)) => {
-                *self.waits = true;
-                None
-            }
-            Err(error) => {
-                self.source.error(span, format!("`{key}`: {error}"), error.help());
-                None
-            }
-        }
+    fn key_file(&mut self, key: &str, name: &At<KeyName>, find: Find) -> Option<KeyFile> {
+        key_file(self.source, self.site.secrets, self.waits, key, name, find)
     }
 }

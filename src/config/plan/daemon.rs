@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
 use super::alarm::{AlarmPlan, Builtin, NotifierPlan};
+use crate::config::secrets::KeyFile;
 use crate::config::value::{CpuList, Destination, Gather, Interface};
 
 /// The appliance: what `mediaconnect.toml` says, with all defaults filled in.
@@ -40,7 +41,12 @@ impl Default for DaemonPlan {
                     facility: 3,
                 },
             },
-            http: HttpPlan { listen: vec![SocketAddr::from(([127, 0, 0, 1], 9740))], tag_labels: Vec::new() },
+            http: HttpPlan {
+                listen: vec![SocketAddr::from(([127, 0, 0, 1], 9740))],
+                tag_labels: Vec::new(),
+                token: None,
+                tls: None,
+            },
             control: ControlPlan { operators: "mediaconnect-operators".into(), readers: None },
             networks: BTreeMap::new(),
             gather: Gather::Auto,
@@ -111,6 +117,19 @@ pub struct HttpPlan {
     pub listen: Vec<SocketAddr>,
     /// Flow tags that become metric labels, in the order of the file.
     pub tag_labels: Vec<TagLabel>,
+    /// What readers must send; `None`: anybody reads.
+    pub token: Option<KeyFile>,
+    /// `None`: no TLS.
+    pub tls: Option<TlsPlan>,
+}
+
+/// `tls` of `[http]`; the two belong together.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TlsPlan {
+    /// A chain of certificates, in PEM.
+    pub certificate: KeyFile,
+    /// In PEM.
+    pub key: KeyFile,
 }
 
 /// A flow's tag as a label of its metrics.

@@ -77,6 +77,7 @@ pub(in crate::observe) fn every() -> Vec<Event> {
         E::WatchBack,
         E::HttpFailed { address, error: error(), retry_in: TEN },
         E::HttpListening { address },
+        E::HttpTokenWrong { address: address.ip() },
         E::OperatorCommand { by: by(), uid: 1000, command: s("stop news"), flow: Some(flow()), error: None },
         E::Frozen { flow: None, by: by(), until: Some(SystemTime::UNIX_EPOCH) },
         E::Thawed { flow: Some(flow()), by: by() },

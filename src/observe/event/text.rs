@@ -21,6 +21,9 @@ impl fmt::Display for Event {
             Self::HttpFailed { address, error, retry_in } => {
                 write!(f, "[http] can't listen on {address}: {error}; next try in {}", span(*retry_in))
             }
+            Self::HttpTokenWrong { address } => {
+                write!(f, "[http] refused {address}: it sent a token, and not the right one")
+            }
             Self::HttpListening { address } => write!(f, "[http] listens on {address}"),
             Self::OperatorCommand { by, uid, command, error, .. } => match error {
                 None => write!(f, "{by} (uid {uid}): {command}"),

@@ -80,11 +80,10 @@ pub enum Readers {
 impl Rules {
     /// Asks the group database, which may block: call it off the runtime's thread.
     fn look_up(plan: &ControlPlan) -> Self {
-        let gid = |name: &str| Group::from_name(name).ok().flatten().map(|g| g.gid.as_raw());
         Self {
             own_uid: Uid::effective().as_raw(),
-            operators: gid(&plan.operators),
-            readers: plan.readers.as_deref().map_or(Readers::Everyone, |name| Readers::Group(gid(name))),
+            operators: number(&plan.operators),
+            readers: plan.readers.as_deref().map_or(Readers::Everyone, |name| Readers::Group(number(name))),
         }
     }
 }
@@ -103,8 +102,32 @@ pub fn may_read(peer: &Peer, rules: &Rules) -> bool {
         }
 }
 
-/// In words, why the peer may not act.
-pub(super) fn acting_takes(peer: &Peer, plan: &ControlPlan, rules: &Rules) -> String {
+/// Whether the peer is in one of these groups. Those that this host does not have have no members.
+pub(super) async fn is_in_one_of(peer: &Peer, groups: Vec<String>) -> bool {
+    if groups.is_empty() {
+        return false;
+    }
+    let peer = peer.clone();
+    // It asks the group database, which may block.
+    let look_up = move || groups.iter().filter_map(|name| number(name)).any(|gid| peer.is_in(gid));
+    tokio::task::spawn_blocking(look_up).await.unwrap_or(false)
+}
+
+/// A group's number on this host.
+fn number(name: &str) -> Option<u32> {
+    Group::from_name(name).ok().flatten().map(|g| g.gid.as_raw())
+}
+
+/// In words, why the peer may not act. `more`: the groups that the flow in question lets act.
+pub(super) fn acting_takes(peer: &Peer, plan: &ControlPlan, rules: &Rules, more: &[String]) -> String {
+    if let [groups @ .., last] = more {
+        let groups: String = [&plan.operators].into_iter().chain(groups).map(|name| format!("'{name}', ")).collect();
+        let uid = peer.uid;
+        let groups = groups.trim_end_matches(", ");
+        return format!(
+            "only root and members of the groups {groups} and '{last}' may do this, and uid {uid} is neither"
+        );
+    }
     takes("do this", peer, &plan.operators, rules.operators.is_some())
 }
 
@@ -168,6 +191,20 @@ mod tests {
             assert_eq!(may_act(&who, &RULES), may, "{who:?}");
             assert!(may_read(&who, &RULES), "{who:?}");
         }
+    }
+
+    #[test]
+    fn a_refusal_names_all_groups_that_may() {
+        let plan = ControlPlan { operators: "ops".into(), readers: None };
+        let who = peer(1000, 1000, &[]);
+        let takes = |more: &[&str]| {
+            acting_takes(&who, &plan, &RULES, &more.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>())
+        };
+        assert!(takes(&[]).starts_with("only root and members of the group 'ops' may do this"), "{}", takes(&[]));
+        assert_eq!(
+            takes(&["news", "night"]),
+            "only root and members of the groups 'ops', 'news' and 'night' may do this, and uid 1000 is neither"
+        );
     }
 
     #[test]

@@ -7,7 +7,7 @@ use std::task::{Context, Poll};
 use hyper::body::{Bytes, Frame, SizeHint};
 use hyper::header::{
     ACCEPT, ALLOW, CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue,
-    REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS,
+    REFERRER_POLICY, WWW_AUTHENTICATE, X_CONTENT_TYPE_OPTIONS,
 };
 use hyper::{Response, StatusCode};
 use serde::Serialize;
@@ -136,6 +136,12 @@ impl Answer {
         Self { headers, ..Self::error(405, format!("this path takes {allow}")) }
     }
 
+    /// 401: without the token. A browser asks for it as a password.
+    pub(super) fn unauthorized() -> Self {
+        let headers = &[(WWW_AUTHENTICATE, "Bearer"), (WWW_AUTHENTICATE, "Basic realm=\"mediaconnect\"")];
+        Self { headers, ..Self::error(401, "this takes the token of [http] token-file".to_owned()) }
+    }
+
     /// The supervisor's no.
     pub(super) fn refusal(refusal: &Refusal) -> Self {
         let status = match refusal {
@@ -163,7 +169,7 @@ impl Answer {
         headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
         headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
         for (name, value) in self.headers {
-            headers.insert(name, HeaderValue::from_static(value));
+            headers.append(name, HeaderValue::from_static(value));
         }
         response
     }

@@ -70,6 +70,13 @@ impl View for Shown {
     fn control(&self) -> ControlPlan {
         ControlPlan { operators: "no-such-group-anywhere".into(), readers: self.readers.clone() }
     }
+    fn operators(&self, _flow: &FlowName) -> Vec<String> {
+        Vec::new()
+    }
+    fn token(&self) -> Option<KeyFile> {
+        None
+    }
+    fn count_refused(&self) {}
 }
 
 /// A supervisor that notes what it is asked, and knows one flow.
@@ -457,7 +464,7 @@ fn over_tcp_documents_are_read_and_nothing_acts() {
             }
         };
         tokio::select! {
-            () = serve_tcp(listener, Rc::new(Shown::new())) => unreachable!("the server ended"),
+            () = serve_tcp(listener, Rc::new(Shown::new()), Tls::default()) => unreachable!("the server ended"),
             () = test => {}
         }
     });

@@ -17,6 +17,7 @@ fn status() -> StatusDoc {
         conditions: Vec::new(),
         alarms: Vec::new(),
         notifiers: BTreeMap::new(),
+        http_requests_refused: 3,
     }
 }
 
@@ -154,6 +155,7 @@ fn the_names_of_the_contract_carry_the_values_of_the_documents() {
         assert_eq!(series["mediaconnect_config_last_reload_success"], 0.0);
         assert_eq!(series["mediaconnect_config_last_reload_timestamp_seconds"], 1_795_370_400.0);
         assert_eq!(series["mediaconnect_config_stale_flows"], 1.0);
+        assert_eq!(series["mediaconnect_http_requests_refused_total"], 3.0);
         assert_eq!(series["mediaconnect_build_info{version=\"0.1.0\"}"], 1.0);
         assert_eq!(series["mediaconnect_output_errors_total{flow=\"news\",output=\"x\",error=\"ENETUNREACH\"}"], 13.0);
         let condition = "mediaconnect_flow_condition{flow=\"news\",code=\"stale-config\",severity=\"major\"}";
