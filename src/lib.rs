@@ -9,10 +9,12 @@
 //! - [`content`]: the projection room. Pictures and sound, looked at by a helper that touches nothing here.
 //! - [`io`]: the wiring. Sockets in batches, precise timers; the only unsafe room.
 //! - [`observe`]: the windows. Events, logs, status, metrics, HTTP.
+//! - [`audit`]: the ledger. Who changed what, in a chain that shows where it was tampered with.
 //! - [`cli`]: the back door. `mediaconnectctl`.
 
 #![warn(clippy::unwrap_used)]
 
+pub mod audit;
 pub mod cli;
 pub mod config;
 pub mod content;

@@ -8,6 +8,7 @@ use clap_complete::Shell;
 
 use super::check::CheckArgs;
 use super::schema::Kind;
+use crate::audit::Head;
 use crate::observe::http::{UntilError, parse_until};
 
 /// Ask and steer mediaconnectd, the relay for live MPEG-TS.
@@ -182,6 +183,28 @@ pub enum Command {
         /// The flow; without: all
         flow: Option<String>,
     },
+    /// Show the good versions that a flow's file has had
+    History {
+        /// The flow; without: the newest version of each
+        flow: Option<String>,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Write an earlier version of a flow's file, and apply it
+    Rollback {
+        /// The flow
+        flow: String,
+        /// The version, by its number in history; without: the one before
+        #[arg(long, value_name = "N")]
+        to: Option<u64>,
+    },
+    /// Look after the audit trail
+    Audit {
+        /// What to do
+        #[command(subcommand)]
+        command: Audit,
+    },
     /// Print the SDP of an RTP output, for receivers; needs no daemon
     Sdp {
         /// The flow
@@ -199,6 +222,20 @@ pub enum Command {
     Completions {
         /// The shell
         shell: Shell,
+    },
+}
+
+/// What to do with the audit trail.
+#[derive(Debug, Subcommand)]
+pub enum Audit {
+    /// Say whether it is as it was written; needs no daemon
+    Verify {
+        /// A last record as the log told it, from where nobody could change it
+        #[arg(long, value_name = "HEAD")]
+        head: Vec<Head>,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
     },
 }
 

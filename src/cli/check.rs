@@ -88,6 +88,16 @@ pub fn run(args: &CheckArgs, dir: &Path) -> ExitCode {
     }
 }
 
+/// Whether the files are valid; what is wrong goes to standard error.
+pub(super) fn is_valid(args: &CheckArgs, dir: &Path) -> bool {
+    let Ok(request) = Request::new(args, dir) else { return false };
+    let verdict = request.judge(dir);
+    for diagnostic in verdict.diagnostics.iter().filter(|d| d.severity == Level::Error) {
+        super::text::print_error(&format!("{}\n", diagnostic.line()));
+    }
+    verdict.valid
+}
+
 /// What is asked, by the places of the files.
 #[derive(Debug, Default)]
 struct Request {

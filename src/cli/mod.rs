@@ -1,6 +1,7 @@
 //! The back door: `mediaconnectctl`.
 
 pub mod args;
+mod audit;
 mod changes;
 pub mod check;
 mod client;
@@ -15,6 +16,7 @@ pub mod sdp;
 mod status;
 mod text;
 mod top;
+mod versions;
 
 use std::net::ToSocketAddrs;
 use std::path::Path;
@@ -78,6 +80,10 @@ pub fn main() -> ExitCode {
             clap_complete::generate(*shell, &mut Cli::command(), "mediaconnectctl", &mut script);
             print(&String::from_utf8_lossy(&script));
             Ok(Code::Yes)
+        }
+        Command::Audit { command: args::Audit::Verify { head, json } } => audit::run(&cli.places, head, *json),
+        Command::Rollback { flow, to } => {
+            talk(versions::rollback(&Client::new(cli.places.socket()), &cli.places, flow, *to))
         }
         Command::CheckHealth { flow } => return health::run(&Client::new(cli.places.socket()), flow.as_deref()),
         Command::Sdp { flow, output } => print_sdp(&cli.places.config, flow, output),
@@ -156,6 +162,7 @@ fn ask(client: &Client, command: &Command) -> Result<Code, Failure> {
                 print(&if *json { pretty(&document) } else { table()? });
                 Ok(Code::Yes)
             }
+            Command::History { flow, json } => versions::history(client, flow.as_deref(), *json).await,
             Command::Top => top::run(client).await,
             Command::Status { flow, json, watch: false, .. } => {
                 print(&show(client, flow.as_deref(), *json, false).await?);
@@ -188,6 +195,8 @@ fn ask(client: &Client, command: &Command) -> Result<Code, Failure> {
             Command::Freeze { flow, until } => act(client, freeze_path(flow.as_ref(), *until), false).await,
             Command::Check(_)
             | Command::CheckHealth { .. }
+            | Command::Rollback { .. }
+            | Command::Audit { .. }
             | Command::Schema { .. }
             | Command::Completions { .. }
             | Command::Sdp { .. } => Ok(Code::Yes),

@@ -159,6 +159,8 @@ pub enum Condition {
     HttpFailed { address: SocketAddr, error: String },
     /// The kernel gives no file notifications.
     WatchPolling { error: String, every: Duration },
+    /// The audit trail can't be written.
+    AuditFailed { path: PathBuf, error: String, records: u64 },
     /// The flow is received and sent nowhere.
     NoOutputs { file: PathBuf },
 }
@@ -214,6 +216,7 @@ impl Condition {
             Self::FlowPanicked { .. } => "flow-panicked",
             Self::HttpFailed { .. } => "http-failed",
             Self::WatchPolling { .. } => "watch-polling",
+            Self::AuditFailed { .. } => "audit-failed",
             Self::NoOutputs { .. } => "no-outputs",
             _ => self.srt_code().unwrap_or_default(),
         }
@@ -250,6 +253,7 @@ impl Condition {
             | Self::StaleConfig { .. }
             | Self::ConfigRejected { .. }
             | Self::ConfigUnreadable { .. }
+            | Self::AuditFailed { .. }
             | Self::HttpFailed { .. } => Severity::Major,
             Self::SourceSyncErrors { .. }
             | Self::ThumbnailUnavailable { .. }
@@ -330,6 +334,9 @@ impl Condition {
                 format!("failed by a fault of mediaconnect, {} so far: {message}", count(*times, "time"))
             }
             Self::HttpFailed { address, error } => format!("[http] can't listen on {address}: {error}"),
+            Self::AuditFailed { path, error, records } => {
+                format!("{} can't be written: {error}; not in it: {}", path.display(), count(*records, "record"))
+            }
             Self::WatchPolling { error, every } => {
                 format!("no file notifications ({error}): the files are looked at every {}", span(*every))
             }
@@ -445,6 +452,10 @@ impl Condition {
             Self::HttpFailed { address, .. } => format!(
                 "See who holds port {} with `ss -ltnp`, or change `listen` in [http]; it is retried.",
                 address.port()
+            ),
+            Self::AuditFailed { path, .. } => format!(
+                "Make room, or let the daemon write there: `df {0}`, `ls -ld {0}`; it is retried.",
+                path.parent().unwrap_or(path).display()
             ),
             Self::WatchPolling { .. } => {
                 "If the kernel's limit is the reason, raise it: `sysctl fs.inotify.max_user_instances=512 fs.inotify.max_user_watches=65536`; \

@@ -100,6 +100,12 @@ pub enum Event {
     HttpFailed { address: SocketAddr, error: String, retry_in: Duration },
     /// A listener of `[http]` is open.
     HttpListening { address: SocketAddr },
+    /// The last record of the audit trail.
+    AuditHead { head: String },
+    /// A record can't be written to the audit trail; it is tried again.
+    AuditFailed { path: PathBuf, error: String },
+    /// The audit trail is written again, without so many records.
+    AuditBack { records: u64 },
     /// A request came with a token that is not the one of `[http]`.
     HttpTokenWrong { address: IpAddr },
     /// An operator's command was carried out, or refused (`error`).
@@ -143,6 +149,9 @@ const DAEMON: &str = "mediaconnect::daemon";
 const FLOW: &str = "mediaconnect::flow";
 const SRT: &str = "mediaconnect::srt";
 const CONFIG: &str = "mediaconnect::config";
+/// `MESSAGE_ID` of the heads of the audit trail.
+pub const AUDIT_HEAD_ID: &str = "3f0d3c9b5a0e4d51a7c2f1b6e8d94a70";
+const AUDIT: &str = "mediaconnect::audit";
 const HTTP: &str = "mediaconnect::http";
 const CONTROL: &str = "mediaconnect::control";
 const ALARM: &str = "mediaconnect::alarm";
@@ -204,6 +213,9 @@ impl Event {
             Self::WatchBack => kind("watch-back", "3874b06916f14cafa46051e517f0dc7f", I, CONFIG),
             Self::HttpFailed { .. } => kind("http-failed", "2d5b1ab6b4cf48969cbc5e82eae70e67", E, HTTP),
             Self::HttpListening { .. } => kind("http-listening", "4e4fd481eef44886a8a4aba7f2cdccb8", I, HTTP),
+            Self::AuditHead { .. } => kind("audit-head", AUDIT_HEAD_ID, I, AUDIT),
+            Self::AuditFailed { .. } => kind("audit-failed", "c2a7f6de41d84a7cb9f05e3b1d6a8e92", E, AUDIT),
+            Self::AuditBack { .. } => kind("audit-back", "8be1d0c37f4a4c0e9a5d2f7c6b31e845", W, AUDIT),
             Self::HttpTokenWrong { .. } => kind("http-token-wrong", "b0a5f2f4c6c34f0d8d1e7a3952e4c871", W, HTTP),
             Self::OperatorCommand { .. } => kind("operator-command", "a56b090ca3f44cc8a6b6aa97ed581d34", I, CONTROL),
             Self::Frozen { .. } => kind("frozen", "5d045236c31e4eb89477c6e97ba57abd", I, CONTROL),

@@ -43,15 +43,16 @@ use self::access::RulesCache;
 use self::answer::Answer;
 use self::events::Events;
 use self::feed::Feed;
-use self::route::{Asked, Document, Unroutable, route};
+use self::route::{Asked, Document, Kept, Unroutable, route};
 use self::stall::Stall;
 use super::event::{Event, emit};
 use super::metrics;
-use super::status::{FlowDoc, HistoryDoc, OverviewDoc, StatusDoc};
+use super::status::{FlowDoc, HistoryDoc, OverviewDoc, StatusDoc, VersionDoc, VersionTextDoc, VersionsDoc};
+use crate::audit::Record;
 use crate::config::plan::{ControlPlan, TagLabel};
 use crate::config::secrets::KeyFile;
 use crate::config::value::FlowName;
-use crate::supervisor::control::{Command, Handle};
+use crate::supervisor::control::{Actor, Command, Handle};
 
 /// What the server shows: the supervisor's state, as documents.
 pub trait View {
@@ -79,6 +80,14 @@ pub trait View {
     fn operators(&self, flow: &FlowName) -> Vec<String>;
     /// `[http] token-file` in force; `None`: anybody reads.
     fn token(&self) -> Option<KeyFile>;
+    /// `/v1/versions`.
+    fn versions(&self) -> VersionsDoc;
+    /// `/v1/flows/NAME/versions`, the newest first.
+    fn versions_of(&self, flow: &FlowName) -> Vec<VersionDoc>;
+    /// `/v1/flows/NAME/versions/NUMBER`; `None`: there is none, or no longer.
+    fn version(&self, flow: &FlowName, number: u64) -> Option<VersionTextDoc>;
+    /// Put this into the audit trail.
+    fn audit(&self, record: Record);
     /// A request without it was refused.
     fn count_refused(&self);
 }
@@ -331,7 +340,9 @@ impl Server {
             Origin::Tcp(address) => match asked {
                 Asked::Read(document) if !self.admits(&document, *address, request.headers()) => Answer::unauthorized(),
                 Asked::Read(document) => self.document(&document, origin, request.headers()),
-                Asked::Plan | Asked::Act(_) => Answer::error(403, "only on the control socket".to_owned()),
+                Asked::Plan | Asked::Kept(_) | Asked::Act(_) => {
+                    Answer::error(403, "only on the control socket".to_owned())
+                }
             },
             Origin::Unix(peer) => self.for_peer(peer, asked, origin, request.headers()).await,
         }
@@ -350,11 +361,13 @@ impl Server {
             }
             // Who has to do with a flow is for readers.
             let groups = if may_read(peer, &rules) { groups } else { Vec::new() };
+            self.note_refused(peer, &command).await;
             return Answer::error(403, access::acting_takes(peer, &control, &rules, &groups));
         }
         match asked {
             _ if !may_read(peer, &rules) => Answer::error(403, access::reading_takes(peer, &control, &rules)),
             Asked::Read(document) => self.document(&document, origin, headers),
+            Asked::Kept(kept) => self.kept(&kept),
             Asked::Plan => self.ask(peer, Command::Plan).await,
             Asked::Act(command) => self.ask(peer, command).await,
         }
@@ -374,12 +387,36 @@ impl Server {
         false
     }
 
-    async fn ask(&self, peer: &Peer, command: Command) -> Answer {
-        let Some(handle) = &self.handle else { return Answer::error(403, "only on the control socket".to_owned()) };
+    fn kept(&self, kept: &Kept) -> Answer {
+        match kept {
+            Kept::All => Answer::json(&self.view.versions()),
+            Kept::Of(flow) => match self.view.versions_of(flow) {
+                none if none.is_empty() => no_flow(flow.as_str()),
+                versions => Answer::json(&VersionsDoc { flows: [(flow.to_string(), versions)].into() }),
+            },
+            Kept::One(flow, number) => match self.view.version(flow, *number) {
+                Some(version) => Answer::json(&version),
+                None => Answer::error(404, format!("there is no version {number} of flow '{flow}'")),
+            },
+        }
+    }
+
+    async fn note_refused(&self, peer: &Peer, command: &Command) {
+        let Actor { name: by, uid, pid } = self.actor(peer).await;
+        let (command, flow) = command.in_words();
+        let refused = Some("not one of those who may".to_owned());
+        self.view.audit(Record::Act { by, uid, pid, command, flow: flow.map(|flow| flow.to_string()), refused });
+    }
+
+    async fn actor(&self, peer: &Peer) -> Actor {
         let peer = peer.clone();
         let unnamed = peer.unnamed_actor();
-        let actor = tokio::task::spawn_blocking(move || peer.actor()).await.unwrap_or(unnamed);
-        match handle.ask(command, actor).await {
+        tokio::task::spawn_blocking(move || peer.actor()).await.unwrap_or(unnamed)
+    }
+
+    async fn ask(&self, peer: &Peer, command: Command) -> Answer {
+        let Some(handle) = &self.handle else { return Answer::error(403, "only on the control socket".to_owned()) };
+        match handle.ask(command, self.actor(peer).await).await {
             Ok(outcome) => Answer::json(&outcome),
             Err(refusal) => Answer::refusal(&refusal),
         }

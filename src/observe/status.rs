@@ -17,6 +17,7 @@ pub use self::overview::{AboutDoc, OverviewDoc, RowDoc, WorstDoc};
 pub use self::rist::{RistLegDoc, RistOutputDoc, RistSourceDoc};
 pub use self::srt::{KeyStateDoc, RefusedDoc, SrtDoc};
 pub use self::transport_stream::{ChangeDoc, PidDoc, ProgramDoc, StreamDoc, TransportStreamDoc};
+use crate::audit::AuditStatus;
 use crate::config::diagnostic::Diagnostic;
 
 /// `/v1/status`.
@@ -42,6 +43,43 @@ pub struct StatusDoc {
     /// Requests over `[http] listen` without the token.
     #[serde(default)]
     pub http_requests_refused: u64,
+    /// How the audit trail fares.
+    #[serde(default)]
+    pub audit: AuditStatus,
+}
+
+/// `/v1/versions`.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub struct VersionsDoc {
+    /// By the flow's name; the newest version first.
+    pub flows: BTreeMap<String, Vec<VersionDoc>>,
+}
+
+/// A good version of a flow's file.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct VersionDoc {
+    /// Counts the flow's versions, from 1.
+    pub number: u64,
+    /// When it was taken, RFC 3339.
+    pub applied: String,
+    /// Whose the file was then.
+    pub owner: Option<String>,
+    /// When the file was written, RFC 3339.
+    pub modified: Option<String>,
+    /// Of the file, in hexadecimal digits.
+    pub sha256: String,
+    /// The keys in which it differs from the version before.
+    pub keys: Vec<String>,
+}
+
+/// `/v1/flows/NAME/versions/NUMBER`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct VersionTextDoc {
+    /// Of the version.
+    pub number: u64,
+    /// The whole file.
+    pub text: String,
 }
 
 /// The configuration in force.

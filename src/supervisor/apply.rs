@@ -11,7 +11,9 @@ use std::time::{Duration, SystemTime};
 use super::control::Outcome;
 use super::entry::{Closing, Entry, Stale};
 use super::state::State;
+use super::store::DAEMON_FILE;
 use super::watch::Watch;
+use crate::audit::{FileChange, Record, changed_keys};
 use crate::config::diagnostic::{Diagnostic, Level};
 use crate::config::diff::{Action, Change, Effect, diff_daemon, diff_flow};
 use crate::config::plan::{DaemonPlan, FlowPlan};
@@ -134,7 +136,7 @@ pub(super) async fn apply(state: &Rc<RefCell<State>>, prepared: Prepared, view: 
     }
     let changed = transition(state, targets).await;
     let mut s = state.borrow_mut();
-    settle_files(&mut s, &loaded);
+    let files = settle_files(&mut s, &loaded);
     s.prune_overrides();
     s.last_reload = SystemTime::now();
     report(&mut s, &loaded.diagnostics);
@@ -149,6 +151,9 @@ pub(super) async fn apply(state: &Rc<RefCell<State>>, prepared: Prepared, view: 
             rejected: outcome.changes.iter().filter(|c| c.action == Action::Reject).count(),
             took: began.elapsed(),
         });
+    }
+    if !files.is_empty() {
+        s.audit.record(Record::Apply { generation: s.generation, files });
     }
     s.diagnostics = loaded.diagnostics;
     outcome.changes.retain(|c| !s.held_back.contains(&c.flow));
@@ -249,8 +254,9 @@ fn apply_daemon(s: &mut State, plan: DaemonPlan, view: &Rc<dyn View>) {
     listeners.apply(&daemon.http, http_failed, view);
 }
 
-/// Keep the last good versions, and note what is stale or unreadable.
-fn settle_files(s: &mut State, loaded: &Loaded) {
+/// Keep the last good versions, and note what is stale or unreadable. What of the files is new.
+fn settle_files(s: &mut State, loaded: &Loaded) -> Vec<FileChange> {
+    let mut changed = Vec::new();
     let flows_d = s.dirs.config.join("flows.d");
     let mut unreadable = BTreeMap::new();
     let mut rejected = Vec::new();
@@ -261,7 +267,10 @@ fn settle_files(s: &mut State, loaded: &Loaded) {
         let path = flows_d.join(format!("{name}.toml"));
         match file {
             FlowFile::Valid { plan, text } if s.flows.get(name).is_some_and(|e| e.file == *plan) => {
-                warn_unkept(s.store.keep_flow(name, text));
+                if let Some(old) = warn_unkept(s.store.keep_flow(name, text)).flatten() {
+                    changed.push(applied(&path, &old, text));
+                    warn_unkept(s.store.versions().add(name.as_str(), text, &path));
+                }
                 if let Some(entry) = s.flows.get_mut(name) {
                     // One plan for all who ask: of a thousand flows each copy counts.
                     s.good.insert(name.clone(), entry.file.clone());
@@ -272,6 +281,7 @@ fn settle_files(s: &mut State, loaded: &Loaded) {
             }
             FlowFile::Rejected => {
                 let first = first_error(&loaded.diagnostics, &path);
+                changed.extend(newly_rejected(s, &loaded.diagnostics, &path));
                 match s.flows.get_mut(name) {
                     Some(entry) => {
                         let stale = stale(&path, first);
@@ -294,12 +304,21 @@ fn settle_files(s: &mut State, loaded: &Loaded) {
         let gone: Vec<_> = s.good.keys().filter(|n| !loaded.flows.contains_key(n)).cloned().collect();
         for name in gone.into_iter().filter(|n| !s.flows.contains_key(n)).collect::<Vec<_>>() {
             s.good.remove(&name);
-            warn_unkept(s.store.forget_flow(&name));
+            let old = warn_unkept(s.store.forget_flow(&name)).unwrap_or_default();
+            let keys = changed_keys(&old, b"");
+            changed.push(FileChange { keys, ..FileChange::of(&flows_d.join(format!("{name}.toml")), "removed", None) });
         }
     }
     if loaded.daemon.is_some() && !s.held_back.contains("") {
-        let text = std::fs::read(s.dirs.config.join("mediaconnect.toml")).ok();
-        warn_unkept(s.store.keep_daemon(text.as_deref()));
+        let path = s.dirs.config.join(DAEMON_FILE);
+        let text = std::fs::read(&path).ok();
+        if let Some(old) = warn_unkept(s.store.keep_daemon(text.as_deref())).flatten() {
+            let keys = changed_keys(&old, text.as_deref().unwrap_or_default());
+            let result = if text.is_some() { "applied" } else { "removed" };
+            changed.push(FileChange { keys, ..FileChange::of(&path, result, text.as_deref()) });
+        }
+    } else if loaded.daemon.is_none() {
+        changed.extend(newly_rejected(s, &loaded.diagnostics, &s.dirs.config.join(DAEMON_FILE)));
     }
     for (path, error) in &unreadable {
         if s.unreadable.get(path) != Some(error) {
@@ -311,12 +330,28 @@ fn settle_files(s: &mut State, loaded: &Loaded) {
     }
     s.unreadable = unreadable;
     s.rejected = rejected;
+    changed
 }
 
-fn warn_unkept(kept: std::io::Result<()>) {
-    if let Err(error) = kept {
+/// A file whose new text is in force.
+fn applied(path: &Path, old: &[u8], text: &[u8]) -> FileChange {
+    FileChange { keys: changed_keys(old, text), ..FileChange::of(path, "applied", Some(text)) }
+}
+
+/// A file that is rejected for what was not known yet.
+fn newly_rejected(s: &State, diagnostics: &[Diagnostic], path: &Path) -> Option<FileChange> {
+    let errors = diagnostics.iter().filter(|d| d.severity == Level::Error && d.file == path);
+    let faults: Vec<_> = errors.map(Diagnostic::line).collect();
+    let text = std::fs::read(path).ok();
+    let is_new = faults.iter().any(|fault| !s.logged.contains(fault));
+    is_new.then(|| FileChange { faults, ..FileChange::of(path, "rejected", text.as_deref()) })
+}
+
+fn warn_unkept<T>(kept: std::io::Result<T>) -> Option<T> {
+    let say = |error| {
         tracing::error!(target: "mediaconnect::daemon", "the last good version can't be kept in the state directory: {error}");
-    }
+    };
+    kept.map_err(say).ok()
 }
 
 fn first_error<'a>(diagnostics: &'a [Diagnostic], path: &PathBuf) -> Option<&'a Diagnostic> {

@@ -7,6 +7,7 @@ use super::air;
 use super::apply;
 use super::control::{Actor, Command, Outcome, Refusal, Request};
 use super::store::{Freeze, Override, Switch};
+use crate::audit::Record;
 use crate::config::diff::{Action, Change, Effect, Kind, Touch};
 use crate::config::value::FlowName;
 use crate::flow::srt::Part;
@@ -17,10 +18,18 @@ impl Supervisor {
     pub(super) async fn answer(&mut self, request: Request) {
         let Request { command, actor, reply } = request;
         let read = command == Command::Plan;
-        let words = (!read).then(|| in_words(&command));
+        let words = (!read).then(|| command.in_words());
         let result = self.obey(command, &actor).await;
         if let Some((command, flow)) = words {
             let error = result.as_ref().err().map(Refusal::to_string);
+            self.state.borrow().audit.record(Record::Act {
+                by: actor.name.clone(),
+                uid: actor.uid,
+                pid: actor.pid,
+                command: command.clone(),
+                flow: flow.as_ref().map(FlowName::to_string),
+                refused: error.clone(),
+            });
             emit(Event::OperatorCommand { by: actor.name, uid: actor.uid, command, flow, error });
         }
         // Who asked may have gone.
@@ -251,27 +260,4 @@ fn no_part(flow: &FlowName, kind: Kind, name: &str) -> Refusal {
 
 fn running(enabled: bool, flow: &FlowName) -> Result<(), Refusal> {
     if enabled { Ok(()) } else { Err(Refusal::Conflict(format!("flow {flow} is stopped"))) }
-}
-
-fn in_words(command: &Command) -> (String, Option<FlowName>) {
-    let words = match command {
-        Command::Reload => "reload".to_owned(),
-        Command::Plan => "plan".to_owned(),
-        Command::Start(_) => "start".to_owned(),
-        Command::Stop(_) => "stop".to_owned(),
-        Command::ClearFlow(_) => "start --clear".to_owned(),
-        Command::Enable(_, output) => format!("enable {output}"),
-        Command::Disable(_, output) => format!("disable {output}"),
-        Command::ClearOutput(_, output) => format!("enable {output} --clear"),
-        Command::Restart(_) => "restart".to_owned(),
-        Command::RestartSource(_, source) => format!("restart source {source}"),
-        Command::RestartOutput(_, output) => format!("restart output {output}"),
-        Command::Disconnect(_, peer) => format!("disconnect {peer}"),
-        Command::Switch(_, source) => format!("switch {source}"),
-        Command::ClearSwitch(_) => "switch --clear".to_owned(),
-        Command::Freeze(..) => "freeze".to_owned(),
-        Command::Thaw(_) => "thaw".to_owned(),
-        Command::Panic(_) => "panic".to_owned(),
-    };
-    (words, command.flow().cloned())
 }

@@ -78,6 +78,30 @@ impl Command {
             | Self::Panic(flow) => Some(flow),
         }
     }
+
+    /// As `mediaconnectctl` takes it, without the flow; and the flow.
+    pub(crate) fn in_words(&self) -> (String, Option<FlowName>) {
+        let words = match self {
+            Self::Reload => "reload".to_owned(),
+            Self::Plan => "plan".to_owned(),
+            Self::Start(_) => "start".to_owned(),
+            Self::Stop(_) => "stop".to_owned(),
+            Self::ClearFlow(_) => "start --clear".to_owned(),
+            Self::Enable(_, output) => format!("enable {output}"),
+            Self::Disable(_, output) => format!("disable {output}"),
+            Self::ClearOutput(_, output) => format!("enable {output} --clear"),
+            Self::Restart(_) => "restart".to_owned(),
+            Self::RestartSource(_, source) => format!("restart source {source}"),
+            Self::RestartOutput(_, output) => format!("restart output {output}"),
+            Self::Disconnect(_, peer) => format!("disconnect {peer}"),
+            Self::Switch(_, source) => format!("switch {source}"),
+            Self::ClearSwitch(_) => "switch --clear".to_owned(),
+            Self::Freeze(..) => "freeze".to_owned(),
+            Self::Thaw(_) => "thaw".to_owned(),
+            Self::Panic(_) => "panic".to_owned(),
+        };
+        (words, self.flow().cloned())
+    }
 }
 
 /// The answer to `Reload` and `Plan`.

@@ -22,6 +22,7 @@ mod srt;
 mod state;
 mod store;
 mod transport_stream;
+mod versions;
 mod view;
 pub mod watch;
 
@@ -49,6 +50,7 @@ use self::state::State;
 use self::store::Store;
 use self::view::StateView;
 use self::watch::Watch;
+use crate::audit::{Audit, Record};
 use crate::config;
 use crate::config::Context;
 use crate::config::diff::{Action, Change};
@@ -189,8 +191,11 @@ async fn run(dirs: Dirs, stop: impl AsyncFnOnce(Rc<dyn View>, StopSignals) -> &'
         alarms_at: Instant::now(),
         notifiers: Notifiers::start(&daemon.notifiers)?,
         daemon,
+        audit: Audit::start(&dirs.log, &dirs.state)?,
         dirs: dirs.clone(),
     }));
+    let (uid, pid) = (nix::unistd::Uid::effective().as_raw(), std::process::id());
+    state.borrow().audit.record(Record::Start { version: env!("CARGO_PKG_VERSION"), uid, pid });
     let view: Rc<dyn View> = Rc::new(StateView(state.clone()));
 
     let (handle, requests) = Handle::new();
@@ -474,6 +479,7 @@ impl Supervisor {
             let mut s = self.state.borrow_mut();
             service::stopping(&summary(&s));
             emit(Event::DaemonStopping { why: why.to_owned(), flows: s.flows.len() });
+            s.audit.record(Record::Stop { why: why.to_owned() });
             let mut closing: entry::Closing = s.flows.values_mut().flat_map(entry::Entry::close_all).collect();
             closing.extend(s.ports.borrow_mut().sweep());
             closing

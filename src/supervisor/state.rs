@@ -22,6 +22,7 @@ use super::resolve::Names;
 use super::shard::Shards;
 use super::srt::{Keys, Ports};
 use super::store::{Overrides, Store};
+use crate::audit::Audit;
 use crate::config::diagnostic::Diagnostic;
 use crate::config::plan::{DaemonPlan, FlowPlan, Limits};
 use crate::config::value::FlowName;
@@ -83,6 +84,7 @@ pub(super) struct State {
     /// When alarms are looked at next.
     pub(super) alarms_at: Instant,
     pub(super) notifiers: Notifiers,
+    pub(super) audit: Audit,
 }
 
 impl State {

@@ -8,6 +8,7 @@ use std::time::SystemTime;
 
 use serde::{Deserialize, Serialize};
 
+use super::versions::Versions;
 use crate::config::value::FlowName;
 
 /// An operator's word against a file: run it, or don't.
@@ -86,7 +87,8 @@ pub(super) struct Store {
     dir: PathBuf,
 }
 
-const DAEMON_FILE: &str = "mediaconnect.toml";
+/// In the configuration directory, too.
+pub(super) const DAEMON_FILE: &str = "mediaconnect.toml";
 const OVERRIDES_FILE: &str = "overrides.json";
 
 impl Store {
@@ -120,23 +122,27 @@ impl Store {
         self.dir.join("flows").join(format!("{flow}.toml"))
     }
 
-    /// Keep a flow's text as its last good version.
+    /// Keep a flow's text as its last good version. The one before, if it is another; empty: there was none.
     ///
     /// # Errors
     /// When it can't be written; the version before stays.
-    pub(super) fn keep_flow(&self, flow: &FlowName, text: &[u8]) -> io::Result<()> {
+    pub(super) fn keep_flow(&self, flow: &FlowName, text: &[u8]) -> io::Result<Option<Vec<u8>>> {
         replace(&self.flow_path(flow), text)
     }
 
-    /// Forget a flow whose file was deleted.
+    /// The good versions of flows.
+    pub(super) fn versions(&self) -> Versions {
+        Versions::new(self.dir.join("versions"))
+    }
+
+    /// Forget a flow whose file was deleted. Its last good version.
     ///
     /// # Errors
     /// When the kept version can't be deleted.
-    pub(super) fn forget_flow(&self, flow: &FlowName) -> io::Result<()> {
-        match fs::remove_file(self.flow_path(flow)) {
-            Err(e) if e.kind() != io::ErrorKind::NotFound => Err(e),
-            _ => Ok(()),
-        }
+    pub(super) fn forget_flow(&self, flow: &FlowName) -> io::Result<Vec<u8>> {
+        let path = self.flow_path(flow);
+        let text = fs::read(&path).unwrap_or_default();
+        remove(&path).map(|()| text)
     }
 
     /// The directory whose `mediaconnect.toml` is the last good one.
@@ -144,18 +150,18 @@ impl Store {
         &self.dir
     }
 
-    /// Keep the appliance's text as its last good version; `None`: there is no file.
+    /// Keep the appliance's text as its last good version; `None`: there is no file. The one before, if it is another.
     ///
     /// # Errors
     /// When it can't be written.
-    pub(super) fn keep_daemon(&self, text: Option<&[u8]>) -> io::Result<()> {
+    pub(super) fn keep_daemon(&self, text: Option<&[u8]>) -> io::Result<Option<Vec<u8>>> {
         let path = self.dir.join(DAEMON_FILE);
         match text {
             Some(text) => replace(&path, text),
-            None => match fs::remove_file(path) {
-                Err(e) if e.kind() != io::ErrorKind::NotFound => Err(e),
-                _ => Ok(()),
-            },
+            None => {
+                let old = fs::read(&path).ok();
+                remove(&path).map(|()| old)
+            }
         }
     }
 
@@ -172,20 +178,30 @@ impl Store {
     /// # Errors
     /// When it can't be written; what was set holds until the daemon ends.
     pub(super) fn keep_overrides(&self, overrides: &Overrides) -> io::Result<()> {
-        replace(&self.dir.join(OVERRIDES_FILE), &serde_json::to_vec_pretty(overrides)?)
+        replace(&self.dir.join(OVERRIDES_FILE), &serde_json::to_vec_pretty(overrides)?).map(drop)
     }
 }
 
-/// Replace a file as a whole: after a crash it is the old one or the new one. Left alone where it says that already.
-fn replace(path: &Path, text: &[u8]) -> io::Result<()> {
-    if fs::read(path).is_ok_and(|old| old == text) {
-        return Ok(());
+fn remove(path: &Path) -> io::Result<()> {
+    match fs::remove_file(path) {
+        Err(e) if e.kind() != io::ErrorKind::NotFound => Err(e),
+        _ => Ok(()),
+    }
+}
+
+/// Replace a file as a whole: after a crash it is the old one or the new one. Left alone where it says that already; else
+/// what it said, or nothing.
+pub(super) fn replace(path: &Path, text: &[u8]) -> io::Result<Option<Vec<u8>>> {
+    let old = fs::read(path);
+    if old.as_ref().is_ok_and(|old| old == text) {
+        return Ok(None);
     }
     let mut partial = path.as_os_str().to_owned();
     partial.push(".new");
     let mut file = fs::File::create(&partial)?;
     file.write_all(text)?;
-    fs::rename(&partial, path)
+    fs::rename(&partial, path)?;
+    Ok(Some(old.unwrap_or_default()))
 }
 
 #[cfg(test)]

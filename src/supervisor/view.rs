@@ -21,6 +21,7 @@ use super::srt::{self, Media, SrtOpen};
 use super::state::State;
 use super::store::{Freeze, Override, Overrides, Switch};
 use super::transport_stream;
+use crate::audit::Record;
 use crate::config::diagnostic::Level;
 use crate::config::plan::{
     ControlPlan, FailoverPlan, LegPlan, OutputPlan, OutputProtocol, RtpHeader, SourceProtocol, TagLabel,
@@ -36,6 +37,7 @@ use crate::observe::http::{Pulse, View};
 use crate::observe::status::{
     ConditionDoc, ConfigDoc, DelayDoc, FlowCounts, FlowDoc, FlowState, HistoryDoc, OutputDoc, OutputLegDoc,
     OutputState, OverrideDoc, OverviewDoc, PeerDoc, RefusedDoc, Severity, SourceDoc, SourceState, StatusDoc,
+    VersionDoc, VersionTextDoc, VersionsDoc,
 };
 use crate::observe::text::rfc3339;
 
@@ -95,6 +97,23 @@ impl View for StateView {
 
     fn token(&self) -> Option<KeyFile> {
         self.0.borrow().daemon.http.token.clone()
+    }
+
+    fn versions(&self) -> VersionsDoc {
+        self.0.borrow().store.versions().all()
+    }
+
+    fn versions_of(&self, flow: &FlowName) -> Vec<VersionDoc> {
+        self.0.borrow().store.versions().of(flow.as_str())
+    }
+
+    fn version(&self, flow: &FlowName, number: u64) -> Option<VersionTextDoc> {
+        let text = self.0.borrow().store.versions().text(flow.as_str(), number)?;
+        Some(VersionTextDoc { number, text: String::from_utf8(text).ok()? })
+    }
+
+    fn audit(&self, record: Record) {
+        self.0.borrow().audit.record(record);
     }
 
     fn count_refused(&self) {
@@ -179,6 +198,7 @@ impl State {
             alarms: self.alarms.docs(),
             notifiers: self.notifiers.docs(),
             http_requests_refused: self.http_refused.get(),
+            audit: self.audit.status(),
         }
     }
 
@@ -217,6 +237,11 @@ impl State {
         if let Some(error) = &self.polling {
             let condition = Condition::WatchPolling { error: error.clone(), every: std::time::Duration::from_secs(5) };
             all.push((String::new(), condition));
+        }
+        let audit = self.audit.status();
+        if let Some(error) = audit.error {
+            let (path, records) = (self.audit.path().to_owned(), audit.records_lost);
+            all.push((String::new(), Condition::AuditFailed { path, error, records }));
         }
         all
     }

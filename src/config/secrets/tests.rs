@@ -91,7 +91,7 @@ fn a_passphrase_has_10_to_79_bytes() {
     assert!(of("ä".repeat(40)).is_err());
     assert_eq!(of("\n").unwrap_err(), "key file secrets/k is empty");
     assert!(of("x".repeat(4096)).unwrap_err().ends_with("is too long"));
-    assert_eq!(of("x".repeat(4097)).unwrap_err(), "key file secrets/k is larger than 4 KiB, which no key is");
+    assert_eq!(of("x".repeat(4097)).unwrap_err(), "key file secrets/k is larger than 4 KiB, which no such file is");
 }
 
 #[test]

@@ -114,6 +114,7 @@ fn every() -> Vec<Condition> {
         C::Frozen { flow: Some(flow()), by: s("alice"), until: None, waiting: 1 },
         C::FlowPanicked { flow: flow(), message: s("index out of bounds"), times: 1 },
         C::HttpFailed { address: "127.0.0.1:9740".parse().unwrap(), error: error() },
+        C::AuditFailed { path: "/var/log/mediaconnect/audit.jsonl".into(), error: error(), records: 7 },
         C::WatchPolling { error: s("too many open files"), every: TEN },
         C::NoOutputs { file: "flows.d/news.toml".into() },
     ];

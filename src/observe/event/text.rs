@@ -21,6 +21,15 @@ impl fmt::Display for Event {
             Self::HttpFailed { address, error, retry_in } => {
                 write!(f, "[http] can't listen on {address}: {error}; next try in {}", span(*retry_in))
             }
+            Self::AuditHead { head } => write!(f, "audit trail ends with {head}"),
+            Self::AuditFailed { path, error } => {
+                write!(
+                    f,
+                    "the audit trail {} can't be written: {error}; the relay goes on, and it is tried again",
+                    path.display()
+                )
+            }
+            Self::AuditBack { records } => write!(f, "the audit trail is written again; {records} records are lost"),
             Self::HttpTokenWrong { address } => {
                 write!(f, "[http] refused {address}: it sent a token, and not the right one")
             }

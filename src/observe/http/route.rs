@@ -17,8 +17,21 @@ pub(super) enum Asked {
     Read(Document),
     /// On the control socket, for readers.
     Plan,
+    /// The same: good versions of flows.
+    Kept(Kept),
     /// On the control socket, for operators.
     Act(Command),
+}
+
+/// Good versions.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Kept {
+    /// Of all flows.
+    All,
+    /// Of one.
+    Of(FlowName),
+    /// The text of one.
+    One(FlowName, u64),
 }
 
 /// What may be read.
@@ -99,6 +112,11 @@ fn reading(segments: &[&str]) -> Option<Asked> {
         ["dashboard", name] if !name.is_empty() => Document::Page(page::file(name)?),
         ["v1", "events"] => Document::Events(Following { follow: true, replay: false }),
         ["v1", "plan"] => return Some(Asked::Plan),
+        ["v1", "versions"] => return Some(Asked::Kept(Kept::All)),
+        ["v1", "flows", name, "versions"] => return Some(Asked::Kept(Kept::Of(name.parse().ok()?))),
+        ["v1", "flows", name, "versions", number] => {
+            return Some(Asked::Kept(Kept::One(name.parse().ok()?, number.parse().ok()?)));
+        }
         _ => return None,
     };
     Some(Asked::Read(document))

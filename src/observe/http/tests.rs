@@ -76,6 +76,16 @@ impl View for Shown {
     fn token(&self) -> Option<KeyFile> {
         None
     }
+    fn versions(&self) -> VersionsDoc {
+        VersionsDoc::default()
+    }
+    fn versions_of(&self, _flow: &FlowName) -> Vec<VersionDoc> {
+        Vec::new()
+    }
+    fn version(&self, _flow: &FlowName, _number: u64) -> Option<VersionTextDoc> {
+        None
+    }
+    fn audit(&self, _record: Record) {}
     fn count_refused(&self) {}
 }
 

@@ -1,6 +1,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::*;
+use crate::audit::AuditStatus;
 use crate::observe::status::{ConfigDoc, FlowCounts};
 
 fn status() -> StatusDoc {
@@ -18,6 +19,7 @@ fn status() -> StatusDoc {
         alarms: Vec::new(),
         notifiers: BTreeMap::new(),
         http_requests_refused: 3,
+        audit: AuditStatus::default(),
     }
 }
 
