@@ -58,7 +58,7 @@ fn the_units_have_no_mistakes_and_little_exposure() {
     let units = ["mediaconnectd.service", "mediaconnect-thumbnail.socket", "mediaconnect-thumbnail@.service"];
     let verify = machine.run(&[&["systemd-analyze", "verify", "--man=no"], &units[..]].concat());
     assert!(verify.status.success() && text(&verify).is_empty(), "{}", text(&verify));
-    for (unit, threshold) in [(UNIT, "20"), (HELPER_UNIT, "15")] {
+    for (unit, threshold) in [(UNIT, "15"), (HELPER_UNIT, "5")] {
         let threshold = format!("--threshold={threshold}");
         machine.ok(&["systemd-analyze", "security", "--offline=true", &threshold, "--no-pager", unit]);
     }

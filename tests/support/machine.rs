@@ -1,4 +1,4 @@
-//! A Debian machine with systemd and rsyslog, as a container: the programs are installed in it as a package would.
+//! A Debian machine with systemd and rsyslog, as a container: the programs are put in it as the package would.
 //!
 //! Its tree is made once, by debootstrap, and kept with the build; each test boots it anew, and what is changed in it is
 //! gone with the test. Needs root, and the packages debootstrap and systemd-container.
@@ -15,8 +15,21 @@ use tempfile::NamedTempFile;
 use super::daemon::{ask, write_atomically};
 use super::{netns, wait_for};
 
-/// The release whose C library the programs were built with.
-const RELEASE: &str = "bookworm";
+/// What a machine is made of.
+#[derive(Debug, Clone, Copy)]
+pub struct Image {
+    /// Debian's release.
+    pub release: &'static str,
+    /// What is installed beside [`PACKAGES`]; each starts with a comma.
+    pub more: &'static str,
+}
+
+/// Debian 12, whose C library the programs were built with.
+pub const BOOKWORM: Image = Image { release: "bookworm", more: "" };
+
+/// Debian 13.
+pub const TRIXIE: Image = Image { release: "trixie", more: "" };
+
 /// What a minimal Debian needs on top.
 const PACKAGES: &str = "systemd,systemd-sysv,rsyslog,iproute2,libgcc-s1";
 
@@ -57,11 +70,31 @@ impl Machine {
     /// The same, with these files of ours in it, too.
     #[track_caller]
     pub fn boot_with(files: &[(&Path, &str)]) -> Self {
+        let sources = Path::new(env!("CARGO_MANIFEST_DIR"));
+        let installed = INSTALLED.map(|(from, to)| (sources.join(from), to));
+        let programs = [
+            (env!("CARGO_BIN_EXE_mediaconnectd"), "/usr/bin/mediaconnectd"),
+            (env!("CARGO_BIN_EXE_mediaconnectctl"), "/usr/bin/mediaconnectctl"),
+            (env!("CARGO_BIN_EXE_mediaconnect-thumbnail"), "/usr/bin/mediaconnect-thumbnail"),
+        ];
+        let ours = installed.iter().map(|(from, to)| (from.as_path(), *to));
+        let ours = ours.chain(programs.map(|(from, to)| (Path::new(from), to))).chain(files.iter().copied());
+        let machine = Self::boot_bare(BOOKWORM, &ours.collect::<Vec<_>>());
+        // As the package's script does.
+        machine.ok(&["systemd-sysusers"]);
+        machine.ok(&["mkdir", "-p", "/etc/mediaconnect/flows.d"]);
+        machine.ok(&["cp", "/usr/share/mediaconnect/mediaconnect.toml", "/etc/mediaconnect"]);
+        machine
+    }
+
+    /// With nothing of ours in it but these files. The calling thread is in the machine's network from now on.
+    #[track_caller]
+    pub fn boot_bare(image: Image, files: &[(&Path, &str)]) -> Self {
         assert!(
             nix::unistd::geteuid().is_root(),
             "the tests of the service boot a container: they must be run as root"
         );
-        let tree = tree();
+        let tree = tree(image);
         // Killed, systemd-nspawn leaves the machine running. In a process namespace of its own all ends with it, and it
         // ends with this thread.
         let mut command = Command::new("setpriv");
@@ -69,16 +102,7 @@ impl Machine {
         command.args(["systemd-nspawn", "--quiet", "--register=no", "--keep-unit"]);
         command.args(["--private-network", "--console=read-only", "--volatile=overlay", "--machine=mediaconnect-test"]);
         command.arg("--directory").arg(&tree);
-        let sources = Path::new(env!("CARGO_MANIFEST_DIR"));
         let bind = |from: &Path, to: &str| format!("--bind-ro={}:{to}", from.display());
-        command.args(INSTALLED.map(|(from, to)| bind(&sources.join(from), to)));
-        for (program, name) in [
-            (env!("CARGO_BIN_EXE_mediaconnectd"), "mediaconnectd"),
-            (env!("CARGO_BIN_EXE_mediaconnectctl"), "mediaconnectctl"),
-            (env!("CARGO_BIN_EXE_mediaconnect-thumbnail"), "mediaconnect-thumbnail"),
-        ] {
-            command.arg(bind(Path::new(program), &format!("/usr/bin/{name}")));
-        }
         command.args(files.iter().map(|(from, to)| bind(from, to)));
         let console = NamedTempFile::with_prefix("mediaconnect-test-").expect("a temporary file");
         let output = || fs::File::options().append(true).open(console.path()).expect("a temporary file");
@@ -100,10 +124,6 @@ impl Machine {
             [&b"running\n"[..], b"degraded\n"].contains(&&state[..]).then_some(())
         });
         netns::join(machine.leader);
-        // As the package's script does.
-        machine.ok(&["systemd-sysusers"]);
-        machine.ok(&["mkdir", "-p", "/etc/mediaconnect/flows.d"]);
-        machine.ok(&["cp", "/usr/share/mediaconnect/mediaconnect.toml", "/etc/mediaconnect"]);
         machine
     }
 
@@ -237,9 +257,10 @@ pub fn text(output: &Output) -> String {
 
 /// The machine's tree, made at the first use.
 #[track_caller]
-fn tree() -> PathBuf {
+fn tree(Image { release, more }: Image) -> PathBuf {
     let dir = Path::new(env!("CARGO_TARGET_TMPDIR"));
-    let tree = dir.join(format!("{RELEASE}-{}", PACKAGES.replace(',', "-")));
+    let packages = format!("{PACKAGES}{more}");
+    let tree = dir.join(format!("{release}-{}", packages.replace(',', "-")));
     let lock = File::create(tree.with_extension("lock")).expect("a lock file");
     lock.lock().expect("a lock");
     if !tree.exists() {
@@ -247,7 +268,7 @@ fn tree() -> PathBuf {
         // What an interrupted run has left.
         let _ = fs::remove_dir_all(&new);
         let mut command = Command::new("debootstrap");
-        command.args(["--variant=minbase", &format!("--include={PACKAGES}"), RELEASE]).arg(&new).stdin(Stdio::null());
+        command.args(["--variant=minbase", &format!("--include={packages}"), release]).arg(&new).stdin(Stdio::null());
         let output = command.output().expect("debootstrap starts (package debootstrap)");
         assert!(output.status.success(), "{command:?}: {}\n{}", output.status, text(&output));
         fs::rename(&new, &tree).expect("the tree gets its name");

@@ -12,6 +12,7 @@ pub mod media;
 pub mod nat;
 pub mod netns;
 pub mod network;
+pub mod package;
 pub mod paths;
 pub mod peers;
 pub mod ports;

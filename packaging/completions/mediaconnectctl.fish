@@ -1,0 +1,1 @@
+mediaconnectctl completions fish | source
