@@ -49,14 +49,14 @@ class Promises(unittest.TestCase):
 
     def test_a_lost_packet_is_a_promise_missed(self):
         found = promises.table({"rtp-1-to-1-20M": results(row("mediaconnectd-5ms", 100, lost=1))})
-        self.assertIn("| rtp-1-to-1-20M | mediaconnectd-5ms: lost packets | at most 0 | 1 | **missed** |", found)
+        self.assertIn("| rtp-1-to-1-20M | mediaconnectd-5ms: lost packets | at most 0 | 1 |  | **missed** |", found)
 
 
     def test_a_receiver_costs_no_more_among_a_hundred(self):
         ten, hundred = results(row("mediaconnectd-srt", 50)), results(row("mediaconnectd-srt", 60))
         found = promises.table({"srt-out-10-20M": ten, "srt-out-100-20M": hundred})
         self.assertIn(
-            "| srt-out-100-20M | mediaconnectd-srt: CPU of a receiver, 100 to 10 | at most 1.00 | 1.20 | **missed** |", found
+            "| srt-out-100-20M | mediaconnectd-srt: CPU of a receiver, 100 to 10 | at most 1.00 | 1.20 |  | **missed** |", found
         )
 
 
