@@ -127,7 +127,11 @@ impl<'t> Source<'t> {
 
     /// The parser's words, made plainer where people hit them most.
     fn syntax(&self, message: &str, span: &Range<usize>) -> (String, Option<String>) {
-        let found = shown(self.text.get(span.clone()).unwrap_or_default());
+        let found = if message != "duplicate key" && self.is_secret(span.start) {
+            "(not shown)".to_owned()
+        } else {
+            shown(self.text.get(span.clone()).unwrap_or_default())
+        };
         let help = |help: &str| Some(help.to_owned());
         if message == "duplicate key" {
             return (format!("{found} is written twice"), help("keep one of them"));
@@ -149,6 +153,13 @@ impl<'t> Source<'t> {
             _ => None,
         };
         (format!("TOML: {}", message.trim_end_matches(", expected nothing")), help)
+    }
+
+    /// Whether what stands here, by the key in front of it, may be a secret that its writer should have put into a file.
+    fn is_secret(&self, at: usize) -> bool {
+        let line = self.text.get(..at).unwrap_or_default().rsplit('\n').next().unwrap_or_default();
+        let key = line.rsplit('=').nth(1).unwrap_or(line).to_ascii_lowercase();
+        ["pass", "secret", "token", "key", "community"].iter().any(|word| key.contains(word))
     }
 
     /// An error at a place of the text.
