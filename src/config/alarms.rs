@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::key_file::key_file;
 use super::keys::quoted;
 use super::plan::{AlarmPlan, Builtin, Metric, NotifierPlan, PLAYPEN, Rule, Side, TrapPlan, Way};
-use super::secrets::{KeyName, Secrets};
+use super::secrets::{Form, KeyName, Secrets};
 use super::section::{At, Section, nearest};
 use super::source::{Source, shown};
 use super::value::{Destination, Url};
@@ -215,7 +215,7 @@ fn trap(source: &Source<'_>, s: &Section<'_, '_>, secrets: &Secrets, waits: &mut
         }
     };
     let name = s.parsed::<KeyName>("community-file")?;
-    let community = key_file(source, secrets, waits, "community-file", &name, Secrets::community)?;
+    let community = key_file(source, secrets, waits, "community-file", &name, Form::Community)?;
     Some(Way::SnmpTrap(TrapPlan { target: target?.value, community, enterprise: enterprise? }))
 }
 

@@ -6,13 +6,13 @@ use std::path::Path;
 
 use super::alarms::{self, Known};
 use super::diagnostic::Diagnostic;
-use super::key_file::{Find, key_file};
+use super::key_file::key_file;
 use super::keys::DAEMON;
 use super::plan::{
     ControlPlan, DaemonPlan, HttpPlan, Limits, LogPlan, LogTarget, SyslogFormat, SyslogPlan, SyslogServer, TagLabel,
     TlsPlan,
 };
-use super::secrets::Secrets;
+use super::secrets::{Form, Secrets};
 use super::section::{At, Section, no_such};
 use super::source::{Source, shown};
 use super::value::{Bind, Destination, Interface};
@@ -127,7 +127,7 @@ fn http(source: &Source<'_>, s: &Section<'_, '_>, default: HttpPlan, secrets: &S
     let insecure = s.flag("insecure").unwrap_or(false);
     let tag_labels = tag_labels(source, s);
     let token = s.parsed("token-file");
-    let token = token.and_then(|name| key_file(source, secrets, waits, "token-file", &name, Secrets::token));
+    let token = token.and_then(|name| key_file(source, secrets, waits, "token-file", &name, Form::Token));
     let tls = s.table("tls").and_then(|s| tls(source, &s, secrets, waits));
     let listen = s.parsed_list::<Bind>("listen").map_or(default.listen, |listen| {
         let mut addresses = Vec::new();
@@ -156,15 +156,15 @@ fn http(source: &Source<'_>, s: &Section<'_, '_>, default: HttpPlan, secrets: &S
 }
 
 fn tls(source: &Source<'_>, s: &Section<'_, '_>, secrets: &Secrets, waits: &mut bool) -> Option<TlsPlan> {
-    let mut file = |key, help, find: Find| {
+    let mut file = |key, help, form: Form| {
         if !s.has(key) {
             s.missing(key, help);
         }
         let name = s.parsed(key)?;
-        Some((key_file(source, secrets, waits, key, &name, find)?, name.span))
+        Some((key_file(source, secrets, waits, key, &name, form)?, name.span))
     };
-    let certificate = file("certificate-file", "write certificate-file = \"http.crt\"", Secrets::certificate);
-    let key = file("key-file", "write key-file = \"http.key\"", Secrets::private_key);
+    let certificate = file("certificate-file", "write certificate-file = \"http.crt\"", Form::Certificate);
+    let key = file("key-file", "write key-file = \"http.key\"", Form::PrivateKey);
     let ((certificate, certificate_at), (key, key_at)) = (certificate?, key?);
     let read = [&certificate, &key].iter().all(|file| !file.secret().bytes().is_empty());
     if let (true, Err(error)) = (read, server_config(certificate.secret().bytes(), key.secret().bytes())) {

@@ -1,11 +1,8 @@
 //! Key files that configuration files name.
 
-use super::secrets::{Found, KeyFile, KeyName, SecretError, Secrets};
+use super::secrets::{Form, KeyFile, KeyName, SecretError, Secrets};
 use super::section::At;
 use super::source::Source;
-
-/// What a secret is for: one of the methods of [`Secrets`].
-pub(super) type Find = fn(&Secrets, &KeyName) -> Result<Found, SecretError>;
 
 /// The file that stands behind `key`. `None`: it is refused, which is reported, or it is being written, and `waits` says so.
 pub(super) fn key_file(
@@ -14,9 +11,9 @@ pub(super) fn key_file(
     waits: &mut bool,
     key: &str,
     At { value: name, span }: &At<KeyName>,
-    find: Find,
+    form: Form,
 ) -> Option<KeyFile> {
-    match find(secrets, name) {
+    match secrets.find(name, form) {
         Ok(found) => {
             if found.from_credentials {
                 source.note_credential(key, name.as_str(), span);

@@ -174,13 +174,13 @@ impl ContentFault {
 /// What a key file is to hold.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Form {
-    /// One line of 10 to 79 bytes.
+    /// Of SRT or RIST: one line of 10 to 79 bytes.
     Passphrase,
-    /// 32 hexadecimal digits.
+    /// Of content encryption: 32 hexadecimal digits; in memory 16 bytes.
     ContentKey,
-    /// One line of 1 to 255 bytes.
+    /// Of SNMP: one line of 1 to 255 bytes.
     Community,
-    /// One line of 16 to 512 visible characters of ASCII.
+    /// Of HTTP: one line of 16 to 512 visible characters of ASCII.
     Token,
     /// Certificates in PEM, which are no secret.
     Certificate,
@@ -249,62 +249,18 @@ impl Secrets {
         Self::new(Path::new("/nonexistent"), &Context { credentials: None, ..Context::default() })
     }
 
-    /// A passphrase of SRT or RIST.
+    /// What the file of this name holds, in this form. What is in PEM is not looked at.
     ///
     /// # Errors
     /// It is not there, or is none.
-    pub fn passphrase(&self, name: &KeyName) -> Result<Found, SecretError> {
-        self.get(name, Form::Passphrase)
-    }
-
-    /// A key for the content of a transport stream: its 16 bytes.
-    ///
-    /// # Errors
-    /// It is not there, or is none.
-    pub fn content_key(&self, name: &KeyName) -> Result<Found, SecretError> {
-        self.get(name, Form::ContentKey)
-    }
-
-    /// A community of SNMP.
-    ///
-    /// # Errors
-    /// It is not there, or is none.
-    pub fn community(&self, name: &KeyName) -> Result<Found, SecretError> {
-        self.get(name, Form::Community)
-    }
-
-    /// A token of HTTP.
-    ///
-    /// # Errors
-    /// It is not there, or is none.
-    pub fn token(&self, name: &KeyName) -> Result<Found, SecretError> {
-        self.get(name, Form::Token)
-    }
-
-    /// A chain of certificates for TLS, in PEM. What is in it is not looked at.
-    ///
-    /// # Errors
-    /// It is not there.
-    pub fn certificate(&self, name: &KeyName) -> Result<Found, SecretError> {
-        self.get(name, Form::Certificate)
-    }
-
-    /// A private key for TLS, in PEM. What is in it is not looked at.
-    ///
-    /// # Errors
-    /// It is not there.
-    pub fn private_key(&self, name: &KeyName) -> Result<Found, SecretError> {
-        self.get(name, Form::PrivateKey)
+    pub fn find(&self, name: &KeyName, form: Form) -> Result<Found, SecretError> {
+        let mut known = self.known.borrow_mut();
+        known.entry((name.clone(), form)).or_insert_with(|| self.look_up(name, form)).clone()
     }
 
     /// Is this only because another user asks than the one that the daemon runs as?
     pub(super) const fn may_be_readable(&self, error: &SecretError) -> bool {
         !self.by_daemon && matches!(error, SecretError::Unreadable { denied: true, .. })
-    }
-
-    fn get(&self, name: &KeyName, form: Form) -> Result<Found, SecretError> {
-        let mut known = self.known.borrow_mut();
-        known.entry((name.clone(), form)).or_insert_with(|| self.look_up(name, form)).clone()
     }
 
     fn look_up(&self, name: &KeyName, form: Form) -> Result<Found, SecretError> {

@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use super::super::key_file::{Find, key_file};
+use super::super::key_file::key_file;
 use super::super::plan::{ContentEncryption, ContentKeys};
-use super::super::secrets::{KeyFile, KeyName, Secrets};
+use super::super::secrets::{Form, KeyFile, KeyName};
 use super::super::section::{At, Section};
 use super::super::source::shown;
 use super::Flow;
@@ -26,7 +26,7 @@ impl<'t> Flow<'_, 't> {
             }
             return None;
         };
-        Some(names.into_iter().filter_map(|name| self.key_file(key, &name, Secrets::passphrase)).collect())
+        Some(names.into_iter().filter_map(|name| self.key_file(key, &name, Form::Passphrase)).collect())
     }
 
     /// The key files of `passphrase-file` or `passphrase-files`, and which of them it was.
@@ -85,12 +85,12 @@ impl<'t> Flow<'_, 't> {
                 s.missing(key, help);
             }
         }
-        let mut key = |key| Some(self.key_file(key, &s.parsed(key)?, Secrets::content_key));
+        let mut key = |key| Some(self.key_file(key, &s.parsed(key)?, Form::ContentKey));
         let (even, odd) = (key("key-file"), key("odd-key-file"));
         Some(ContentKeys { even: even??, odd: odd.flatten() })
     }
 
-    fn key_file(&mut self, key: &str, name: &At<KeyName>, find: Find) -> Option<KeyFile> {
-        key_file(self.source, self.site.secrets, self.waits, key, name, find)
+    fn key_file(&mut self, key: &str, name: &At<KeyName>, form: Form) -> Option<KeyFile> {
+        key_file(self.source, self.site.secrets, self.waits, key, name, form)
     }
 }

@@ -46,7 +46,7 @@ impl Site {
     }
 
     fn find(&self, name: &str) -> Result<Found, SecretError> {
-        self.secrets().passphrase(&name.parse().unwrap())
+        self.secrets().find(&name.parse().unwrap(), Form::Passphrase)
     }
 
     /// The passphrase, or what is said in its place.
@@ -176,10 +176,10 @@ fn a_key_that_is_being_written_is_not_read() {
 fn a_key_is_read_once_each_time() {
     let site = Site::new().key("k", PASSPHRASE, 0o640);
     let (secrets, name) = (site.secrets(), "k".parse().unwrap());
-    let first = secrets.passphrase(&name).unwrap();
+    let first = secrets.find(&name, Form::Passphrase).unwrap();
     write(&site.path("k"), b"something else", 0o640);
-    assert_eq!(secrets.passphrase(&name), Ok(first.clone()), "all that name it have the same");
-    assert_ne!(site.secrets().passphrase(&name), Ok(first));
+    assert_eq!(secrets.find(&name, Form::Passphrase), Ok(first.clone()), "all that name it have the same");
+    assert_ne!(site.secrets().find(&name, Form::Passphrase), Ok(first));
 }
 
 #[test]
@@ -198,7 +198,7 @@ fn what_only_the_daemon_may_read_is_no_fault_to_others() {
 #[test]
 fn a_content_key_is_32_hexadecimal_digits() {
     let key = |text: &str| {
-        let found = Site::new().key("k", text, 0o640).secrets().content_key(&"k".parse().unwrap());
+        let found = Site::new().key("k", text, 0o640).secrets().find(&"k".parse().unwrap(), Form::ContentKey);
         found.map(|found| found.secret.bytes().to_vec())
     };
     let digits = "00112233445566778899aAbBcCdDeEfF";
