@@ -92,6 +92,8 @@ fn what_is_encrypted_with_two_keys_in_turn_is_what_it_was_when_it_is_decrypted()
         }
     }
     assert!(parities.iter().all(|packets| *packets > 1000), "{parities:?}");
+    assert!(first.ctl_ok(&["status", "flow"]).contains("CISSA with the "));
+    assert!(second.ctl_ok(&["status", "flow"]).contains(" decrypted, 0 without a key"));
     let (sent, received) = (first.flow("flow"), second.flow("flow"));
     assert_eq!(count(&sent, "outputs/link/encryption/packets-withheld"), 0);
     assert!(count(&received, "sources/main/decryption/packets-decrypted") >= (parities[0] + parities[1]) as u64);

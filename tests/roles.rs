@@ -79,6 +79,12 @@ fn at_the_control_socket_everybody_may_do_what_their_groups_may_and_no_more() {
                 assert_eq!(ask(setpriv, request), right, "{who}, readers {readers}: {request:?}");
             }
         }
+        daemon.wait_for_log("uid 4105 (uid 4105) is not one of those who may: ");
+        let trail = daemon.root().join("log/audit.jsonl");
+        wait_for("a record of it", || {
+            let text = fs::read_to_string(&trail).ok()?;
+            text.contains(r#""uid":4105"#).then_some(())
+        });
     }
 }
 

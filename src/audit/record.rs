@@ -100,7 +100,7 @@ impl FileChange {
     pub fn of(file: &Path, result: &'static str, text: Option<&[u8]>) -> Self {
         let about = std::fs::metadata(file).ok().filter(|_| text.is_some());
         Self {
-            file: file.to_owned(),
+            file: std::path::absolute(file).unwrap_or_else(|_| file.to_owned()),
             result,
             sha256: text.map(hash),
             owner: about.as_ref().map(owner),

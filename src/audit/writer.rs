@@ -25,6 +25,11 @@ const FULL: u64 = 64 << 20;
 const TELL: Duration = Duration::from_secs(3600);
 /// How often what could not be written is tried again.
 const RETRY: Duration = Duration::from_secs(1);
+/// So much of the end is read at first to find the last record.
+const READ: u64 = 64 << 10;
+/// Refusals that are recorded at once, and how long until one more is: anybody on this host can be refused.
+const REFUSALS: u32 = 20;
+const REFUSAL: Duration = Duration::from_secs(60);
 
 /// How the trail fares.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -49,6 +54,18 @@ pub struct Audit {
     path: PathBuf,
     /// Records that found no room to wait.
     crowded: Arc<Mutex<Option<Gap>>>,
+    refusals: Mutex<Refusals>,
+}
+
+/// What may be recorded of those who have no right to act.
+#[derive(Debug)]
+struct Refusals {
+    /// So many may be recorded now.
+    left: u32,
+    /// Since when the next one is gained.
+    since: Instant,
+    /// Not recorded since the last one that was.
+    held: u64,
 }
 
 /// Records that are lost.
@@ -102,7 +119,8 @@ impl Audit {
         };
         let path = writer.path.clone();
         let thread = std::thread::Builder::new().name("audit".to_owned()).spawn(move || writer.run(&records))?;
-        Ok(Self { to: Some(to), thread: Some(thread), status, path, crowded })
+        let refusals = Mutex::new(Refusals { left: REFUSALS, since: Instant::now(), held: 0 });
+        Ok(Self { to: Some(to), thread: Some(thread), status, path, crowded, refusals })
     }
 
     /// Record this. Never waits: where there is no room, a gap is recorded.
@@ -111,6 +129,23 @@ impl Audit {
         if self.to.as_ref().is_some_and(|to| to.try_send((at, record)).is_err()) {
             Gap::add(&mut lock(&self.crowded), at, "more came at once than could be written");
         }
+    }
+
+    /// Whether one more who has no right to act is to be recorded, and how many before were not: whoever floods the trail
+    /// would fill the disk.
+    pub fn admits_refusal(&self) -> Option<u64> {
+        let mut refusals = lock(&self.refusals);
+        let gained = (refusals.since.elapsed().as_secs() / REFUSAL.as_secs()) as u32;
+        if gained > 0 {
+            refusals.left = refusals.left.saturating_add(gained).min(REFUSALS);
+            refusals.since = Instant::now();
+        }
+        if refusals.left == 0 {
+            refusals.held += 1;
+            return None;
+        }
+        refusals.left -= 1;
+        Some(std::mem::take(&mut refusals.held))
     }
 
     /// How it fares.
@@ -315,17 +350,23 @@ fn last_line(file: &mut File) -> io::Result<Option<(Vec<u8>, bool)>> {
     if length == 0 {
         return Ok(None);
     }
-    // A record is shorter than this, even that of a thousand files.
-    let from = length.saturating_sub(4 << 20);
-    file.seek(SeekFrom::Start(from))?;
-    let mut tail = Vec::new();
-    file.take(length - from).read_to_end(&mut tail)?;
-    let whole = tail.last() == Some(&b'\n');
-    if whole {
-        tail.pop();
+    let mut reach = READ;
+    loop {
+        let from = length.saturating_sub(reach);
+        file.seek(SeekFrom::Start(from))?;
+        let mut tail = Vec::new();
+        (&mut *file).take(length - from).read_to_end(&mut tail)?;
+        let whole = tail.last() == Some(&b'\n');
+        if whole {
+            tail.pop();
+        }
+        match tail.iter().rposition(|byte| *byte == b'\n') {
+            Some(end) => return Ok(Some((tail.split_off(end + 1), whole))),
+            None if from == 0 => return Ok(Some((tail, whole))),
+            // A record of a thousand files is long.
+            None => reach *= 4,
+        }
     }
-    let start = tail.iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1);
-    Ok(Some((tail.split_off(start), whole)))
 }
 
 /// Keep the head beside the trail's own place: whoever cuts the one must find the other.

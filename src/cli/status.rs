@@ -280,6 +280,12 @@ fn source_detail(out: &mut String, name: &str, s: &SourceDoc, style: Style) {
     if let Some(ssrc) = &s.ssrc {
         say(out, "stream", &format!("SSRC {ssrc}, {}", count(s.restarts, "restart")));
     }
+    if let Some(d) = &s.decryption {
+        let wrong =
+            if d.wrong_keys.is_empty() { String::new() } else { format!("; wrong key: {}", d.wrong_keys.join(", ")) };
+        let (done, left) = (count(d.packets_decrypted, "TS packet"), d.packets_without_key);
+        say(out, "content", &format!("{}: {done} decrypted, {left} without a key{wrong}", d.scheme.to_uppercase()));
+    }
     if let Some(ts) = &s.transport_stream {
         transport_stream(out, ts);
     }
@@ -316,6 +322,11 @@ fn output_line(name: &str, o: &OutputDoc) -> [(String, Paint); 8] {
     notes.extend(o.operator_override.as_ref().map(overridden));
     notes.extend(o.ssrc.as_ref().map(|ssrc| format!("SSRC {ssrc}")));
     notes.extend(o.fec_packets.map(|packets| format!("FEC {packets}")));
+    notes.extend(o.encryption.as_ref().map(|e| {
+        let withheld =
+            if e.packets_withheld > 0 { format!(", {} withheld", e.packets_withheld) } else { String::new() };
+        format!("{} with the {} key{withheld}", e.scheme.to_uppercase(), e.key)
+    }));
     notes.extend(o.smoothing.filter(|s| s.packets_late > 0).map(|s| format!("{} too late to smooth", s.packets_late)));
     notes.extend(o.legs.iter().map(|leg| {
         let trouble = if leg.open { "" } else { ", not open" };

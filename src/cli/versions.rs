@@ -20,7 +20,7 @@ use crate::observe::status::{VersionDoc, VersionTextDoc, VersionsDoc};
 pub(super) async fn history(client: &Client, flow: Option<&str>, json: bool) -> Result<Code, Failure> {
     let path = flow.map_or_else(|| "/v1/versions".to_owned(), |flow| flow_path(flow, &["versions"]));
     let document: Value = client.read(&path).await?;
-    let table = || Ok(table(&understood(&document)?, flow.is_none(), Style::of_stdout()));
+    let table = || Ok(table(&understood(&document)?, Style::of_stdout()));
     print(&if json { pretty(&document) } else { table()? });
     Ok(Code::Yes)
 }
@@ -34,10 +34,10 @@ const COLUMNS: [(&str, Align); 6] = [
     ("CHANGED", Align::Left),
 ];
 
-fn table(versions: &VersionsDoc, newest: bool, style: Style) -> String {
+fn table(versions: &VersionsDoc, style: Style) -> String {
     let mut table = Table::new(&COLUMNS);
     for (flow, versions) in &versions.flows {
-        for version in versions.iter().take(if newest { 1 } else { usize::MAX }) {
+        for version in versions {
             let plain = |text: &str| (text.to_owned(), Paint::Plain);
             table.row([
                 plain(flow),
@@ -119,7 +119,9 @@ impl New {
     fn beside(path: &Path, text: &[u8]) -> io::Result<Self> {
         let name = path.file_name().unwrap_or_default().to_string_lossy();
         let new = Self { path: path.with_file_name(format!(".{name}.rollback")) };
-        let mut file = fs::File::create(&new.path)?;
+        // What a run that was killed has left, or a link that somebody else has put there.
+        let _ = fs::remove_file(&new.path);
+        let mut file = fs::File::create_new(&new.path)?;
         file.write_all(text)?;
         if let Ok(about) = fs::metadata(path) {
             fs::set_permissions(&new.path, fs::Permissions::from_mode(about.permissions().mode() & 0o7777))?;

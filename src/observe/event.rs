@@ -110,6 +110,8 @@ pub enum Event {
     HttpTokenWrong { address: IpAddr },
     /// An operator's command was carried out, or refused (`error`).
     OperatorCommand { by: String, uid: u32, command: String, flow: Option<FlowName>, error: Option<String> },
+    /// Somebody at the control socket was not let act. The flow is in the command only: it may be any name.
+    OperatorDenied { by: String, uid: u32, command: String },
     /// Changes are held back: of one flow, or of all.
     Frozen { flow: Option<FlowName>, by: String, until: Option<SystemTime> },
     /// Changes pass again; `by` is an operator, or `its time` when the time was up.
@@ -218,6 +220,7 @@ impl Event {
             Self::AuditBack { .. } => kind("audit-back", "8be1d0c37f4a4c0e9a5d2f7c6b31e845", W, AUDIT),
             Self::HttpTokenWrong { .. } => kind("http-token-wrong", "b0a5f2f4c6c34f0d8d1e7a3952e4c871", W, HTTP),
             Self::OperatorCommand { .. } => kind("operator-command", "a56b090ca3f44cc8a6b6aa97ed581d34", I, CONTROL),
+            Self::OperatorDenied { .. } => kind("operator-denied", "5a3e9b0c17d84f6e8c2b7d40e1f6a953", W, CONTROL),
             Self::Frozen { .. } => kind("frozen", "5d045236c31e4eb89477c6e97ba57abd", I, CONTROL),
             Self::Thawed { .. } => kind("thawed", "53806b8c85d341038169264a5fb0e7af", I, CONTROL),
             Self::ShardStuck { .. } => kind("shard-stuck", "c8604f453dbd443484a1ac18caeb21c7", E, DAEMON),
@@ -329,6 +332,8 @@ impl Event {
         match self {
             // Each fault of a file is logged; only the same one over and over is held back.
             Self::ConfigDiagnostic { .. } | Self::OperatorCommand { .. } => self.to_string(),
+            // Whatever one user asks for.
+            Self::OperatorDenied { uid, .. } => uid.to_string(),
             Self::ConfigUnreadable { path, .. } | Self::ConfigReadable { path } => path.display().to_string(),
             Self::HttpFailed { address, .. } | Self::HttpListening { address } => address.to_string(),
             Self::NotifierFailed { notifier, .. }

@@ -48,7 +48,6 @@ use self::stall::Stall;
 use super::event::{Event, emit};
 use super::metrics;
 use super::status::{FlowDoc, HistoryDoc, OverviewDoc, StatusDoc, VersionDoc, VersionTextDoc, VersionsDoc};
-use crate::audit::Record;
 use crate::config::plan::{ControlPlan, TagLabel};
 use crate::config::secrets::KeyFile;
 use crate::config::value::FlowName;
@@ -80,14 +79,14 @@ pub trait View {
     fn operators(&self, flow: &FlowName) -> Vec<String>;
     /// `[http] token-file` in force; `None`: anybody reads.
     fn token(&self) -> Option<KeyFile>;
-    /// `/v1/versions`.
+    /// `/v1/versions`: the newest of each flow.
     fn versions(&self) -> VersionsDoc;
     /// `/v1/flows/NAME/versions`, the newest first.
     fn versions_of(&self, flow: &FlowName) -> Vec<VersionDoc>;
     /// `/v1/flows/NAME/versions/NUMBER`; `None`: there is none, or no longer.
     fn version(&self, flow: &FlowName, number: u64) -> Option<VersionTextDoc>;
-    /// Put this into the audit trail.
-    fn audit(&self, record: Record);
+    /// Put it into the audit trail that somebody was not let act.
+    fn audit_refused(&self, actor: Actor, command: &Command);
     /// A request without it was refused.
     fn count_refused(&self);
 }
@@ -361,7 +360,7 @@ impl Server {
             }
             // Who has to do with a flow is for readers.
             let groups = if may_read(peer, &rules) { groups } else { Vec::new() };
-            self.note_refused(peer, &command).await;
+            self.view.audit_refused(self.actor(peer).await, &command);
             return Answer::error(403, access::acting_takes(peer, &control, &rules, &groups));
         }
         match asked {
@@ -399,13 +398,6 @@ impl Server {
                 None => Answer::error(404, format!("there is no version {number} of flow '{flow}'")),
             },
         }
-    }
-
-    async fn note_refused(&self, peer: &Peer, command: &Command) {
-        let Actor { name: by, uid, pid } = self.actor(peer).await;
-        let (command, flow) = command.in_words();
-        let refused = Some("not one of those who may".to_owned());
-        self.view.audit(Record::Act { by, uid, pid, command, flow: flow.map(|flow| flow.to_string()), refused });
     }
 
     async fn actor(&self, peer: &Peer) -> Actor {

@@ -7,7 +7,6 @@ use super::air;
 use super::apply;
 use super::control::{Actor, Command, Outcome, Refusal, Request};
 use super::store::{Freeze, Override, Switch};
-use crate::audit::Record;
 use crate::config::diff::{Action, Change, Effect, Kind, Touch};
 use crate::config::value::FlowName;
 use crate::flow::srt::Part;
@@ -16,20 +15,13 @@ use crate::observe::event::{Event, emit};
 impl Supervisor {
     /// Carry out a request, log it, and answer.
     pub(super) async fn answer(&mut self, request: Request) {
-        let Request { command, actor, reply } = request;
-        let read = command == Command::Plan;
-        let words = (!read).then(|| command.in_words());
-        let result = self.obey(command, &actor).await;
-        if let Some((command, flow)) = words {
+        let Request { command: asked, actor, reply } = request;
+        let read = asked == Command::Plan;
+        let (command, flow) = asked.in_words();
+        let result = self.obey(asked.clone(), &actor).await;
+        if !read {
             let error = result.as_ref().err().map(Refusal::to_string);
-            self.state.borrow().audit.record(Record::Act {
-                by: actor.name.clone(),
-                uid: actor.uid,
-                pid: actor.pid,
-                command: command.clone(),
-                flow: flow.as_ref().map(FlowName::to_string),
-                refused: error.clone(),
-            });
+            self.state.borrow().audit.record(actor.clone().record(&asked, error.clone()));
             emit(Event::OperatorCommand { by: actor.name, uid: actor.uid, command, flow, error });
         }
         // Who asked may have gone.

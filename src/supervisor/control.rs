@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 use tokio::sync::{mpsc, oneshot};
 
+use crate::audit::Record;
 use crate::config::diagnostic::Diagnostic;
 use crate::config::diff::Change;
 use crate::config::value::FlowName;
@@ -16,6 +17,15 @@ pub struct Actor {
     pub pid: i32,
     /// The user's name, or `uid N`.
     pub name: String,
+}
+
+impl Actor {
+    /// For the audit trail. `refused`: why it was not done.
+    pub(super) fn record(self, command: &Command, refused: Option<String>) -> Record {
+        let Self { uid, pid, name: by } = self;
+        let (command, flow) = command.in_words();
+        Record::Act { by, uid, pid, command, flow: flow.map(|flow| flow.to_string()), refused }
+    }
 }
 
 /// What is asked.

@@ -64,15 +64,22 @@ impl Versions {
 
     /// A flow's versions, the newest first.
     pub(super) fn of(&self, flow: &str) -> Vec<VersionDoc> {
-        let read = |number| serde_json::from_slice(&fs::read(self.path(flow, number, "json")).ok()?).ok();
-        self.numbers(flow).into_iter().rev().filter_map(read).collect()
+        self.numbers(flow).into_iter().rev().filter_map(|number| self.about(flow, number)).collect()
     }
 
-    /// Those of all flows that ever had one.
-    pub(super) fn all(&self) -> VersionsDoc {
+    fn about(&self, flow: &str, number: u64) -> Option<VersionDoc> {
+        serde_json::from_slice(&fs::read(self.path(flow, number, "json")).ok()?).ok()
+    }
+
+    /// The newest one of each flow that ever had one.
+    pub(super) fn newest(&self) -> VersionsDoc {
         let entries = fs::read_dir(&self.0).into_iter().flatten().flatten();
         let names = entries.filter_map(|entry| entry.file_name().into_string().ok());
-        VersionsDoc { flows: names.map(|name| (name.clone(), self.of(&name))).collect() }
+        let newest = |name: String| {
+            let version = self.about(&name, *self.numbers(&name).last()?)?;
+            Some((name, vec![version]))
+        };
+        VersionsDoc { flows: names.filter_map(newest).collect() }
     }
 
     /// The text of a version.
@@ -99,6 +106,6 @@ mod tests {
         assert_eq!(all[0].keys, ["description"]);
         assert_eq!(versions.text("news", 7).as_deref(), Some(&b"description = \"7\"\n"[..]));
         assert_eq!((versions.text("news", 5), versions.of("sport").len()), (None, 0));
-        assert_eq!(versions.all().flows.into_keys().collect::<Vec<_>>(), ["news"]);
+        assert_eq!(versions.newest().flows.into_keys().collect::<Vec<_>>(), ["news"]);
     }
 }

@@ -12,6 +12,7 @@ use std::time::{Duration, SystemTime};
 use hyper::body::Bytes;
 
 use super::alarms;
+use super::control::{Actor, Command};
 use super::entry::{Entry, OutputEntry, Part, Problem, describe};
 use super::figures;
 use super::resolve::{RECEIVE_BUFFER, Unresolved};
@@ -21,7 +22,6 @@ use super::srt::{self, Media, SrtOpen};
 use super::state::State;
 use super::store::{Freeze, Override, Overrides, Switch};
 use super::transport_stream;
-use crate::audit::Record;
 use crate::config::diagnostic::Level;
 use crate::config::plan::{
     ControlPlan, FailoverPlan, LegPlan, OutputPlan, OutputProtocol, RtpHeader, SourceProtocol, TagLabel,
@@ -100,7 +100,7 @@ impl View for StateView {
     }
 
     fn versions(&self) -> VersionsDoc {
-        self.0.borrow().store.versions().all()
+        self.0.borrow().store.versions().newest()
     }
 
     fn versions_of(&self, flow: &FlowName) -> Vec<VersionDoc> {
@@ -112,8 +112,15 @@ impl View for StateView {
         Some(VersionTextDoc { number, text: String::from_utf8(text).ok()? })
     }
 
-    fn audit(&self, record: Record) {
-        self.0.borrow().audit.record(record);
+    fn audit_refused(&self, actor: Actor, command: &Command) {
+        let (words, flow) = command.in_words();
+        let line = flow.map_or_else(|| words.clone(), |flow| format!("{words} {flow}"));
+        emit(Event::OperatorDenied { by: actor.name.clone(), uid: actor.uid, command: line });
+        let s = self.0.borrow();
+        if let Some(held) = s.audit.admits_refusal() {
+            let before = if held > 0 { format!("; {held} before are not recorded") } else { String::new() };
+            s.audit.record(actor.record(command, Some(format!("not one of those who may{before}"))));
+        }
     }
 
     fn count_refused(&self) {

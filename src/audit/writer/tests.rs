@@ -156,6 +156,27 @@ fn a_file_that_is_moved_away_while_it_is_written_to_is_made_anew() {
 }
 
 #[test]
+fn a_long_record_is_found_again() {
+    let place = Place::new();
+    {
+        let audit = place.start();
+        audit.record(act(0));
+        audit.record(Record::Stop { why: "x".repeat(300_000) });
+    }
+    place.acts(1..2);
+    let verdict = place.verdict();
+    assert_eq!((verdict.intact, verdict.records), (true, 3), "{verdict:?}");
+}
+
+#[test]
+fn who_may_not_act_does_not_fill_the_disk() {
+    let audit = Place::new().start();
+    assert_eq!((0..1000).filter_map(|_| audit.admits_refusal()).collect::<Vec<_>>(), [0; 20]);
+    lock(&audit.refusals).since = Instant::now() - REFUSAL;
+    assert_eq!((audit.admits_refusal(), audit.admits_refusal()), (Some(980), None));
+}
+
+#[test]
 fn a_trail_that_is_deleted_is_missed() {
     let place = Place::new();
     place.acts(0..3);

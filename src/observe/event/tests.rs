@@ -77,6 +77,7 @@ pub(in crate::observe) fn every() -> Vec<Event> {
         E::WatchBack,
         E::HttpFailed { address, error: error(), retry_in: TEN },
         E::HttpListening { address },
+        E::OperatorDenied { by: "bob".into(), uid: 1001, command: "stop news".into() },
         E::AuditHead { head: "0123456789abcdef:7:00".into() },
         E::AuditFailed { path: "/var/log/mediaconnect/audit.jsonl".into(), error: error() },
         E::AuditBack { records: 3 },

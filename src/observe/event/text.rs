@@ -38,6 +38,9 @@ impl fmt::Display for Event {
                 None => write!(f, "{by} (uid {uid}): {command}"),
                 Some(error) => write!(f, "{by} (uid {uid}): {command}: refused: {error}"),
             },
+            Self::OperatorDenied { by, uid, command } => {
+                write!(f, "{by} (uid {uid}) is not one of those who may: {command}")
+            }
             Self::Frozen { flow, by, until } => {
                 write!(f, "{} frozen by {by} ", flow.as_ref().map_or("all flows", FlowName::as_str))?;
                 match until {

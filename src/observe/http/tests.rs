@@ -85,7 +85,7 @@ impl View for Shown {
     fn version(&self, _flow: &FlowName, _number: u64) -> Option<VersionTextDoc> {
         None
     }
-    fn audit(&self, _record: Record) {}
+    fn audit_refused(&self, _actor: Actor, _command: &Command) {}
     fn count_refused(&self) {}
 }
 
