@@ -42,7 +42,8 @@ fn copy_dir(from: &Path, to: &Path) {
 /// The case as a configuration directory.
 fn lay_out(case: &Path, dir: &Path) {
     if case.is_dir() {
-        return copy_dir(case, dir);
+        copy_dir(case, dir);
+        return lay_out_secrets(&dir.join("secrets"));
     }
     fs::create_dir(dir.join("flows.d")).unwrap();
     let name = case.file_name().unwrap().to_str().unwrap();
@@ -175,12 +176,12 @@ fn an_overlay_is_checked_against_the_rest() {
 fn the_schemas_are_json() {
     let temp = site("valid-full.toml");
     for (args, key) in
-        [(&["schema"][..], "sources"), (&["schema", "flow"], "outputs"), (&["schema", "daemon"], "networks")]
+        [(&["schema"][..], "sources"), (&["schema", "subscriber"], "allow"), (&["schema", "daemon"], "networks")]
     {
         let (code, said) = ctl(temp.path(), args);
         let schema: serde_json::Value = serde_json::from_str(&said).unwrap();
         assert_eq!((code, &schema["$schema"]), (0, &"https://json-schema.org/draft/2020-12/schema".into()));
-        assert!(schema["properties"][key].is_object());
+        assert!(schema["properties"][key].is_object(), "{key}");
     }
 }
 

@@ -17,6 +17,7 @@ const PAGES: &[&str] = &[
     "mediaconnect-thumbnail.8",
     "mediaconnect.toml.5",
     "mediaconnect-flow.5",
+    "mediaconnect-subscriber.5",
     "mediaconnect-metrics.7",
 ];
 
@@ -35,6 +36,7 @@ fn diagnostics(files: &[(&str, &str)]) -> Vec<Diagnostic> {
     let dir = tempfile::tempdir().unwrap();
     std::fs::create_dir(dir.path().join("flows.d")).unwrap();
     std::fs::create_dir(dir.path().join("secrets")).unwrap();
+    std::fs::create_dir(dir.path().join("subscribers.d")).unwrap();
     for (name, text) in files {
         let path = dir.path().join(name);
         std::fs::write(&path, text).unwrap();
@@ -110,6 +112,22 @@ fn the_examples_of_srt_and_rist_are_valid() {
 }
 
 #[test]
+fn the_example_of_an_entitlement_and_its_subscriber_is_valid() {
+    let entitlement = examples("mediaconnect-flow.5", |text| text.contains("[entitlements."));
+    let subscriber = examples("mediaconnect-subscriber.5", |text| text.contains("allow =") && !text.contains("cat >"));
+    let ([entitlement], [subscriber]) = (&entitlement[..], &subscriber[..]) else { panic!("one of each") };
+    let flow = format!("[sources.a]\nprotocol = \"udp\"\nbind = \"127.0.0.1:5000\"\n{entitlement}");
+    let files = [
+        ("mediaconnect.toml", "[entitlements]\nbind = \":7000\"\n"),
+        ("flows.d/example.toml", flow.as_str()),
+        ("subscribers.d/affiliate-7.toml", subscriber.as_str()),
+        ("subscribers.d/affiliate-9.toml", subscriber.as_str()),
+        ("secrets/affiliate-7", "correct horse battery\n"),
+    ];
+    assert_eq!(diagnostics(&files), []);
+}
+
+#[test]
 fn the_example_settings_are_valid() {
     let settings = examples("mediaconnect.toml.5", |text| text.contains("[http]"));
     assert_eq!(settings.len(), 1);
@@ -130,11 +148,15 @@ fn keys(schema: &serde_json::Value, found: &mut std::collections::BTreeSet<Strin
 
 #[test]
 fn every_key_is_in_the_manual() {
-    for (name, schema) in [("mediaconnect-flow.5", schema::flow()), ("mediaconnect.toml.5", schema::daemon())] {
+    for (name, schema) in [
+        ("mediaconnect-flow.5", schema::flow()),
+        ("mediaconnect-subscriber.5", schema::subscriber()),
+        ("mediaconnect.toml.5", schema::daemon()),
+    ] {
         let page = page(name);
         let mut found = std::collections::BTreeSet::new();
         keys(&schema, &mut found);
-        assert!(found.contains("interface"), "{found:?}");
+        assert!(found.contains("description") || found.contains("interface"), "{found:?}");
         for key in found {
             let named = page.lines().any(|line| {
                 let item = line.strip_prefix(".It Cm ").is_some_and(|l| l.split(" , ").any(|k| k == key));

@@ -11,7 +11,7 @@ mod writer;
 
 pub(crate) use self::chain::hash;
 pub use self::chain::{Head, HeadError};
-pub use self::record::{FileChange, KeyChange, Record, changed_keys};
+pub use self::record::{FileChange, KeyChange, Record, Session, changed_keys};
 pub use self::verify::{Anchor, Fault, Verdict, files, verify};
 pub use self::writer::{Audit, AuditStatus};
 

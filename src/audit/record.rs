@@ -1,6 +1,7 @@
 //! What is recorded.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
@@ -50,6 +51,26 @@ pub enum Record {
         #[serde(skip_serializing_if = "Option::is_none")]
         refused: Option<String>,
     },
+    /// A subscriber began to receive.
+    SessionOpened {
+        /// Who receives what.
+        #[serde(flatten)]
+        of: Session,
+        /// What was agreed on.
+        terms: String,
+    },
+    /// A subscriber receives no more.
+    SessionClosed {
+        /// Who received what.
+        #[serde(flatten)]
+        of: Session,
+        /// Who ended it, and why.
+        why: String,
+        /// How long it lasted.
+        seconds: u64,
+        /// Sent, without what was sent again.
+        bytes: u64,
+    },
     /// Records could not be written for a while.
     Gap {
         /// How many.
@@ -68,6 +89,20 @@ pub enum Record {
     },
     /// The trail was gone when the daemon started, though records were written before.
     Missing {},
+}
+
+/// A subscriber's connection to an entitlement.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Session {
+    /// The flow.
+    pub flow: String,
+    /// Of the flow.
+    pub entitlement: String,
+    /// Who receives.
+    pub subscriber: String,
+    /// Where.
+    pub peer: SocketAddr,
 }
 
 /// A configuration file that is another now.

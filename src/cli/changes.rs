@@ -12,7 +12,12 @@ use crate::supervisor::control::Outcome;
 pub(super) fn render(changes: &[Change]) -> String {
     let mut out = String::new();
     for change in changes {
-        let whose = if change.flow.is_empty() { "mediaconnect.toml" } else { &change.flow };
+        let of_subscribers = change.touches.iter().any(|touch| touch.kind == Kind::Subscriber);
+        let whose = match change.flow.as_str() {
+            "" if of_subscribers => "subscribers.d",
+            "" => "mediaconnect.toml",
+            flow => flow,
+        };
         let action = match change.action {
             Action::Start => "start",
             Action::Stop => "stop",
@@ -25,6 +30,8 @@ pub(super) fn render(changes: &[Change]) -> String {
                 Kind::Flow => "flow",
                 Kind::Source => "source",
                 Kind::Output => "output",
+                Kind::Entitlement => "entitlement",
+                Kind::Subscriber => "subscriber",
                 Kind::Daemon => "section",
             };
             let effect = match touch.effect {

@@ -13,6 +13,8 @@ pub enum Kind {
     /// A flow: flows.d/NAME.toml
     #[default]
     Flow,
+    /// A party that may receive entitled flows: subscribers.d/NAME.toml
+    Subscriber,
     /// The appliance: mediaconnect.toml
     Daemon,
 }
@@ -21,6 +23,7 @@ pub enum Kind {
 pub fn run(kind: Kind) -> ExitCode {
     let schema = match kind {
         Kind::Flow => schema::flow(),
+        Kind::Subscriber => schema::subscriber(),
         Kind::Daemon => schema::daemon(),
     };
     match writeln!(io::stdout(), "{schema:#}") {

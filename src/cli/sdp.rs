@@ -137,6 +137,7 @@ mod tests {
             tags: BTreeMap::new(),
             sources: BTreeMap::new(),
             failover: None,
+            entitlements: BTreeMap::new(),
             outputs: BTreeMap::from([("playout".to_owned(), out)]),
             analyse: true,
             thumbnails: None,

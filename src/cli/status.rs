@@ -1,5 +1,6 @@
 //! `status`: all flows as a table, or one flow in detail.
 
+mod entitlement;
 mod rist;
 mod srt;
 mod transport_stream;
@@ -51,6 +52,9 @@ pub(super) fn overview(status: &StatusDoc, flows: &[FlowDoc], style: Style) -> S
         config.generation,
         clean(&config.last_reload)
     );
+    if let Some(entitlements) = &status.entitlements {
+        entitlement::port(&mut out, entitlements, style);
+    }
     out.push_str(&conditions(&status.conditions, style));
     let mut table = Table::new(&[
         ("FLOW", Align::Left),
@@ -230,6 +234,9 @@ pub(super) fn detail(flow: &FlowDoc, style: Style) -> String {
         srt::output(&mut out, &title, output);
         rist::output(&mut out, &title, output);
     }
+    for (name, doc) in &flow.entitlements {
+        entitlement::detail(&mut out, name, doc, style);
+    }
     out.push_str(&alarms(&flow.alarms, style));
     if !flow.conditions.is_empty() {
         let _ = writeln!(out, "\n{}", style.paint(Paint::Strong, "CONDITIONS"));
@@ -249,7 +256,7 @@ fn source_detail(out: &mut String, name: &str, s: &SourceDoc, style: Style) {
     if !s.description.is_empty() {
         say(out, "about", &s.description);
     }
-    let calls = matches!(s.protocol.as_str(), "srt-caller" | "srt-rendezvous");
+    let calls = matches!(s.protocol.as_str(), "srt-caller" | "srt-rendezvous" | "entitlement");
     say(out, if calls { "remote" } else { "bind" }, &s.bind);
     srt::peers(out, &s.peers);
     srt::calls(out, s.disconnections, s.calls_refused, &s.refused_by_reason, &s.refused);

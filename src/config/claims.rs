@@ -5,7 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use self::circle::Feeds;
-use self::claim::{Claim, Conflict, End, Use};
+pub(super) use self::claim::Claim;
+use self::claim::{Conflict, End, Use};
 use super::compile::Places;
 use super::diagnostic::{Diagnostic, Level};
 use super::plan::{Call, FlowPlan, OutputPlan, OutputRoute, SourceInput, SrtMode, SrtPlan, Stream, mixes};
@@ -42,7 +43,7 @@ impl Contender<'_> {
                 (0, _) => format!("{file}, as it runs now"),
                 (line, column) => format!("{file}:{line}:{column}"),
             };
-            let (flow, part) = (plan.name.clone(), part.to_owned());
+            let (flow, part) = (Some(plan.name.clone()), part.to_owned());
             Claim { flow, part, written, place, stream_id_place: None, port, stream, what }
         };
         let srt_claims = |part: &str, path: &str, srt: &SrtPlan, interface: Option<&Interface>, end| -> Vec<Claim> {
@@ -102,10 +103,11 @@ impl Contender<'_> {
     }
 
     /// What its file claims and it has already.
-    fn kept_claims(&self) -> Vec<Claim> {
+    fn kept_claims(&self, board: &Board) -> Vec<Claim> {
         let (Some(wanted), Some(running), false) = (self.wanted, self.running, self.late) else { return Vec::new() };
         let held = self.claims(running);
-        self.claims(wanted).into_iter().filter(|claim| held.iter().any(|own| own.is_same(claim))).collect()
+        let is_kept = |claim: &Claim| held.iter().any(|own| own.is_same(claim)) && board.of_appliance(claim).is_none();
+        self.claims(wanted).into_iter().filter(is_kept).collect()
     }
 
     fn refusal(&self, Conflict { place, message, help }: Conflict) -> Diagnostic {
@@ -193,6 +195,11 @@ struct Board {
 }
 
 impl Board {
+    /// What the appliance has that a claim cannot be met beside.
+    fn of_appliance(&self, claim: &Claim) -> Option<Conflict> {
+        self.beside(claim).filter(|granted| granted.flow.is_none()).find_map(|granted| claim.against(granted))
+    }
+
     fn fault(&self, claim: &Claim) -> Option<Conflict> {
         self.beside(claim).find_map(|granted| claim.against(granted))
     }
@@ -268,16 +275,20 @@ impl Board {
 /// Which flows are refused because of others, and what is to be said.
 ///
 /// What a flow has already and goes on wanting is its own, whatever else changes in its file. The rest goes to flows that
-/// run on unchanged first, then by name; to `late` ones last. A refused flow that runs keeps what it runs with, so what
+/// run on unchanged first, then by name; to `late` ones last. Before all of them comes the appliance's own `port`. A refused flow that runs keeps what it runs with, so what
 /// others wanted of that is refused too; one that does not run claims nothing.
-pub(super) fn settle(contenders: &[Contender<'_>], max_flows: usize) -> (BTreeSet<FlowName>, Vec<Diagnostic>) {
+pub(super) fn settle(
+    contenders: &[Contender<'_>],
+    port: Option<&Claim>,
+    max_flows: usize,
+) -> (BTreeSet<FlowName>, Vec<Diagnostic>) {
     let mut order: Vec<_> = contenders.iter().collect();
     let changed = |c: &Contender<'_>| c.running.is_none() || c.wanted != c.running;
     order.sort_by_key(|c| (c.late, changed(c), c.name));
     let mut refused = BTreeSet::new();
     let mut said = Vec::new();
     loop {
-        let (news, doubts) = pass(&order, &refused, max_flows);
+        let (news, doubts) = pass(&order, &refused, port, max_flows);
         // A refused flow that runs falls back on its old claims, which others must have met first: start over.
         let back = news.iter().find(|(c, _)| c.running.is_some());
         match back {
@@ -303,9 +314,11 @@ type Refusals<'c, 'a> = Vec<(&'c Contender<'a>, Vec<Diagnostic>)>;
 fn pass<'c, 'a>(
     order: &[&'c Contender<'a>],
     refused: &BTreeSet<FlowName>,
+    port: Option<&Claim>,
     max_flows: usize,
 ) -> (Refusals<'c, 'a>, Vec<Diagnostic>) {
     let mut board = Board::default();
+    port.into_iter().for_each(|port| board.take(port.clone()));
     let mut doubts = Vec::new();
     let mut refusals = Vec::new();
     let falls_back = |c: &Contender<'_>| c.wanted.is_none() || refused.contains(c.name);
@@ -317,7 +330,7 @@ fn pass<'c, 'a>(
     }
     let judged = |c: &&&Contender<'_>| !falls_back(c);
     for contender in order.iter().filter(judged) {
-        contender.kept_claims().into_iter().for_each(|claim| board.take(claim));
+        contender.kept_claims(&board).into_iter().for_each(|claim| board.take(claim));
     }
     let (mut old, mut new) = (0, 0);
     let running = order.iter().filter(|c| c.running.is_some()).count();
@@ -331,7 +344,7 @@ fn pass<'c, 'a>(
             refusals.push((*contender, vec![contender.diagnostic(Level::Error, (0, 0), message, help)]));
             continue;
         }
-        let kept = contender.kept_claims();
+        let kept = contender.kept_claims(&board);
         let is_kept = |claim: &Claim| kept.iter().any(|own| own.is_same(claim));
         let claims: Vec<_> = contender.claims(plan).into_iter().filter(|claim| !is_kept(claim)).collect();
         let mut faults: Vec<_> = claims.iter().filter_map(|claim| board.fault(claim)).collect();

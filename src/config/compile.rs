@@ -1,6 +1,6 @@
 //! A flow's file to its plan: one function a rule, each reports; a plan comes out only if none has an error.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::Path;
 use std::time::Duration;
@@ -20,6 +20,7 @@ use super::section::{At, Section, Span, nearest};
 use super::source::{Source, shown};
 use super::value::{Bind, FlowName, Interface};
 
+mod entitlement;
 mod failover;
 mod output;
 mod passphrase;
@@ -27,6 +28,8 @@ mod rist;
 mod srt;
 #[cfg(test)]
 mod tests;
+
+pub(super) use self::entitlement::subscriber;
 
 /// `thumbnails.every` where it is not written.
 const THUMBNAIL: Duration = Duration::from_secs(5);
@@ -44,15 +47,17 @@ pub(super) struct Site<'a> {
     pub(super) ffmpeg: bool,
     /// The keys that the file may name.
     pub(super) secrets: &'a Secrets,
+    /// Who has a file in `subscribers.d`; `None`: that is not known.
+    pub(super) subscribers: Option<&'a BTreeSet<String>>,
 }
 
 /// Line and column of the values that may conflict with other flows, by path: `sources.a.bind`.
 pub(super) type Places = BTreeMap<String, (usize, usize)>;
 
-/// A flow's file, judged alone.
+/// A file of a flow or a subscriber, judged alone.
 #[derive(Debug)]
-pub(super) struct Compiled {
-    pub(super) plan: Option<FlowPlan>,
+pub(super) struct Compiled<P = FlowPlan> {
+    pub(super) plan: Option<P>,
     pub(super) places: Places,
     /// Nothing is wrong, but a key that it names is being written.
     pub(super) waits: bool,
@@ -70,13 +75,19 @@ pub(super) fn flow(name: &FlowName, file: &Path, text: &[u8], site: &Site<'_>) -
         let root = Section::root(&source, &document, FLOW);
         Flow { source: &source, site, places: &mut places, waits: &mut waits }.plan(name, &root)
     });
-    let refused = source.has_errors();
-    Compiled {
-        plan: plan.filter(|_| !refused && !waits),
-        places,
-        waits: waits && !refused,
-        notes: if refused { Vec::new() } else { source.take_notes() },
-        diagnostics: source.into_diagnostics(),
+    Compiled::new(plan, places, waits, source)
+}
+
+impl<P> Compiled<P> {
+    fn new(plan: Option<P>, places: Places, waits: bool, source: Source<'_>) -> Self {
+        let refused = source.has_errors();
+        Self {
+            plan: plan.filter(|_| !refused && !waits),
+            places,
+            waits: waits && !refused,
+            notes: if refused { Vec::new() } else { source.take_notes() },
+            diagnostics: source.into_diagnostics(),
+        }
     }
 }
 
@@ -113,6 +124,7 @@ impl<'t> Flow<'_, 't> {
         let sources = self.sources(root);
         let failover = self.failover(root, &sources);
         let outputs = self.outputs(root, &sources);
+        let entitlements = self.entitlements(root);
         let alarms = self.alarms(root);
         let monitoring = root.table("monitoring");
         let analyse = monitoring.as_ref().and_then(|s| s.flag("transport-stream")).unwrap_or(true);
@@ -127,6 +139,7 @@ impl<'t> Flow<'_, 't> {
             sources: sources.into_iter().map(|s| Some((s.name, s.plan?))).collect::<Option<_>>()?,
             failover,
             outputs: outputs.into_iter().map(|(name, plan)| Some((name, plan?))).collect::<Option<_>>()?,
+            entitlements: entitlements.into_iter().map(|(name, plan)| Some((name, plan?))).collect::<Option<_>>()?,
             analyse,
             thumbnails,
             content,
@@ -182,7 +195,7 @@ impl<'t> Flow<'_, 't> {
     fn source_plan(&mut self, s: &Section<'_, 't>) -> Option<SourcePlan> {
         let protocol = self.protocol(s, SOURCE_PROTOCOLS)?;
         let input = match protocol {
-            "srt-listener" | "srt-caller" | "srt-rendezvous" => {
+            "srt-listener" | "srt-caller" | "srt-rendezvous" | "entitlement" => {
                 self.srt(s, protocol, End::Source).map(SourceInput::Srt)
             }
             "rist" => self.rist_input(s).map(SourceInput::Rist),

@@ -1,7 +1,7 @@
 //! `mediaconnect.toml` to its plan.
 
 use std::collections::BTreeMap;
-use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::Path;
 
 use super::alarms::{self, Known};
@@ -9,11 +9,11 @@ use super::diagnostic::Diagnostic;
 use super::key_file::key_file;
 use super::keys::DAEMON;
 use super::plan::{
-    ControlPlan, DaemonPlan, HttpPlan, Limits, LogPlan, LogTarget, SyslogFormat, SyslogPlan, SyslogServer, TagLabel,
-    TlsPlan,
+    ControlPlan, DaemonPlan, EntitlementPort, HttpPlan, Limits, LogPlan, LogTarget, SyslogFormat, SyslogPlan,
+    SyslogServer, TagLabel, TlsPlan,
 };
 use super::secrets::{Form, Secrets};
-use super::section::{At, Section, no_such};
+use super::section::{At, Section, nearest, no_such};
 use super::source::{Source, shown};
 use super::value::{Bind, Destination, Interface};
 use crate::observe::http::{TlsError, server_config};
@@ -43,6 +43,7 @@ pub(super) fn compile(file: &Path, text: &[u8], secrets: &Secrets) -> Settings {
         let known = Known { alarms: &default.alarms, notifiers: &names, refused: false };
         let mut alarms = default.alarms.clone();
         alarms.extend(alarms::alarms(&source, &root, &known));
+        let networks = networks(&source, &root);
         DaemonPlan {
             alarms,
             notifiers: notifiers.plans,
@@ -51,7 +52,8 @@ pub(super) fn compile(file: &Path, text: &[u8], secrets: &Secrets) -> Settings {
                 .table("http")
                 .map_or(default.http.clone(), |s| http(&source, &s, default.http, secrets, &mut waits)),
             control: root.table("control").map_or(default.control.clone(), |s| control(&source, &s, default.control)),
-            networks: networks(&source, &root),
+            entitlements: root.table("entitlements").and_then(|s| entitlements(&source, &s, &networks)),
+            networks,
             gather: root.table("defaults").and_then(|s| s.gather("gather")).unwrap_or(default.gather),
             limits: root.table("limits").map_or(default.limits.clone(), |s| limits(&s, default.limits)),
         }
@@ -251,6 +253,31 @@ fn networks(source: &Source<'_>, root: &Section<'_, '_>) -> BTreeMap<String, Int
         }
     }
     networks
+}
+
+fn entitlements(
+    source: &Source<'_>,
+    s: &Section<'_, '_>,
+    networks: &BTreeMap<String, Interface>,
+) -> Option<EntitlementPort> {
+    if !s.has("bind") {
+        s.missing("bind", "write bind = \":7000\"");
+    }
+    let bind: Option<At<Bind>> = s.parsed("bind");
+    if let Some(At { value: Bind { ip: Some(ip), .. }, span }) = &bind
+        && (ip.is_multicast() || *ip == IpAddr::from(Ipv4Addr::BROADCAST))
+    {
+        source.error(span, format!("`bind`: {ip} is no address of one host; SRT is between two hosts"), None);
+    }
+    let interface = s.text("network").map(|At { value: name, span }| {
+        if !networks.contains_key(&name) {
+            let near = nearest(&name, networks.keys().map(String::as_str));
+            let help = near.map_or_else(|| format!("add [networks.{name}]"), |near| format!("did you mean {near:?}?"));
+            source.error(&span, format!("network {} is not defined", shown(&name)), Some(help));
+        }
+        networks.get(&name).cloned()
+    });
+    Some(EntitlementPort { bind: bind?.value, interface: interface.flatten() })
 }
 
 fn limits(s: &Section<'_, '_>, default: Limits) -> Limits {

@@ -1,12 +1,14 @@
 //! The difference between what runs and what shall run: pure, and the only source of both `plan` and the apply.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
 use super::plan::{
-    ControlPlan, DaemonPlan, DatagramInput, DatagramRoute, FailoverPlan, FailoverRules, FlowPlan, HttpPlan, Limits,
-    LogPlan, OutputPlan, OutputProtocol, OutputRoute, RtpHeader, SourceInput, SourcePlan, SourceProtocol,
+    ControlPlan, DaemonPlan, DatagramInput, DatagramRoute, EntitlementPlan, FailoverPlan, FailoverRules, FlowPlan,
+    HttpPlan, Limits, LogPlan, OutputPlan, OutputProtocol, OutputRoute, RtpHeader, SourceInput, SourcePlan,
+    SourceProtocol, SubscriberPlan,
 };
 use super::value::Interface;
 
@@ -37,6 +39,10 @@ pub enum Kind {
     Source,
     /// One output.
     Output,
+    /// One entitlement.
+    Entitlement,
+    /// A file of `subscribers.d`.
+    Subscriber,
     /// A part of `mediaconnect.toml`.
     Daemon,
 }
@@ -100,7 +106,7 @@ pub fn diff_flow(old: Option<&FlowPlan>, new: Option<&FlowPlan>) -> Option<Chang
 
 /// What it takes to get from `old` to `new`; one touch a section of `mediaconnect.toml`.
 pub fn diff_daemon(old: &DaemonPlan, new: &DaemonPlan) -> Vec<Touch> {
-    let DaemonPlan { log, http, control, networks, gather, limits, alarms, notifiers } = old;
+    let DaemonPlan { log, http, control, networks, gather, limits, entitlements, alarms, notifiers } = old;
     let mut touches = Vec::new();
     let mut touch = |name: &str, effect, keys: &[(&str, bool)]| {
         let because = names(keys);
@@ -144,6 +150,14 @@ pub fn diff_daemon(old: &DaemonPlan, new: &DaemonPlan) -> Vec<Touch> {
         touch(&format!("networks.{name}"), Effect::InPlace, &[("interface", by_name), ("cidr", by_cidr)]);
     }
     touch("defaults", Effect::InPlace, &[("gather", *gather != new.gather)]);
+    let (old, new_port) = (entitlements.as_ref(), new.entitlements.as_ref());
+    let bind = old.map(|port| port.bind) != new_port.map(|port| port.bind);
+    let network = old.map(|port| &port.interface) != new_port.map(|port| &port.interface);
+    touch(
+        "entitlements",
+        port_effect(old.is_some(), new_port.is_some()),
+        &[("bind", bind), ("network", network && !bind)],
+    );
     named_tables("alarms", alarms, &new.alarms, &mut touch);
     named_tables("notifiers", notifiers, &new.notifiers, &mut touch);
     let Limits { max_flows, max_outputs_per_flow, workers, worker_cpus } = limits;
@@ -161,6 +175,33 @@ pub fn diff_daemon(old: &DaemonPlan, new: &DaemonPlan) -> Vec<Touch> {
         &[("workers", *workers != new.limits.workers), ("worker-cpus", *worker_cpus != new.limits.worker_cpus)],
     );
     touches
+}
+
+/// What happens to a port that was there, and is to be.
+const fn port_effect(was: bool, is: bool) -> Effect {
+    match (was, is) {
+        (false, _) => Effect::Open,
+        (true, false) => Effect::Close,
+        (true, true) => Effect::Reopen,
+    }
+}
+
+/// What it takes to get from the subscribers `old` to `new`.
+pub fn diff_subscribers(
+    old: &BTreeMap<String, Arc<SubscriberPlan>>,
+    new: &BTreeMap<String, Arc<SubscriberPlan>>,
+) -> Vec<Touch> {
+    let every: BTreeSet<_> = old.keys().chain(new.keys()).collect();
+    let touch = |name: &String| {
+        let (effect, because) = match (old.get(name), new.get(name)) {
+            (Some(was), Some(is)) if was != is => (Effect::InPlace, was.because(is)),
+            (None, Some(_)) => (Effect::Open, Vec::new()),
+            (Some(_), None) => (Effect::Close, Vec::new()),
+            _ => return None,
+        };
+        Some(Touch { kind: Kind::Subscriber, name: name.clone(), effect, because })
+    };
+    every.into_iter().filter_map(touch).collect()
 }
 
 /// The named tables of a section that differ, by their names.
@@ -186,9 +227,11 @@ fn all_parts(plan: &FlowPlan, effect: Effect, because: &[&str]) -> Vec<Touch> {
     let touch = |kind, name: &String| Touch { kind, name: name.clone(), effect, because: because.clone() };
     let sources = plan.sources.iter().filter(|(_, s)| plan.enabled && s.enabled);
     let outputs = plan.outputs.iter().filter(|(_, o)| plan.enabled && o.enabled);
+    let entitlements = plan.entitlements.keys().filter(|_| plan.enabled);
     sources
         .map(|(name, _)| touch(Kind::Source, name))
         .chain(outputs.map(|(name, _)| touch(Kind::Output, name)))
+        .chain(entitlements.map(|name| touch(Kind::Entitlement, name)))
         .collect()
 }
 
@@ -204,6 +247,7 @@ fn changed_parts(old: &FlowPlan, new: &FlowPlan) -> Vec<Touch> {
         sources,
         failover,
         outputs,
+        entitlements,
         analyse,
         thumbnails,
         content,
@@ -226,6 +270,7 @@ fn changed_parts(old: &FlowPlan, new: &FlowPlan) -> Vec<Touch> {
     }
     parts(&mut touches, Kind::Source, *enabled, sources, &new.sources);
     parts(&mut touches, Kind::Output, *enabled, outputs, &new.outputs);
+    parts(&mut touches, Kind::Entitlement, *enabled, entitlements, &new.entitlements);
     touches
 }
 
@@ -420,6 +465,31 @@ fn route_keys(old: &DatagramRoute, new: &DatagramRoute) -> Vec<String> {
         _ => Vec::new(),
     });
     keys
+}
+
+impl Part for EntitlementPlan {
+    /// One that is not has its place all the same: those who call are told.
+    fn enabled(&self) -> bool {
+        true
+    }
+
+    /// Sessions that may go on do.
+    fn retune(&mut self, new: &Self) {
+        self.clone_from(new);
+    }
+
+    fn because(&self, new: &Self) -> Vec<String> {
+        let Self { description, enabled, subscribers, max_sessions, expires, latency, key_length } = self;
+        names(&[
+            ("subscribers", *subscribers != new.subscribers),
+            ("max-sessions", *max_sessions != new.max_sessions),
+            ("expires", *expires != new.expires),
+            ("latency", *latency != new.latency),
+            ("key-length", *key_length != new.key_length),
+            ("enabled", *enabled != new.enabled),
+            ("description", *description != new.description),
+        ])
+    }
 }
 
 fn header_keys(old: RtpHeader, new: RtpHeader) -> Vec<String> {

@@ -58,6 +58,8 @@ pub(super) enum Form {
     Gather(Duration),
     /// Bits a second.
     Bitrate,
+    /// A moment, by RFC 3339.
+    Time,
     /// `ADDRESS:PORT` of this machine or of a group.
     Bind,
     /// `HOST:PORT`.
@@ -105,6 +107,7 @@ impl Form {
             Self::Duration(..) | Self::DurationOrOff(..) => "a duration such as \"200ms\"".into(),
             Self::Gather(_) => "\"auto\" or a duration such as \"2ms\"".into(),
             Self::Bitrate => "a bit rate such as \"20M\" or 20000000".into(),
+            Self::Time => "a time such as \"2026-12-31T23:59:00Z\"".into(),
             Self::Bind => "an address with a port such as \":5000\" or \"192.0.2.10:5000\"".into(),
             Self::Destination => "an address with a port such as \"203.0.113.7:5000\"".into(),
             Self::Dscp => "a number from 0 to 63 or a name such as \"af41\"".into(),
@@ -161,7 +164,7 @@ pub(super) const SOURCE_PROTOCOLS: &[(&str, Standing)] = &[
     ("srt-listener", Standing::Available),
     ("srt-caller", Standing::Available),
     ("srt-rendezvous", Standing::Available),
-    ("entitlement", Standing::Later),
+    ("entitlement", Standing::Available),
 ];
 
 /// The protocols of outputs.
@@ -218,10 +221,6 @@ impl Key {
         Self { name, form, default: "", doc, on: &[], required: Required::No, instead: "" }
     }
 
-    const fn later(name: &'static str) -> Self {
-        Self::new(name, Form::Later, "")
-    }
-
     const fn default(mut self, default: &'static str) -> Self {
         self.default = default;
         self
@@ -255,6 +254,7 @@ const RTP: &[&str] = &["rtp", "rtp-fec"];
 const CALLING: &[&str] = &["srt-caller", "srt-rendezvous", "entitlement"];
 /// Who tells a stream ID, or asks for one.
 const SRT: &[&str] = &["srt-listener", "srt-caller", "srt-rendezvous", "entitlement"];
+const ENTITLED: &[&str] = &["entitlement"];
 const NAMED: &[&str] = &["srt-listener", "srt-caller"];
 const MOST: Duration = Duration::from_millis(100);
 const HOUR: Duration = Duration::from_secs(3600);
@@ -325,7 +325,7 @@ pub(super) const FLOW: &[Key] = &[
     Key::new("sources", Form::Named(SOURCE), "What arrives; two or more of them need [failover]").required(),
     Key::new("outputs", Form::Named(OUTPUT), "Where it goes"),
     Key::new("failover", Form::Table(FAILOVER), "What several sources are to each other"),
-    Key::later("entitlements"),
+    Key::new("entitlements", Form::Named(ENTITLEMENT), "Who may receive it at the appliance's one port for that"),
     Key::new("monitoring", Form::Table(MONITORING), "What is looked at in what the sources carry"),
     Key::new(
         "alarms",
@@ -373,7 +373,7 @@ pub(super) const SOURCE: &[Key] = &[
     .default("[2, 4]"),
     LATENCY,
     PROFILE,
-    PASSPHRASE_FILE,
+    PASSPHRASE_FILE.required_for(&["entitlement"]).or("passphrase-files"),
     PASSPHRASE_FILES.on(ARQ),
     KEY_LENGTH,
     KM_REFRESH_RATE,
@@ -381,8 +381,60 @@ pub(super) const SOURCE: &[Key] = &[
     ENABLED,
     DESCRIPTION,
     Key::new("decryption", Form::Table(DECRYPTION), "What comes is decrypted, DVB-CISSA (ETSI TS 103 127)"),
-    Key::later("subscriber").on(&["entitlement"]),
-    Key::later("entitlement").on(&["entitlement"]),
+    Key::new("subscriber", Form::Text, "As whom it calls: the stem of a file in subscribers.d of the other appliance")
+        .on(ENTITLED)
+        .required_for(ENTITLED),
+    Key::new("entitlement", Form::Text, "What it calls for: \"FLOW/NAME\" of the other appliance")
+        .on(ENTITLED)
+        .required_for(ENTITLED),
+];
+
+/// `[entitlements.NAME]` of a flow.
+pub(super) const ENTITLEMENT: &[Key] = &[
+    Key::new("subscribers", Form::List(&Form::Text), "Who is entitled: stems of files in subscribers.d").required(),
+    ENABLED,
+    Key::new("max-sessions", Form::Whole(1, 1000), "Sessions at the same time, of all its subscribers together")
+        .default("1"),
+    Key::new("expires", Form::Time, "From then on nobody gets it; without it, it does not expire"),
+    Key::new(
+        "latency",
+        Form::Duration(Duration::from_millis(20), Duration::from_secs(30)),
+        "This end's least; the greater of both ends counts; a change is for sessions that begin after it",
+    )
+    .default("\"120ms\""),
+    Key::new(
+        "key-length",
+        Form::OneOf(&[16, 24, 32]),
+        "AES-128, AES-192 or AES-256 for callers that have no wish of their own; the greatest of all entitlements counts",
+    )
+    .default("16"),
+    DESCRIPTION,
+];
+
+/// A file of `subscribers.d`.
+pub(super) const SUBSCRIBER: &[Key] = &[
+    PASSPHRASE_FILE.required().or("passphrase-files"),
+    PASSPHRASE_FILES,
+    Key::new("allow", Form::List(&Form::Network), "From where it may call; [\"0.0.0.0/0\", \"::/0\"]: from everywhere")
+        .required(),
+    Key::new(
+        "max-sessions",
+        Form::Whole(1, 1000),
+        "Sessions at the same time, of all entitlements together; without it as many as these allow",
+    ),
+    Key::new(
+        "max-bitrate",
+        Form::Bitrate,
+        "Of all its sessions together: one that would go above it is refused, and the newest ends where they do for 5 s",
+    ),
+    ENABLED,
+    DESCRIPTION,
+];
+
+/// `[entitlements]` of `mediaconnect.toml`.
+pub(super) const ENTITLEMENT_PORT: &[Key] = &[
+    Key::new("bind", Form::Bind, "Where subscribers call; \":PORT\": all addresses").required(),
+    Key::new("network", Form::Text, "A [networks.*] of this file: the interface it is bound to"),
 ];
 
 /// `[monitoring]`.
@@ -581,7 +633,7 @@ pub(super) const DAEMON: &[Key] = &[
     Key::new("networks", Form::Named(NETWORKS), "Names for interfaces, for `network` in flows"),
     Key::new("defaults", Form::Table(&[GATHER]), "For flows that don't set it"),
     Key::new("limits", Form::Table(LIMITS), "How much the appliance takes on"),
-    Key::later("entitlements"),
+    Key::new("entitlements", Form::Table(ENTITLEMENT_PORT), "The one port of SRT for the entitlements of all flows"),
     Key::new("alarms", Form::Named(ALARM), "What of every flow is watched"),
     Key::new("notifiers", Form::Named(NOTIFIER), "Who is told of alarms"),
 ];

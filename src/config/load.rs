@@ -12,12 +12,12 @@ use nix::errno::Errno;
 use nix::fcntl::AtFlags;
 use nix::sys::stat::fstatat;
 
-use super::claims::{Contender, settle, within};
+use super::claims::{Claim, Contender, settle, within};
 use super::compile::{self, Compiled, Places, Site};
 use super::daemon::{self, Settings};
 use super::diagnostic::{Diagnostic, Level};
 use super::host::Host;
-use super::plan::{DaemonPlan, FlowPlan};
+use super::plan::{DaemonPlan, FlowPlan, SubscriberPlan};
 use super::secrets::{Secrets, credentials_directory};
 use super::source::{ReadError, read, reason};
 use super::value::FlowName;
@@ -30,6 +30,8 @@ pub struct Context<'a> {
     pub previous: &'a BTreeMap<FlowName, Arc<FlowPlan>>,
     /// The last good `mediaconnect.toml`: flows are judged by it while the file is refused, busy or unreadable.
     pub previous_daemon: Option<&'a DaemonPlan>,
+    /// The last good subscribers. They stay what they are when their file is refused, busy or unreadable.
+    pub previous_subscribers: &'a BTreeMap<String, Arc<SubscriberPlan>>,
     /// Files still open for writing: not read now.
     pub busy: &'a BTreeSet<PathBuf>,
     /// A path under the configuration directory, to the file whose content stands for it. It may not exist in the
@@ -45,11 +47,13 @@ pub struct Context<'a> {
 impl Default for Context<'_> {
     fn default() -> Self {
         const NO_FLOWS: &BTreeMap<FlowName, Arc<FlowPlan>> = &BTreeMap::new();
+        const NOBODY: &BTreeMap<String, Arc<SubscriberPlan>> = &BTreeMap::new();
         const NO_FILES: &BTreeSet<PathBuf> = &BTreeSet::new();
         const NO_OVERLAYS: &BTreeMap<PathBuf, PathBuf> = &BTreeMap::new();
         Self {
             previous: NO_FLOWS,
             previous_daemon: None,
+            previous_subscribers: NOBODY,
             busy: NO_FILES,
             overlays: NO_OVERLAYS,
             credentials: credentials_directory(),
@@ -67,6 +71,10 @@ pub struct Loaded {
     pub flows: BTreeMap<FlowName, FlowFile>,
     /// `false`: `flows.d` is missing or unreadable, and that a flow is not in `flows` means nothing.
     pub complete: bool,
+    /// Every subscriber whose file exists.
+    pub subscribers: BTreeMap<String, SubscriberFile>,
+    /// `false`: `subscribers.d` can't be read, and that somebody is not in `subscribers` means nothing.
+    pub subscribers_complete: bool,
     /// Of all files, by file, line and column.
     pub diagnostics: Vec<Diagnostic>,
     /// What is to be known before a change, and is no fault: keys that stay as they are until a restart.
@@ -74,12 +82,17 @@ pub struct Loaded {
 }
 
 /// What a flow's file says.
+pub type FlowFile = PlanFile<FlowPlan>;
+/// What a subscriber's file says.
+pub type SubscriberFile = PlanFile<SubscriberPlan>;
+
+/// What a file of `flows.d` or `subscribers.d` says.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum FlowFile {
-    /// Run this.
+pub enum PlanFile<P> {
+    /// Do this.
     Valid {
-        /// What to run.
-        plan: Arc<FlowPlan>,
+        /// What to do.
+        plan: Arc<P>,
         /// The file's bytes.
         text: Vec<u8>,
     },
@@ -119,8 +132,22 @@ pub fn parse_flow(
     secrets: &Secrets,
 ) -> (Option<FlowPlan>, Vec<Diagnostic>) {
     let Host { local_ports, ffmpeg } = &Host::default();
-    let site = Site { daemon, daemon_refused: false, local_ports, ffmpeg: *ffmpeg, secrets };
+    let site = Site { daemon, daemon_refused: false, local_ports, ffmpeg: *ffmpeg, secrets, subscribers: None };
     let Compiled { plan, diagnostics, .. } = judge(name, file, text, &site);
+    (plan, diagnostics)
+}
+
+/// The text of one subscriber's file alone.
+pub fn parse_subscriber(
+    name: &FlowName,
+    file: &Path,
+    text: &[u8],
+    daemon: &DaemonPlan,
+    secrets: &Secrets,
+) -> (Option<SubscriberPlan>, Vec<Diagnostic>) {
+    let Host { local_ports, ffmpeg } = &Host::default();
+    let site = Site { daemon, daemon_refused: false, local_ports, ffmpeg: *ffmpeg, secrets, subscribers: None };
+    let Compiled { plan, diagnostics, .. } = compile::subscriber(name, file, text, &site);
     (plan, diagnostics)
 }
 
@@ -139,19 +166,27 @@ fn load_on(dir: &Path, context: &Context<'_>, host: &Host) -> Loaded {
     let found = Found::in_dir(dir, context, &mut report);
     let secrets = Secrets::new(dir, context);
     let (daemon, partial) = load_daemon(&found, &secrets, &mut report, &mut notes);
+    let known = found.subscribers.keys().map(FlowName::to_string).collect();
     let site = Site {
         daemon: daemon.as_ref().or(context.previous_daemon).unwrap_or(&partial),
         daemon_refused: daemon.is_none() && context.previous_daemon.is_none(),
         local_ports: &host.local_ports,
         ffmpeg: host.ffmpeg,
         secrets: &secrets,
+        subscribers: found.subscribers_complete.then_some(&known),
     };
     let mut flows = BTreeMap::new();
     let mut places = BTreeMap::new();
     for (name, entry) in &found.flows {
-        let (flow, written) = load_flow(name, entry, &site, &mut report, &mut notes);
+        let compile = |text: &[u8]| judge(name, &entry.file, text, &site);
+        let (flow, written) = load_file(entry, Some(name), compile, &mut report, &mut notes);
         flows.insert(name.clone(), flow);
         places.insert(name.clone(), written);
+    }
+    let mut subscribers = BTreeMap::new();
+    for (name, entry) in &found.subscribers {
+        let compile = |text: &[u8]| compile::subscriber(name, &entry.file, text, &site);
+        subscribers.insert(name.to_string(), load_file(entry, None, compile, &mut report, &mut notes).0);
     }
     refuse_conflicts(&found, context, &places, &site, &mut flows, &mut report);
     report.sort_by(|a, b| {
@@ -160,7 +195,15 @@ fn load_on(dir: &Path, context: &Context<'_>, host: &Host) -> Loaded {
     // Once a file is enough.
     let mut said = BTreeSet::new();
     notes.retain(|note| said.insert((note.file.clone(), note.message.clone())));
-    Loaded { daemon, flows, complete: found.complete, diagnostics: report, notes }
+    Loaded {
+        daemon,
+        flows,
+        complete: found.complete,
+        subscribers,
+        subscribers_complete: found.subscribers_complete,
+        diagnostics: report,
+        notes,
+    }
 }
 
 /// One flow judged alone, with the conflicts in it.
@@ -195,6 +238,8 @@ struct Found {
     daemon: Entry,
     flows: BTreeMap<FlowName, Entry>,
     complete: bool,
+    subscribers: BTreeMap<FlowName, Entry>,
+    subscribers_complete: bool,
     /// The directory itself, if it is there: that `mediaconnect.toml` is not in it means that it is not.
     dir: Option<File>,
 }
@@ -228,50 +273,55 @@ impl Found {
             let inside = overlays.keys().filter(|place| place.parent() == folder.as_deref());
             inside.filter_map(|place| place.file_name()).map(OsStr::to_owned).collect()
         };
-        let flows_dir = dir.join("flows.d");
-        let (mut names, complete) = match listing(&flows_dir) {
-            Ok(names) => (names, true),
-            Err(e) => {
-                if readable {
-                    let message = format!("the directory cannot be read: {}; flows that run go on", reason(&e));
-                    report.push(whole_file(
-                        &flows_dir,
-                        Level::Warning,
-                        None,
-                        message,
-                        "each file NAME.toml in it is a flow",
-                    ));
+        // The names in a folder, and whether it could be read; `known`: what there was before.
+        let mut folder = |folder: &str, known: Vec<String>, goes_on: &str, help: &str, optional: bool| {
+            let path = dir.join(folder);
+            let (mut names, complete) = match listing(&path) {
+                Ok(names) => (names, true),
+                Err(e) if optional && known.is_empty() && e.kind() == io::ErrorKind::NotFound => {
+                    (BTreeSet::new(), true)
                 }
-                (BTreeSet::new(), false)
+                Err(e) => {
+                    if readable {
+                        let message = format!("the directory cannot be read: {}; {goes_on}", reason(&e));
+                        report.push(whole_file(&path, Level::Warning, None, message, help));
+                    }
+                    (BTreeSet::new(), false)
+                }
+            };
+            // A file that is replaced while the directory is being read may not be in the list.
+            let inside = opened(&path);
+            let known = known.into_iter().map(|name| OsString::from(format!("{name}.toml")));
+            names.extend(known.filter(|name| inside.as_ref().is_some_and(|dir| is_in(dir, name))));
+            // One that went away a moment ago is about to come back: it is no more to be taken than one being written.
+            let place = absolute(&path).ok();
+            let busy_here = busy.iter().filter(|busy| busy.parent() == place.as_deref());
+            names.extend(busy_here.filter_map(|place| place.file_name()).map(OsStr::to_owned));
+            names.extend(overlaid(&path));
+            let mut entries = BTreeMap::new();
+            for file_name in names {
+                let entry = entry(path.join(&file_name));
+                match stem(&file_name) {
+                    Some(Ok(name)) => _ = entries.insert(name, entry),
+                    Some(Err(why)) => {
+                        let why = if optional { why.replace("flow", "subscriber") } else { why };
+                        report.push(whole_file(&entry.file, Level::Error, None, why, "rename the file"));
+                    }
+                    None => {}
+                }
             }
+            (entries, complete)
         };
-        // A file that is replaced while the directory is being read may not be in the list.
-        let inside = opened(&flows_dir);
-        let known = context.previous.keys().map(|name| OsString::from(format!("{name}.toml")));
-        names.extend(known.filter(|name| inside.as_ref().is_some_and(|dir| is_in(dir, name))));
-        // One that went away a moment ago is about to come back: it is no more to be taken than one being written.
-        let flows_place = absolute(&flows_dir).ok();
-        let busy_here = busy.iter().filter(|place| place.parent() == flows_place.as_deref());
-        names.extend(busy_here.filter_map(|place| place.file_name()).map(OsStr::to_owned));
-        names.extend(overlaid(&flows_dir));
-        let mut flows = BTreeMap::new();
-        for file_name in names {
-            let entry = entry(flows_dir.join(&file_name));
-            match flow_name(&file_name) {
-                Some(Ok(name)) => _ = flows.insert(name, entry),
-                Some(Err(why)) => report.push(whole_file(&entry.file, Level::Error, None, why, "rename the file")),
-                None => {}
-            }
-        }
-        let subscribers_dir = dir.join("subscribers.d");
-        let mut subscribers = listing(&subscribers_dir).unwrap_or_default();
-        subscribers.extend(overlaid(&subscribers_dir));
-        for file_name in subscribers.iter().filter(|name| is_toml(name)) {
-            let message = "`subscribers.d` is not available in this version".to_owned();
-            let file = entry(subscribers_dir.join(file_name)).file;
-            report.push(whole_file(&file, Level::Error, None, message, "remove the file"));
-        }
-        Self { daemon: entry(dir.join("mediaconnect.toml")), flows, complete, dir: opened(dir).filter(|_| readable) }
+        let known = context.previous.keys().map(FlowName::to_string).collect();
+        let (flows, complete) =
+            folder("flows.d", known, "flows that run go on", "each file NAME.toml in it is a flow", false);
+        let known = context.previous_subscribers.keys().cloned().collect();
+        let help = "each file NAME.toml in it is a subscriber";
+        let (subscribers, subscribers_complete) =
+            folder("subscribers.d", known, "subscribers stay what they are", help, true);
+        let daemon = entry(dir.join("mediaconnect.toml"));
+        let dir = opened(dir).filter(|_| readable);
+        Self { daemon, flows, complete, subscribers, subscribers_complete, dir }
     }
 }
 
@@ -296,8 +346,8 @@ fn is_toml(file_name: &OsStr) -> bool {
     name.ends_with(".toml") && !foreign
 }
 
-/// The flow of a file of this name; `None`: the file does not count.
-fn flow_name(file_name: &OsStr) -> Option<Result<FlowName, String>> {
+/// The flow or subscriber of a file of this name; `None`: the file does not count.
+fn stem(file_name: &OsStr) -> Option<Result<FlowName, String>> {
     let name = file_name.to_string_lossy();
     let stem = name.strip_suffix(".toml").filter(|_| is_toml(file_name))?;
     Some(stem.parse().map_err(|e| format!("{stem:?} is not a valid flow name: {e}")))
@@ -344,36 +394,36 @@ fn is_absent_now(file: &Path, error: &io::Error) -> bool {
     error.kind() == io::ErrorKind::NotFound && file.symlink_metadata().is_err()
 }
 
-fn load_flow(
-    name: &FlowName,
+fn load_file<P>(
     entry: &Entry,
-    site: &Site<'_>,
+    flow: Option<&FlowName>,
+    compile: impl FnOnce(&[u8]) -> Compiled<P>,
     report: &mut Vec<Diagnostic>,
     notes: &mut Vec<Diagnostic>,
-) -> (FlowFile, Places) {
+) -> (PlanFile<P>, Places) {
     let file = &entry.file;
     if entry.busy {
-        return (FlowFile::Busy, Places::new());
+        return (PlanFile::Busy, Places::new());
     }
     let text = match read(file) {
         Ok(text) => text,
         // Gone since the directory was listed, or gone with the directory: the next look tells.
-        Err(ReadError::Io(e)) if is_absent_now(file, &e) && !entry.overlay => return (FlowFile::Busy, Places::new()),
+        Err(ReadError::Io(e)) if is_absent_now(file, &e) && !entry.overlay => return (PlanFile::Busy, Places::new()),
         Err(e) => {
-            report.push(whole_file(file, Level::Error, Some(name), e.to_string(), ""));
-            let flow = if matches!(e, ReadError::Io(_)) { FlowFile::Unreadable } else { FlowFile::Rejected };
-            return (flow, Places::new());
+            report.push(whole_file(file, Level::Error, flow, e.to_string(), ""));
+            let said = if matches!(e, ReadError::Io(_)) { PlanFile::Unreadable } else { PlanFile::Rejected };
+            return (said, Places::new());
         }
     };
-    let Compiled { plan, places, waits, diagnostics, notes: of_flow } = judge(name, file, &text, site);
+    let Compiled { plan, places, waits, diagnostics, notes: of_file } = compile(&text);
     report.extend(diagnostics);
-    notes.extend(of_flow);
-    let flow = match plan {
-        Some(plan) => FlowFile::Valid { plan: Arc::new(plan), text },
-        None if waits => FlowFile::Busy,
-        None => FlowFile::Rejected,
+    notes.extend(of_file);
+    let said = match plan {
+        Some(plan) => PlanFile::Valid { plan: Arc::new(plan), text },
+        None if waits => PlanFile::Busy,
+        None => PlanFile::Rejected,
     };
-    (flow, places)
+    (said, places)
 }
 
 /// Weigh the flows against each other, those that go on running without a valid file included.
@@ -403,7 +453,8 @@ fn refuse_conflicts(
         }
     };
     let contenders: Vec<_> = names.map(contender).collect();
-    let (refused, said) = settle(&contenders, site.daemon.limits.max_flows);
+    let port = site.daemon.entitlements.as_ref().map(Claim::of_entitlements);
+    let (refused, said) = settle(&contenders, port.as_ref(), site.daemon.limits.max_flows);
     report.extend(said);
     for name in refused {
         flows.insert(name, FlowFile::Rejected);

@@ -24,4 +24,6 @@ mod source;
 pub(crate) mod testing;
 pub mod value;
 
-pub use load::{Context, FlowFile, Loaded, load, load_settings, parse_flow, read_file};
+pub use load::{
+    Context, FlowFile, Loaded, SubscriberFile, load, load_settings, parse_flow, parse_subscriber, read_file,
+};

@@ -12,6 +12,7 @@ pub use self::daemon::{
     ControlPlan, DaemonPlan, HttpPlan, Limits, LogPlan, LogTarget, SyslogFormat, SyslogPlan, SyslogServer, TagLabel,
     TlsPlan,
 };
+pub use self::entitlement::{Entitled, EntitlementPlan, EntitlementPort, SubscriberPlan};
 pub use self::failover::{FailoverPlan, FailoverRules, ReturnMode, SwitchOn};
 pub use self::rist::{RistEncryption, RistInput, RistProfile, RistRoute};
 pub(super) use self::srt::Call;
@@ -22,6 +23,7 @@ use crate::proto::fec2022_1::matrix::Matrix;
 
 mod alarm;
 mod daemon;
+mod entitlement;
 mod failover;
 mod rist;
 mod srt;
@@ -47,6 +49,8 @@ pub struct FlowPlan {
     pub failover: Option<FailoverPlan>,
     /// By name; may be empty.
     pub outputs: BTreeMap<String, OutputPlan>,
+    /// By name; may be empty.
+    pub entitlements: BTreeMap<String, EntitlementPlan>,
     /// `[monitoring] transport-stream`: each source's stream is analysed.
     pub analyse: bool,
     /// `[monitoring] thumbnails`: a picture so often; `None`: none.

@@ -5,11 +5,16 @@
 
 use serde_json::{Map, Value, json};
 
-use super::keys::{DAEMON, FLOW, Form, Key, Required, Standing};
+use super::keys::{DAEMON, FLOW, Form, Key, Required, SUBSCRIBER, Standing};
 
 /// Of a file of `flows.d`.
 pub fn flow() -> Value {
     document("A flow of mediaconnect: flows.d/NAME.toml", FLOW)
+}
+
+/// Of a file of `subscribers.d`.
+pub fn subscriber() -> Value {
+    document("A subscriber of mediaconnect: subscribers.d/NAME.toml", SUBSCRIBER)
 }
 
 /// Of `mediaconnect.toml`.
@@ -37,11 +42,14 @@ fn table(keys: &[Key]) -> Map<String, Value> {
         ("additionalProperties".to_owned(), json!(false)),
         ("properties".to_owned(), Value::Object(properties)),
     ]);
-    let required: Vec<_> = keys.iter().filter(|key| key.required == Required::Always).map(|key| key.name).collect();
+    let always = keys.iter().filter(|key| key.required == Required::Always);
+    let (either, required): (Vec<_>, Vec<_>) = always.partition(|key| !key.instead.is_empty());
+    let required: Vec<_> = required.into_iter().map(|key| key.name).collect();
     if !required.is_empty() {
         schema.insert("required".into(), json!(required));
     }
-    let rules: Vec<_> = protocols(keys).iter().filter_map(|protocol| rule(protocol, keys)).collect();
+    let rules = protocols(keys).into_iter().filter_map(|protocol| rule(protocol, keys));
+    let rules: Vec<_> = either.into_iter().map(any_of).chain(rules).collect();
     if !rules.is_empty() {
         schema.insert("allOf".into(), json!(rules));
     }
@@ -80,12 +88,16 @@ fn rule(protocol: &str, keys: &[Key]) -> Option<Value> {
         then.insert("required".into(), alone.into_iter().map(|key| key.name).collect());
     }
     if !either.is_empty() {
-        let any = |key: &Key| json!({ "anyOf": [{ "required": [key.name] }, { "required": [key.instead] }] });
-        then.insert("allOf".into(), either.into_iter().map(any).collect());
+        then.insert("allOf".into(), either.into_iter().map(any_of).collect());
     }
     let selector = keys.first()?.name;
     let of = json!({ "properties": { selector: { "const": protocol } }, "required": [selector] });
     (!then.is_empty()).then(|| json!({ "if": of, "then": then }))
+}
+
+/// A key, or the one that may stand in its place.
+fn any_of(key: &Key) -> Value {
+    json!({ "anyOf": [{ "required": [key.name] }, { "required": [key.instead] }] })
 }
 
 fn property(key: &Key) -> Value {
@@ -111,6 +123,7 @@ fn form(form: Form) -> Value {
         | Form::Network
         | Form::Address
         | Form::KeyFile => json!({ "type": "string" }),
+        Form::Time => json!({ "type": "string", "format": "date-time" }),
         Form::Bind | Form::Destination => json!({ "type": "string", "pattern": ":[0-9]{1,5}$" }),
         Form::Cpus => json!({ "type": "string", "pattern": "^[0-9]+(-[0-9]+)?(,[0-9]+(-[0-9]+)?)*$" }),
         Form::Protocol(known) => json!({ "enum": available(known) }),

@@ -218,7 +218,9 @@ impl<'s, 't> Section<'s, 't> {
         if names.any(|name| unknown(name) && is_meant(nearest(name, self.keys.iter().map(|k| k.name)))) {
             return;
         }
-        self.source.missing(&self.at, format!("[{}] needs `{key}`", self.path), Some(help.to_owned()));
+        let path = &self.path;
+        let place = if path.is_empty() { "the file".to_owned() } else { format!("[{path}]") };
+        self.source.missing(&self.at, format!("{place} needs `{key}`"), Some(help.to_owned()));
     }
 
     /// Read one value by `read`; `Err(None)` is a value of the wrong type.
@@ -358,6 +360,22 @@ impl<'s, 't> Section<'s, 't> {
             _ => Err(None),
         })
         .map(|v| v.value)
+    }
+
+    /// A moment, as text or as TOML writes it, with its offset from UTC.
+    pub(super) fn time(&self, key: &str) -> Option<jiff::Timestamp> {
+        let fault = || ValueError {
+            problem: "is not a time with its offset from UTC".into(),
+            help: Some("write one such as \"2026-12-31T23:59:00Z\" (RFC 3339)".into()),
+        };
+        let read = |value: &DeValue<'_>| {
+            let text = match value {
+                DeValue::Datetime(time) => time.to_string(),
+                other => other.as_str().ok_or(None)?.to_owned(),
+            };
+            text.parse().map_err(|_| Some(fault()))
+        };
+        self.value(key, read).map(|v| v.value)
     }
 
     /// A threshold of something that counts so, in its base unit: bit/s, ns, or a count.
@@ -517,6 +535,7 @@ fn written(value: &DeValue<'_>) -> String {
     match value {
         DeValue::String(text) => shown(text),
         DeValue::Integer(i) => i.to_string(),
+        DeValue::Datetime(time) => time.to_string(),
         DeValue::Array(list) if list.len() <= 8 => {
             format!("[{}]", list.iter().map(|v| written(v.get_ref())).collect::<Vec<_>>().join(", "))
         }
@@ -529,7 +548,7 @@ fn shown_key(name: &str) -> String {
 }
 
 /// May a source, output or network be called that? `[A-Za-z0-9][A-Za-z0-9_.-]{0,62}`.
-fn is_part_name(s: &str) -> bool {
+pub(super) fn is_part_name(s: &str) -> bool {
     let b = s.as_bytes();
     b.len() <= 63
         && b.first().is_some_and(u8::is_ascii_alphanumeric)

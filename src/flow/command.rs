@@ -74,8 +74,8 @@ pub enum FlowCommand {
     RetuneOutput(String, OutputConfig),
     /// Send by SRT, over connections that are still to come.
     OpenSrtOutput {
-        /// The output's name.
-        name: String,
+        /// The output, or the entitlement.
+        part: Part,
         /// What is on each datagram.
         config: SrtOutputConfig,
         /// With what its content is encrypted.
@@ -121,6 +121,8 @@ pub enum FlowCommand {
     ProvideRistKeys(Part, RistKeys),
     /// The passphrases of a source or an output of RIST are others: it asks for all keys anew.
     RenewRistKeys(Part),
+    /// Remove an entitlement, end its connections, and say so.
+    CloseEntitlement(String, oneshot::Sender<()>),
     /// Remove an output, end its connections, and say so.
     CloseOutput(String, oneshot::Sender<()>),
     /// The key files of an encryption hold these keys now.
@@ -183,7 +185,7 @@ impl Flow {
     fn open_link(&mut self, part: &Part, seed: LinkSeed) {
         let now = Instant::now();
         let options = match part {
-            Part::Output(name) => self.egress.srt.options(name),
+            Part::Output(_) | Part::Entitlement(_) => self.egress.srt.options(part),
             Part::Source(name) => {
                 let there = self.sources.iter().any(|source| source.name == *name && source.is_srt());
                 there.then_some((None, 0))
@@ -196,7 +198,7 @@ impl Flow {
             (Some(Err(error)), _) => {
                 tracing::error!(target: "mediaconnect::flow", "a socket of SRT can't be watched: {error}");
             }
-            (Some(Ok(link)), Part::Output(name)) => self.egress.srt.add(name, link),
+            (Some(Ok(link)), Part::Output(_) | Part::Entitlement(_)) => self.egress.srt.add(part, link),
             (Some(Ok(link)), Part::Source(name)) => {
                 if let Some(Source { input: Input::Srt(srt), .. }) = self.sources.iter_mut().find(|s| s.name == *name) {
                     srt.add(link);
@@ -222,6 +224,19 @@ impl Flow {
         if let Input::Rist(rist) = &mut source.input { Some(rist) } else { None }
     }
 
+    /// Keys that a tunnel asked for.
+    fn provide_rist_keys(&mut self, part: &Part, keys: RistKeys) {
+        match part {
+            Part::Source(name) => {
+                if let Some(rist) = self.rist_source(name) {
+                    rist.provide(keys);
+                }
+            }
+            Part::Output(name) => self.egress.rist.provide(name, keys),
+            Part::Entitlement(_) => {}
+        }
+    }
+
     /// Ask for all keys of a source or output anew, at once.
     fn renew_rist_keys(&mut self, part: &Part) {
         let now = Instant::now();
@@ -232,6 +247,7 @@ impl Flow {
                 }
             }
             Part::Output(name) => self.egress.rist.renew_keys(name, now),
+            Part::Entitlement(_) => {}
         }
         let shard = self.shard.clone();
         self.transmit_rist(&mut shard.buffers.borrow_mut().send, now);
@@ -264,7 +280,12 @@ impl Flow {
         self.egress.close(name);
         let shard = self.shard.clone();
         self.egress.rist.close(name, &mut shard.buffers.borrow_mut().send);
-        let links = self.egress.srt.close(name);
+        self.close_receivers(&Part::Output(name.to_owned()));
+    }
+
+    /// Remove what is sent by SRT, and end its connections.
+    fn close_receivers(&mut self, part: &Part) {
+        let links = self.egress.srt.close(part);
         self.close_links(&links);
         self.egress.prune();
     }
@@ -328,11 +349,15 @@ impl Flow {
                 self.close_output(&name);
                 let _ = done.send(());
             }
-            FlowCommand::OpenSrtOutput { name, config, encryption, stats } => {
-                let variant = self.egress.variant(encryption, Instant::now());
-                self.egress.srt.open(name, config, variant, stats);
+            FlowCommand::CloseEntitlement(name, done) => {
+                self.close_receivers(&Part::Entitlement(name));
+                let _ = done.send(());
             }
-            FlowCommand::RetuneSrtOutput(name, config) => self.egress.srt.retune(&name, config),
+            FlowCommand::OpenSrtOutput { part, config, encryption, stats } => {
+                let variant = self.egress.variant(encryption, Instant::now());
+                self.egress.srt.open(part, config, variant, stats);
+            }
+            FlowCommand::RetuneSrtOutput(name, config) => self.egress.srt.retune(&Part::Output(name), config),
             FlowCommand::OpenRistOutput { name, seed, encryption, stats } => {
                 let now = Instant::now();
                 let variant = self.egress.variant(encryption, now);
@@ -355,12 +380,7 @@ impl Flow {
                     tracing::error!(target: "mediaconnect::flow", "an output's socket can't be watched: {error}");
                 }
             }
-            FlowCommand::ProvideRistKeys(Part::Source(name), keys) => {
-                if let Some(rist) = self.rist_source(&name) {
-                    rist.provide(keys);
-                }
-            }
-            FlowCommand::ProvideRistKeys(Part::Output(name), keys) => self.egress.rist.provide(&name, keys),
+            FlowCommand::ProvideRistKeys(part, keys) => self.provide_rist_keys(&part, keys),
             FlowCommand::RenewRistKeys(part) => self.renew_rist_keys(&part),
             FlowCommand::OpenLink(part, seed) => self.open_link(&part, *seed),
             FlowCommand::ProvideKeks(keks) => self.links.provide(&keks, Instant::now()),

@@ -32,19 +32,21 @@ use crate::proto::srt::negotiated::Negotiated;
 use crate::proto::srt::rendezvous::RendezvousConfig;
 use crate::proto::srt::terms::Failure;
 
-/// A source or an output of a flow, by name.
+/// A source, an output or an entitlement of a flow, by name.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Part {
     /// A source.
     Source(String),
     /// An output.
     Output(String),
+    /// An entitlement: to its connections it is an output.
+    Entitlement(String),
 }
 
 /// Its name.
 impl fmt::Display for Part {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (Self::Source(name) | Self::Output(name)) = self;
+        let (Self::Source(name) | Self::Output(name) | Self::Entitlement(name)) = self;
         f.write_str(name)
     }
 }

@@ -2,6 +2,7 @@
 
 mod air;
 mod content;
+mod entitlement;
 mod rist;
 mod srt;
 
@@ -9,6 +10,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
+pub use self::entitlement::EntitlementTrouble;
 pub use self::rist::RistTrouble;
 pub use self::srt::{CallTrouble, Refusal, Refused};
 use super::status::{ConditionDoc, Severity};
@@ -113,6 +115,8 @@ pub enum Condition {
     SrtLost { source: String, silent_for: Duration, bitrate_bps: u64, of: Box<Condition> },
     /// Something about RIST; `part` is here as below a source or an output.
     Rist { part: String, output: bool, of: RistTrouble },
+    /// Something about entitlements.
+    Entitlement(EntitlementTrouble),
     /// Something is wrong with pictures or sound.
     Content(Finding),
     /// Nobody looks at pictures and sound although the flow's file asks for it. `reached`: the helper was there, and ended.
@@ -171,6 +175,7 @@ impl Condition {
         match self {
             Self::Covered { of, .. } => of.code(),
             Self::Rist { of, .. } => of.code(),
+            Self::Entitlement(of) => of.code(),
             Self::Content(_) | Self::ThumbnailUnavailable { .. } => self.content_code(),
             Self::FailoverSwitched { .. } => "failover-switched",
             Self::OperatorSwitch { .. } => "switched-by-operator",
@@ -226,6 +231,7 @@ impl Condition {
     pub fn severity(&self) -> Severity {
         match self {
             Self::Rist { of, output, .. } => of.severity(*output),
+            Self::Entitlement(of) => of.severity(),
             Self::SourceSilent { .. }
             | Self::SourceLost { .. }
             | Self::SourceProtocolMismatch { .. }
@@ -287,6 +293,7 @@ impl Condition {
         }
         match self {
             Self::Rist { part, of, .. } => format!("{part}: {}", of.words()),
+            Self::Entitlement(of) => of.words(),
             Self::Stopped { by, since, .. } => format!("stopped by {by} since {}", rfc3339(*since)),
             Self::Started { by, since, .. } => {
                 format!("started by {by} at {} against `enabled = false` in its file", rfc3339(*since))
@@ -412,6 +419,7 @@ impl Condition {
         }
         match self {
             Self::Rist { of, output, .. } => of.help(*output),
+            Self::Entitlement(of) => of.help(),
             Self::Stopped { flow, .. } => format!("Start it with `mediaconnectctl start {flow}`."),
             Self::Started { flow, .. } => {
                 format!("Set `enabled = true` in its file, or stop it with `mediaconnectctl stop {flow}`.")

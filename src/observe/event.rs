@@ -74,6 +74,38 @@ pub enum Event {
     SrtRefused { flow: FlowName, part: Part, peer: SocketAddr, why: String, stream_id: Option<String> },
     /// We called, and nothing came of it; it is tried again.
     SrtCallFailed { flow: FlowName, part: Part, remote: String, why: String },
+    /// A subscriber's session began. All that sessions and calls for them come to is told by this event and the next two.
+    EntitlementOpened { flow: FlowName, entitlement: String, subscriber: String, peer: SocketAddr, terms: String },
+    /// It ended: `why` is for example `the subscriber is disabled`; `bytes` are of transport stream.
+    EntitlementClosed {
+        flow: FlowName,
+        entitlement: String,
+        subscriber: String,
+        peer: SocketAddr,
+        why: String,
+        lasted: Duration,
+        bytes: u64,
+    },
+    /// A call for an entitlement was refused. `subscriber` is one that is known, and has shown no passphrase where the
+    /// reason is about that; flow and entitlement are there if there is such an entitlement. `code` is SRT's, such as 1403.
+    EntitlementRefused {
+        flow: Option<FlowName>,
+        entitlement: Option<String>,
+        subscriber: Option<String>,
+        peer: SocketAddr,
+        code: u32,
+        reason: &'static str,
+        why: String,
+        stream_id: Option<String>,
+    },
+    /// The port for entitlements can't be opened; it is retried.
+    EntitlementsFailed { bind: String, error: String, retry_in: Duration },
+    /// It is open.
+    EntitlementsListening { bind: String },
+    /// What subscribers got can't be written.
+    AccountsUnwritten { path: PathBuf, error: String },
+    /// It can be again.
+    AccountsWritten { path: PathBuf },
     /// An output can't be opened or can't send; it is retried.
     OutputFailed { flow: FlowName, output: String, destination: String, error: String },
     /// An output works again.
@@ -150,6 +182,7 @@ pub struct Kind {
 const DAEMON: &str = "mediaconnect::daemon";
 const FLOW: &str = "mediaconnect::flow";
 const SRT: &str = "mediaconnect::srt";
+const ENTITLEMENT: &str = "mediaconnect::entitlement";
 const CONFIG: &str = "mediaconnect::config";
 /// `MESSAGE_ID` of the heads of the audit trail.
 pub const AUDIT_HEAD_ID: &str = "3f0d3c9b5a0e4d51a7c2f1b6e8d94a70";
@@ -201,6 +234,27 @@ impl Event {
             Self::SrtKeyUnconfirmed { .. } => kind("srt-key-unconfirmed", "016169c6e67b4bcc8d13f00b819517ce", W, SRT),
             Self::SrtRefused { .. } => kind("srt-refused", "652ef67e8b2d4e5a815b75fd78489c91", W, SRT),
             Self::SrtCallFailed { .. } => kind("srt-call-failed", "8e296eccdfcb4527974098c676c3dada", W, SRT),
+            Self::EntitlementOpened { .. } => {
+                kind("entitlement-opened", "5c7ea53f4be5457490a1adbc715489dd", I, ENTITLEMENT)
+            }
+            Self::EntitlementClosed { .. } => {
+                kind("entitlement-closed", "28c0fd9712b949adb91b078788f805e6", I, ENTITLEMENT)
+            }
+            Self::EntitlementRefused { .. } => {
+                kind("entitlement-refused", "8f1c48304cad45fc99ec4834dd7e0df2", W, ENTITLEMENT)
+            }
+            Self::EntitlementsFailed { .. } => {
+                kind("entitlements-failed", "a8452e8c9b784ea98a89eedeb9c87f44", E, ENTITLEMENT)
+            }
+            Self::EntitlementsListening { .. } => {
+                kind("entitlements-listening", "efbdf24ce5924de78089e04c4bfd0197", I, ENTITLEMENT)
+            }
+            Self::AccountsUnwritten { .. } => {
+                kind("accounts-unwritten", "fdccad9ef4ad450a9b46b71686e64253", E, ENTITLEMENT)
+            }
+            Self::AccountsWritten { .. } => {
+                kind("accounts-written", "1e912833753546179d16a599a4fa299b", I, ENTITLEMENT)
+            }
             Self::ConfigApplied { .. } => kind("config-applied", "fdb9596a61b546f2b63748e72841c293", I, CONFIG),
             Self::ConfigDiagnostic { diagnostic } if diagnostic.severity == diagnostic::Level::Error => {
                 kind("config-rejected", "a1f8761ca0cb4a2aa1103d36cbf0c34c", E, CONFIG)
@@ -270,11 +324,14 @@ impl Event {
             | Self::SrtKeyUnconfirmed { flow, .. }
             | Self::SrtRefused { flow, .. }
             | Self::SrtCallFailed { flow, .. }
+            | Self::EntitlementOpened { flow, .. }
+            | Self::EntitlementClosed { flow, .. }
             | Self::ConfigStale { flow, .. }
             | Self::ConfigRecovered { flow, .. } => Some(flow.as_str()),
             Self::OperatorCommand { flow, .. }
             | Self::Frozen { flow, .. }
             | Self::Thawed { flow, .. }
+            | Self::EntitlementRefused { flow, .. }
             | Self::AlarmRaised { flow, .. }
             | Self::AlarmCleared { flow, .. } => flow.as_ref().map(FlowName::as_str),
             Self::ConfigDiagnostic { diagnostic } => diagnostic.flow.as_deref(),
@@ -339,6 +396,13 @@ impl Event {
             Self::NotifierFailed { notifier, .. }
             | Self::NotifierBack { notifier, .. }
             | Self::NotifierDropped { notifier, .. } => notifier.clone(),
+            Self::EntitlementOpened { entitlement, subscriber, .. }
+            | Self::EntitlementClosed { entitlement, subscriber, .. } => format!("{entitlement}/{subscriber}"),
+            Self::EntitlementRefused { entitlement, subscriber, reason, .. } => {
+                let name = |name: &Option<String>| name.clone().unwrap_or_default();
+                format!("{}/{}/{reason}", name(entitlement), name(subscriber))
+            }
+            Self::AccountsUnwritten { path, .. } | Self::AccountsWritten { path } => path.display().to_string(),
             Self::ShardStuck { shard, .. } => shard.to_string(),
             Self::WorkerUnpinned { cpu, .. } => cpu.to_string(),
             Self::ContentFault { finding: Finding { fault, .. }, .. } | Self::ContentBack { fault, .. } => {

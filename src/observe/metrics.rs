@@ -10,8 +10,8 @@ use std::fmt::{self, Write as _};
 use super::condition::Refusal;
 use super::log;
 use super::status::{
-    AirMode, AlarmDoc, ConditionDoc, ContentDoc, FlowDoc, FlowState, NotifierDoc, OutputDoc, OutputState, PeerDoc,
-    Severity, SourceDoc, SourceState, SrtDoc, StatusDoc, TransportStreamDoc,
+    AccountDoc, AirMode, AlarmDoc, ConditionDoc, ContentDoc, EntitlementDoc, FlowDoc, FlowState, NotifierDoc,
+    OutputDoc, OutputState, PeerDoc, Severity, SourceDoc, SourceState, SrtDoc, StatusDoc, TransportStreamDoc,
 };
 use super::text::cut;
 use crate::config::plan::TagLabel;
@@ -186,6 +186,38 @@ const OUTPUT: &[Family<OutputDoc>] = &[
     }),
 ];
 
+const ENTITLEMENT: &[Family<EntitlementDoc>] = &[
+    gauge(
+        "mediaconnect_entitlement_bitrate_bits_per_second",
+        "Media sent, over the last second, to all sessions.",
+        |e| n(e.bitrate_bps),
+    ),
+    counter("mediaconnect_entitlement_bytes", "Bytes of transport stream sent.", |e| n(e.bytes)),
+    counter("mediaconnect_entitlement_disconnections", "Sessions that ended.", |e| n(e.disconnections)),
+    gauge("mediaconnect_entitlement_max_sessions", "Sessions that there may be.", |e| n(e.max_sessions)),
+    counter("mediaconnect_entitlement_packets", "Datagrams sent.", |e| n(e.packets)),
+    counter("mediaconnect_entitlement_packets_dropped", "Could not be sent.", |e| n(e.packets_dropped)),
+    counter("mediaconnect_entitlement_packets_retransmitted", "Sent again on request.", |e| n(e.packets_retransmitted)),
+    gauge("mediaconnect_entitlement_sessions", "Sessions that are there.", |e| n(e.peers.len() as u64)),
+];
+
+/// Of each subscriber of an entitlement.
+const ACCOUNT: &[Family<AccountDoc>] =
+    &[
+        counter("mediaconnect_entitlement_subscriber_bytes", "Bytes of transport stream sent to a subscriber.", |a| {
+            n(a.bytes)
+        }),
+        gauge(
+            "mediaconnect_entitlement_subscriber_p95_bits_per_second",
+            "Of today's means of five minutes with a session, the 95th percentile; the day is that of UTC.",
+            |a| a.today_p95_bps.and_then(n),
+        ),
+        counter("mediaconnect_entitlement_subscriber_seconds", "Time of a subscriber's sessions.", |a| n(a.seconds)),
+        gauge("mediaconnect_entitlement_subscriber_sessions", "Sessions of a subscriber that are there.", |a| {
+            n(a.sessions)
+        }),
+    ];
+
 const FLOW: &[Family<FlowDoc>] = &[
     gauge("mediaconnect_flow_active", "1 while the flow's sockets are open.", |f| {
         n((f.state == FlowState::Active).into())
@@ -257,7 +289,7 @@ fn content(flow: &FlowDoc, wrong: fn(&ContentDoc) -> Option<bool>) -> Option<f64
 }
 
 fn has_connections(protocol: &str) -> bool {
-    protocol.starts_with("srt-")
+    protocol.starts_with("srt-") || protocol == "entitlement"
 }
 
 /// Of a tag's value as a label, in bytes.
@@ -279,6 +311,8 @@ pub struct Scrape {
     flows: Vec<Row<{ FLOW.len() }>>,
     sources: Vec<Row<{ SOURCE.len() }>>,
     outputs: Vec<Row<{ OUTPUT.len() }>>,
+    entitlements: Vec<Row<{ ENTITLEMENT.len() }>>,
+    accounts: Vec<Row<{ ACCOUNT.len() }>>,
     alarms: String,
     conditions: String,
     errors: String,
@@ -310,6 +344,8 @@ impl Scrape {
             flows: Vec::new(),
             sources: Vec::new(),
             outputs: Vec::new(),
+            entitlements: Vec::new(),
+            accounts: Vec::new(),
             alarms: String::new(),
             conditions: String::new(),
             errors: String::new(),
@@ -345,6 +381,13 @@ impl Scrape {
             }
             self.outputs.push(Row::new(of, OUTPUT, output));
         }
+        for (name, entitlement) in &flow.entitlements {
+            let of = and(&of, "entitlement", name);
+            for (subscriber, account) in &entitlement.subscribers {
+                self.accounts.push(Row::new(and(&of, "subscriber", subscriber), ACCOUNT, account));
+            }
+            self.entitlements.push(Row::new(of, ENTITLEMENT, entitlement));
+        }
         self.flows.push(Row::new(of, FLOW, flow));
     }
 
@@ -368,6 +411,8 @@ impl Scrape {
         to.family(SOURCE_REFUSED, Kind::Counter, "Calls that were turned away, by reason.", &self.source_refused);
         to.families(OUTPUT, &self.outputs);
         to.family(OUTPUT_REFUSED, Kind::Counter, "Calls that were turned away, by reason.", &self.output_refused);
+        to.families(ENTITLEMENT, &self.entitlements);
+        to.families(ACCOUNT, &self.accounts);
         to.family(ERRORS, Kind::Counter, "Datagrams that could not be sent, by error.", &self.errors);
         if self.format == Format::OpenMetrics {
             to.out.push_str("# EOF\n");
@@ -385,8 +430,13 @@ fn ts_errors(text: &mut String, name: &str, part: &str, analysis: Option<&Transp
 
 /// Calls that were turned away, by each reason there is: a counter that begins with its first event would hide that one.
 fn refused(text: &mut String, name: &str, part: &str, by_reason: &BTreeMap<String, u64>) {
-    for reason in Refusal::CODES {
-        let count = by_reason.get(reason).copied().unwrap_or(0);
+    refused_by(Refusal::CODES, text, name, part, by_reason);
+}
+
+/// The same, of these reasons.
+fn refused_by(reasons: &[&str], text: &mut String, name: &str, part: &str, by_reason: &BTreeMap<String, u64>) {
+    for reason in reasons {
+        let count = by_reason.get(*reason).copied().unwrap_or(0);
         sample(text, name, Kind::Counter, &and(part, "reason", reason), count as f64);
     }
 }
@@ -482,6 +532,11 @@ fn appliance(to: &mut Text, status: &StatusDoc) {
         "",
         log::lines_dropped() as f64,
     );
+    if let Some(entitlements) = &status.entitlements {
+        let (name, mut text) = ("mediaconnect_entitlement_refused", String::new());
+        refused_by(&Refusal::OF_ENTITLEMENTS, &mut text, name, "", &entitlements.refused_by_reason);
+        to.family(name, Kind::Counter, "Calls for entitlements that were turned away, by reason.", &text);
+    }
     notifiers(to, status);
     let name = "mediaconnect_uptime_seconds";
     to.single(name, Kind::Gauge, "Since the daemon started.", "", status.uptime_seconds as f64);

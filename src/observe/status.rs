@@ -1,6 +1,7 @@
 //! The documents of `/v1/status` and `/v1/flows`: what the daemon says of itself, and what `mediaconnectctl` reads.
 
 mod content;
+mod entitlement;
 mod history;
 mod overview;
 mod rist;
@@ -12,6 +13,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 pub use self::content::{ContentDoc, ThumbnailDoc};
+pub use self::entitlement::{AccountDoc, EntitlementDoc, EntitlementState, EntitlementsDoc};
 pub use self::history::{HistoryDoc, HistorySeries};
 pub use self::overview::{AboutDoc, OverviewDoc, RowDoc, WorstDoc};
 pub use self::rist::{RistLegDoc, RistOutputDoc, RistSourceDoc};
@@ -34,6 +36,9 @@ pub struct StatusDoc {
     pub flows: FlowCounts,
     /// What is wrong with the appliance as a whole.
     pub conditions: Vec<ConditionDoc>,
+    /// The port for entitlements; absent: there is none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub entitlements: Option<EntitlementsDoc>,
     /// The alarms of the appliance that are raised, worst first.
     #[serde(default)]
     pub alarms: Vec<AlarmDoc>,
@@ -180,6 +185,9 @@ pub struct FlowDoc {
     pub sources: BTreeMap<String, SourceDoc>,
     /// By name.
     pub outputs: BTreeMap<String, OutputDoc>,
+    /// By name.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub entitlements: BTreeMap<String, EntitlementDoc>,
     /// What is wrong, worst first.
     pub conditions: Vec<ConditionDoc>,
     /// The alarms that are raised, worst first.
@@ -470,6 +478,12 @@ pub struct PeerDoc {
     /// For `disconnect`, where the protocol has connections.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub number: Option<u64>,
+    /// Of a session of an entitlement: whose it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub subscriber: Option<String>,
+    /// Of a session of an entitlement: bytes of transport stream sent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bytes: Option<u64>,
     /// Of a connection by SRT.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub srt: Option<Box<SrtDoc>>,

@@ -15,10 +15,10 @@ use super::store::DAEMON_FILE;
 use super::watch::Watch;
 use crate::audit::{FileChange, Record, changed_keys};
 use crate::config::diagnostic::{Diagnostic, Level};
-use crate::config::diff::{Action, Change, Effect, diff_daemon, diff_flow};
-use crate::config::plan::{DaemonPlan, FlowPlan};
+use crate::config::diff::{Action, Change, Effect, diff_daemon, diff_flow, diff_subscribers};
+use crate::config::plan::{DaemonPlan, FlowPlan, SubscriberPlan};
 use crate::config::value::FlowName;
-use crate::config::{Context, FlowFile, Loaded, load};
+use crate::config::{Context, FlowFile, Loaded, SubscriberFile, load};
 use crate::observe::event::{Event, emit};
 use crate::observe::http::View;
 
@@ -31,6 +31,8 @@ pub(super) struct Prepared {
     /// What each flow shall run by its file; `None`: nothing, its file is gone. Unchanged ones are not listed.
     targets: Vec<(FlowName, Option<Arc<FlowPlan>>)>,
     daemon: Option<DaemonPlan>,
+    /// Who may receive entitled flows; `None`: nothing changes.
+    subscribers: Option<BTreeMap<String, Arc<SubscriberPlan>>>,
     changes: Vec<Change>,
     held_back: BTreeSet<String>,
 }
@@ -43,6 +45,7 @@ pub(super) fn prepare(state: &State, watch: &mut Watch) -> Prepared {
         let context = Context {
             previous: &state.good,
             previous_daemon: Some(&state.daemon),
+            previous_subscribers: &state.subscribers,
             busy: &busy,
             by_daemon: true,
             ..Context::default()
@@ -76,6 +79,17 @@ fn weigh(state: &State, loaded: Loaded) -> Prepared {
             daemon = Some(plan.clone());
         }
     }
+    let wanted = subscribers_of(state, &loaded);
+    let touches = diff_subscribers(&state.subscribers, &wanted);
+    let mut subscribers = None;
+    if !touches.is_empty() {
+        changes.push(Change { flow: String::new(), action: Action::Change, touches });
+        if state.overrides.frozen.is_some() {
+            held_back.insert(String::new());
+        } else {
+            subscribers = Some(wanted);
+        }
+    }
     for name in names {
         let file = loaded.flows.get(&name);
         let running = state.flows.get(&name);
@@ -100,7 +114,20 @@ fn weigh(state: &State, loaded: Loaded) -> Prepared {
             targets.push((name, target.cloned()));
         }
     }
-    Prepared { loaded, targets, daemon, changes, held_back }
+    Prepared { loaded, targets, daemon, subscribers, changes, held_back }
+}
+
+/// The subscribers as their files say; as they are where these say nothing good.
+fn subscribers_of(state: &State, loaded: &Loaded) -> BTreeMap<String, Arc<SubscriberPlan>> {
+    let known = state.subscribers.iter().map(|(name, plan)| (name.clone(), plan.clone()));
+    let mut wanted: BTreeMap<_, _> = known.collect();
+    wanted.retain(|name, _| !loaded.subscribers_complete || loaded.subscribers.contains_key(name));
+    for (name, file) in &loaded.subscribers {
+        if let SubscriberFile::Valid { plan, .. } = file {
+            wanted.insert(name.clone(), plan.clone());
+        }
+    }
+    wanted
 }
 
 fn diff(state: &State, running: Option<&Entry>, target: Option<&Arc<FlowPlan>>) -> Option<Change> {
@@ -126,16 +153,25 @@ impl Prepared {
 pub(super) async fn apply(state: &Rc<RefCell<State>>, prepared: Prepared, view: &Rc<dyn View>) -> Outcome {
     let began = Instant::now();
     let mut outcome = prepared.outcome();
-    let Prepared { loaded, targets, daemon, held_back, .. } = prepared;
-    {
+    let Prepared { loaded, targets, daemon, subscribers, held_back, .. } = prepared;
+    let closing = {
         let mut s = state.borrow_mut();
         s.held_back = held_back;
+        if let Some(subscribers) = subscribers {
+            s.subscribers = subscribers;
+            // Whoever is none any more is not waited for.
+            s.settle_desk(Instant::now());
+        }
+        let port = s.daemon.entitlements.clone();
         if let Some(plan) = daemon {
             apply_daemon(&mut s, plan, view);
         }
-    }
+        if port != s.daemon.entitlements { s.close_desk("its port is another one, or none") } else { Closing::new() }
+    };
+    closed(closing).await;
     let changed = transition(state, targets).await;
     let mut s = state.borrow_mut();
+    s.open_desk(Instant::now());
     let files = settle_files(&mut s, &loaded);
     s.prune_overrides();
     s.last_reload = SystemTime::now();
@@ -200,6 +236,7 @@ pub(super) async fn transition(
             entry.open(change, &env);
         }
     }
+    s.settle_desk(Instant::now());
     changes.iter().for_each(|c| announce(&s, c));
     changes
 }
@@ -218,6 +255,7 @@ pub(super) async fn reopen(state: &Rc<RefCell<State>>, change: &Change) {
     if let Some(entry) = entry_of(flows, change) {
         entry.open(change, &env);
     }
+    s.settle_desk(Instant::now());
 }
 
 fn entry_of<'a>(flows: &'a mut BTreeMap<FlowName, Entry>, change: &Change) -> Option<&'a mut Entry> {
@@ -320,6 +358,7 @@ fn settle_files(s: &mut State, loaded: &Loaded) -> Vec<FileChange> {
     } else if loaded.daemon.is_none() {
         changed.extend(newly_rejected(s, &loaded.diagnostics, &s.dirs.config.join(DAEMON_FILE)));
     }
+    settle_subscribers(s, loaded, &mut unreadable, &mut rejected, &mut changed);
     for (path, error) in &unreadable {
         if s.unreadable.get(path) != Some(error) {
             emit(Event::ConfigUnreadable { path: path.clone(), error: error.clone() });
@@ -345,6 +384,56 @@ fn newly_rejected(s: &State, diagnostics: &[Diagnostic], path: &Path) -> Option<
     let text = std::fs::read(path).ok();
     let is_new = faults.iter().any(|fault| !s.logged.contains(fault));
     is_new.then(|| FileChange { faults, ..FileChange::of(path, "rejected", text.as_deref()) })
+}
+
+/// The same for subscribers.
+fn settle_subscribers(
+    s: &mut State,
+    loaded: &Loaded,
+    unreadable: &mut BTreeMap<PathBuf, String>,
+    rejected: &mut Vec<PathBuf>,
+    changed: &mut Vec<FileChange>,
+) {
+    let folder = s.dirs.config.join("subscribers.d");
+    if !loaded.subscribers_complete {
+        unreadable.insert(folder.clone(), why_unreadable(&loaded.diagnostics, &folder));
+    }
+    for (name, file) in &loaded.subscribers {
+        let path = folder.join(format!("{name}.toml"));
+        match file {
+            SubscriberFile::Valid { plan, text } if s.subscribers.get(name) == Some(plan) => {
+                if let Some(old) = warn_unkept(s.store.keep_subscriber(name, text)).flatten() {
+                    changed.push(applied(&path, &old, text));
+                }
+                s.entitlements.stale.remove(name);
+            }
+            SubscriberFile::Rejected if s.subscribers.contains_key(name) => {
+                changed.extend(newly_rejected(s, &loaded.diagnostics, &path));
+                let stale = stale(&path, first_error(&loaded.diagnostics, &path));
+                s.entitlements.stale.insert(name.clone(), stale);
+            }
+            SubscriberFile::Rejected => {
+                changed.extend(newly_rejected(s, &loaded.diagnostics, &path));
+                rejected.push(path);
+            }
+            SubscriberFile::Unreadable => {
+                let error = why_unreadable(&loaded.diagnostics, &path);
+                unreadable.insert(path, error);
+            }
+            SubscriberFile::Valid { .. } | SubscriberFile::Busy => {}
+        }
+    }
+    if loaded.subscribers_complete && !s.held_back.contains("") {
+        let subscribers = &s.subscribers;
+        let is_gone = |name: &FlowName| !subscribers.contains_key(name.as_str());
+        let gone = s.store.subscribers(|name| is_gone(name) && !loaded.subscribers.contains_key(name.as_str()));
+        for (name, old) in gone {
+            warn_unkept(s.store.forget_subscriber(name.as_str()));
+            let (path, keys) = (folder.join(format!("{name}.toml")), changed_keys(&old, b""));
+            changed.push(FileChange { keys, ..FileChange::of(&path, "removed", None) });
+        }
+    }
+    s.entitlements.stale.retain(|name, _| loaded.subscribers.contains_key(name) || !loaded.subscribers_complete);
 }
 
 fn warn_unkept<T>(kept: std::io::Result<T>) -> Option<T> {
@@ -425,6 +514,8 @@ fn touch_in_words(touch: &crate::config::diff::Touch) -> String {
     let kind = match touch.kind {
         crate::config::diff::Kind::Source => "source",
         crate::config::diff::Kind::Output => "output",
+        crate::config::diff::Kind::Entitlement => "entitlement",
+        crate::config::diff::Kind::Subscriber => "subscriber",
         crate::config::diff::Kind::Flow => "flow",
         crate::config::diff::Kind::Daemon => "section",
     };

@@ -153,7 +153,11 @@ impl Supervisor {
             return Err(Refusal::NotFound(message));
         }
         let touch = |(part, address): (Part, String)| {
-            let kind = if matches!(part, Part::Source(_)) { Kind::Source } else { Kind::Output };
+            let kind = match part {
+                Part::Source(_) => Kind::Source,
+                Part::Output(_) => Kind::Output,
+                Part::Entitlement(_) => Kind::Entitlement,
+            };
             let because = vec![format!("disconnect {address}")];
             Touch { kind, name: part.to_string(), effect: Effect::InPlace, because }
         };

@@ -20,8 +20,8 @@ use super::resolve::{self, Names, Unresolved};
 use super::rist::RistOpen;
 use super::sample::{DelaySample, OutputSample, Since, SourceSample};
 use super::shard::Shards;
-use super::srt::{Keys, Ports, SrtOpen, Tally};
-use crate::config::diff::{Change, Effect, Kind};
+use super::srt::{EntitlementEntry, Keys, Ports, SrtOpen, Tally};
+use crate::config::diff::{Action, Change, Effect, Kind};
 use crate::config::plan::{ContentKeys, FlowPlan, OutputPlan, OutputRoute, SrtPlan};
 use crate::config::value::{FlowName, Host};
 use crate::content::wire::Wanted;
@@ -179,6 +179,7 @@ pub(super) struct Entry {
     /// Boxed, as are the outputs: a map makes room for eleven, and most flows have one.
     pub(super) sources: BTreeMap<String, Box<SourceEntry>>,
     pub(super) outputs: BTreeMap<String, Box<OutputEntry>>,
+    pub(super) entitlements: BTreeMap<String, Box<EntitlementEntry>>,
     pub(super) stats: Arc<FlowStats>,
     /// The source that an operator put on air.
     choice: Option<String>,
@@ -213,6 +214,7 @@ impl Entry {
             stale: None,
             sources: BTreeMap::new(),
             outputs: BTreeMap::new(),
+            entitlements: BTreeMap::new(),
             stats: Arc::default(),
             choice: None,
             last_switch: None,
@@ -241,7 +243,12 @@ impl Entry {
             match touch.kind {
                 Kind::Source => self.close_source(&touch.name, &mut closing),
                 Kind::Output => self.close_output(&touch.name, &mut closing),
-                Kind::Flow | Kind::Daemon => {}
+                Kind::Entitlement => {
+                    let why =
+                        if change.action == Action::Stop { "the flow is stopped" } else { "the entitlement is gone" };
+                    self.close_entitlement(&touch.name, why, &mut closing);
+                }
+                Kind::Flow | Kind::Subscriber | Kind::Daemon => {}
             }
         }
         closing
@@ -255,15 +262,19 @@ impl Entry {
                 (Kind::Output, Effect::Open | Effect::Reopen) => self.open_output(&touch.name, env),
                 (Kind::Source, Effect::InPlace) => self.retune_source(&touch.name, env),
                 (Kind::Output, Effect::InPlace) => self.retune_output(&touch.name, env),
+                (Kind::Entitlement, Effect::Open | Effect::Reopen) => self.open_entitlement(&touch.name, env),
+                (Kind::Entitlement, Effect::InPlace) => self.retune_entitlement(&touch.name),
                 (Kind::Flow, Effect::InPlace) => self.retune_flow(env),
                 _ => {}
             }
         }
         self.sources.retain(|name, _| self.plan.sources.contains_key(name));
         self.outputs.retain(|name, _| self.plan.outputs.contains_key(name));
+        self.entitlements.retain(|name, _| self.plan.entitlements.contains_key(name));
         self.tallies.retain(|part, _| match part {
             srt::Part::Source(name) => self.plan.sources.contains_key(name),
             srt::Part::Output(name) => self.plan.outputs.contains_key(name),
+            srt::Part::Entitlement(_) => false,
         });
         self.end_if_idle();
     }
@@ -277,6 +288,7 @@ impl Entry {
         for name in self.outputs.keys().cloned().collect::<Vec<_>>() {
             self.close_output(&name, &mut closing);
         }
+        self.close_entitlements("the flow is stopped", &mut closing);
         self.restart_at = None;
         self.end_if_idle();
         closing
@@ -293,6 +305,7 @@ impl Entry {
         for name in self.plan.outputs.keys().cloned().collect::<Vec<_>>() {
             self.open_output(&name, env);
         }
+        self.open_entitlements(env);
     }
 
     /// The source that an operator puts on air; `None`: the operator's word is over.
@@ -324,6 +337,7 @@ impl Entry {
         for output in self.outputs.values_mut() {
             output.part = Part::Closed;
         }
+        self.entitlements.values_mut().for_each(|entitlement| entitlement.lost());
         emit(Event::FlowPanicked { flow: self.name.clone(), message: message.clone(), count: self.panics, retry_in });
         self.panic_message = message;
     }
@@ -467,8 +481,11 @@ impl Entry {
         }
     }
 
-    fn end_if_idle(&mut self) {
-        let open = self.sources.values().any(|s| s.part.is_open()) || self.outputs.values().any(|o| o.part.is_open());
+    pub(super) fn end_if_idle(&mut self) {
+        let entitled = self.entitlements.values().any(|entitlement| entitlement.is_open());
+        let open = entitled
+            || self.sources.values().any(|s| s.part.is_open())
+            || self.outputs.values().any(|o| o.part.is_open());
         if !open {
             // Its orders end, and so does it.
             self.task = None;

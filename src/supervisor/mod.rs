@@ -8,6 +8,7 @@ mod command;
 mod content;
 pub mod control;
 mod demo;
+mod entitle;
 mod entry;
 mod figures;
 mod history;
@@ -54,7 +55,7 @@ use crate::audit::{Audit, Record};
 use crate::config;
 use crate::config::Context;
 use crate::config::diff::{Action, Change};
-use crate::config::plan::{DaemonPlan, FlowPlan};
+use crate::config::plan::{DaemonPlan, FlowPlan, SubscriberPlan};
 use crate::config::secrets::Secrets;
 use crate::config::value::FlowName;
 use crate::flow::FlowNews;
@@ -152,11 +153,13 @@ async fn run(dirs: Dirs, stop: impl AsyncFnOnce(Rc<dyn View>, StopSignals) -> &'
     install_panic_hook();
 
     let good = good_plans(&store, &daemon, &dirs.config, |_| true);
+    let subscribers = good_subscribers(&store, &daemon, &secrets, |_| true);
     let (ended_tx, ended) = mpsc::unbounded_channel();
     let (answers_tx, answers) = mpsc::unbounded_channel();
     let (news_tx, news) = mpsc::unbounded_channel();
     let (derived_tx, derived) = mpsc::unbounded_channel();
     let shards = Shards::start(&daemon.limits, &ended_tx)?;
+    let audit = Arc::new(Audit::start(&dirs.log, &dirs.state)?);
     let state = Rc::new(RefCell::new(State {
         started: Instant::now(),
         ready: false,
@@ -179,6 +182,8 @@ async fn run(dirs: Dirs, stop: impl AsyncFnOnce(Rc<dyn View>, StopSignals) -> &'
         keys: srt::Keys::new(derived_tx),
         ports: RefCell::default(),
         helpers: Rc::new(content::Helpers::new(crate::content::socket(&dirs.runtime))),
+        subscribers,
+        entitlements: entitle::Entitlements::new(&dirs.state, &dirs.log, audit.clone()),
         listeners: http::Listeners::default(),
         http_failed: BTreeMap::new(),
         http_refused: Cell::new(0),
@@ -191,7 +196,7 @@ async fn run(dirs: Dirs, stop: impl AsyncFnOnce(Rc<dyn View>, StopSignals) -> &'
         alarms_at: Instant::now(),
         notifiers: Notifiers::start(&daemon.notifiers)?,
         daemon,
-        audit: Audit::start(&dirs.log, &dirs.state)?,
+        audit,
         dirs: dirs.clone(),
     }));
     let (uid, pid) = (nix::unistd::Uid::effective().as_raw(), std::process::id());
@@ -263,6 +268,21 @@ fn good_plans(
         Some((name, Arc::new(plan)))
     };
     kept.into_iter().filter_map(parse).collect()
+}
+
+/// The same of subscribers.
+fn good_subscribers(
+    store: &Store,
+    daemon: &DaemonPlan,
+    secrets: &Secrets,
+    wanted: impl Fn(&FlowName) -> bool,
+) -> BTreeMap<String, Arc<SubscriberPlan>> {
+    let parse = |(name, text): (FlowName, Vec<u8>)| {
+        let path = store.subscriber_path(name.as_str());
+        let plan = config::parse_subscriber(&name, &path, &text, daemon, secrets).0?;
+        Some((name.to_string(), Arc::new(plan)))
+    };
+    store.subscribers(wanted).into_iter().filter_map(parse).collect()
 }
 
 /// Panics go where all lines go. That of a flow's task is told as an event; that of anything else ends the process.
@@ -343,6 +363,9 @@ impl Supervisor {
                 }
                 Some(news) = self.news.recv() => {
                     let mut s = self.state.borrow_mut();
+                    if let FlowNews::Link(news) = &news {
+                        s.entitlements.ledger.hear(news, Instant::now(), SystemTime::now());
+                    }
                     let (flows, env) = s.split(Instant::now());
                     let flow = match &news {
                         FlowNews::Link(news) => &news.flow,
@@ -408,6 +431,10 @@ impl Supervisor {
         let mut s = self.state.borrow_mut();
         let revived = good_plans(&s.store, &s.daemon, &s.dirs.config, |name| !s.good.contains_key(name));
         s.good.extend(revived);
+        let secrets = Secrets::new(&s.dirs.config, &Context { by_daemon: true, ..Context::default() });
+        let known = |name: &FlowName| s.subscribers.contains_key(name.as_str());
+        let revived = good_subscribers(&s.store, &s.daemon, &secrets, |name| !known(name));
+        s.subscribers.extend(revived);
     }
 
     async fn tick(&mut self) {
@@ -425,6 +452,7 @@ impl Supervisor {
                 let State { listeners, http_failed, daemon, .. } = &mut *s;
                 listeners.apply(&daemon.http, http_failed, &self.view);
             }
+            s.watch_entitlements(now);
             let thawed = s.overrides.expire(SystemTime::now());
             if thawed {
                 s.keep_overrides();
@@ -471,6 +499,9 @@ impl Supervisor {
         for change in moved {
             apply::reopen(&self.state, &change).await;
         }
+        if all {
+            self.move_desk().await;
+        }
     }
 
     /// Close everything, in order and with a bound on the time.
@@ -479,12 +510,14 @@ impl Supervisor {
             let mut s = self.state.borrow_mut();
             service::stopping(&summary(&s));
             emit(Event::DaemonStopping { why: why.to_owned(), flows: s.flows.len() });
-            s.audit.record(Record::Stop { why: why.to_owned() });
-            let mut closing: entry::Closing = s.flows.values_mut().flat_map(entry::Entry::close_all).collect();
+            let mut closing: entry::Closing = s.close_desk("the daemon stops");
+            closing.extend(s.flows.values_mut().flat_map(entry::Entry::close_all));
             closing.extend(s.ports.borrow_mut().sweep());
             closing
         };
         apply::closed(closing).await;
+        self.state.borrow_mut().entitlements.ledger.close(Instant::now(), SystemTime::now());
+        self.state.borrow().audit.record(Record::Stop { why: why.to_owned() });
         if let Some(logger) = &self.state.borrow().logger {
             logger.flush(Duration::from_secs(2));
         }

@@ -185,6 +185,12 @@ pub(super) fn endpoint(mode: &SrtMode, wanted: Option<&Interface>, links: &Links
     })
 }
 
+/// What to open where others call by SRT.
+pub(super) fn listening(bind: Bind, wanted: Option<&Interface>, links: &Links) -> Result<EndpointSpec, Unresolved> {
+    let mode = SrtMode::Listener { bind, allow: None, stream_id: None, max_callers: 1 };
+    endpoint(&mode, wanted, links)
+}
+
 /// What to open for a source.
 pub(super) fn source(
     plan: &SourcePlan,

@@ -16,6 +16,7 @@ use super::Dirs;
 use super::air;
 use super::alarms::Alarms;
 use super::content::Helpers;
+use super::entitle::Entitlements;
 use super::entry::{Entry, Env};
 use super::http::Listeners;
 use super::resolve::Names;
@@ -24,7 +25,7 @@ use super::srt::{Keys, Ports};
 use super::store::{Overrides, Store};
 use crate::audit::Audit;
 use crate::config::diagnostic::Diagnostic;
-use crate::config::plan::{DaemonPlan, FlowPlan, Limits};
+use crate::config::plan::{DaemonPlan, FlowPlan, Limits, SubscriberPlan};
 use crate::config::value::FlowName;
 use crate::flow::FlowNews;
 use crate::io::links::Links;
@@ -67,6 +68,9 @@ pub(super) struct State {
     pub(super) ports: RefCell<Ports>,
     /// Who looks at what is on air.
     pub(super) helpers: Rc<Helpers>,
+    /// The last good subscribers, which are those in force.
+    pub(super) subscribers: BTreeMap<String, Arc<SubscriberPlan>>,
+    pub(super) entitlements: Entitlements,
     pub(super) listeners: Listeners,
     pub(super) http_failed: BTreeMap<SocketAddr, String>,
     pub(super) http_retry_at: Instant,
@@ -84,7 +88,7 @@ pub(super) struct State {
     /// When alarms are looked at next.
     pub(super) alarms_at: Instant,
     pub(super) notifiers: Notifiers,
-    pub(super) audit: Audit,
+    pub(super) audit: Arc<Audit>,
 }
 
 impl State {

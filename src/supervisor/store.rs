@@ -87,6 +87,8 @@ pub(super) struct Store {
     dir: PathBuf,
 }
 
+const FLOWS: &str = "flows";
+const SUBSCRIBERS: &str = "subscribers";
 /// In the configuration directory, too.
 pub(super) const DAEMON_FILE: &str = "mediaconnect.toml";
 const OVERRIDES_FILE: &str = "overrides.json";
@@ -97,13 +99,23 @@ impl Store {
     /// # Errors
     /// When it can't be made.
     pub(super) fn open(dir: &Path) -> io::Result<Self> {
-        fs::create_dir_all(dir.join("flows"))?;
+        fs::create_dir_all(dir.join(FLOWS))?;
+        fs::create_dir_all(dir.join(SUBSCRIBERS))?;
         Ok(Self { dir: dir.to_owned() })
     }
 
     /// The last good text of every flow that is `wanted`.
     pub(super) fn flows(&self, wanted: impl Fn(&FlowName) -> bool) -> BTreeMap<FlowName, Vec<u8>> {
-        let Ok(entries) = fs::read_dir(self.dir.join("flows")) else { return BTreeMap::new() };
+        self.texts(FLOWS, wanted)
+    }
+
+    /// The last good text of every subscriber that is `wanted`.
+    pub(super) fn subscribers(&self, wanted: impl Fn(&FlowName) -> bool) -> BTreeMap<FlowName, Vec<u8>> {
+        self.texts(SUBSCRIBERS, wanted)
+    }
+
+    fn texts(&self, folder: &str, wanted: impl Fn(&FlowName) -> bool) -> BTreeMap<FlowName, Vec<u8>> {
+        let Ok(entries) = fs::read_dir(self.dir.join(folder)) else { return BTreeMap::new() };
         entries
             .flatten()
             .filter_map(|entry| {
@@ -119,7 +131,28 @@ impl Store {
 
     /// Where the last good text of a flow is kept.
     pub(super) fn flow_path(&self, flow: &FlowName) -> PathBuf {
-        self.dir.join("flows").join(format!("{flow}.toml"))
+        self.dir.join(FLOWS).join(format!("{flow}.toml"))
+    }
+
+    /// Where the last good text of a subscriber is kept.
+    pub(super) fn subscriber_path(&self, name: &str) -> PathBuf {
+        self.dir.join(SUBSCRIBERS).join(format!("{name}.toml"))
+    }
+
+    /// Keep a subscriber's text as its last good version. The one before, if it is another; empty: there was none.
+    ///
+    /// # Errors
+    /// When it can't be written; the version before stays.
+    pub(super) fn keep_subscriber(&self, name: &str, text: &[u8]) -> io::Result<Option<Vec<u8>>> {
+        replace(&self.subscriber_path(name), text)
+    }
+
+    /// Forget a subscriber whose file was deleted.
+    ///
+    /// # Errors
+    /// When the kept version can't be deleted.
+    pub(super) fn forget_subscriber(&self, name: &str) -> io::Result<()> {
+        remove(&self.subscriber_path(name))
     }
 
     /// Keep a flow's text as its last good version. The one before, if it is another; empty: there was none.

@@ -6,13 +6,15 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
 use std::rc::Rc;
-use std::sync::PoisonError;
+use std::sync::{Arc, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use hyper::body::Bytes;
 
+use super::Dirs;
 use super::alarms;
 use super::control::{Actor, Command};
+use super::entitle::Ledger;
 use super::entry::{Entry, OutputEntry, Part, Problem, describe};
 use super::figures;
 use super::resolve::{RECEIVE_BUFFER, Unresolved};
@@ -24,7 +26,8 @@ use super::store::{Freeze, Override, Overrides, Switch};
 use super::transport_stream;
 use crate::config::diagnostic::Level;
 use crate::config::plan::{
-    ControlPlan, FailoverPlan, LegPlan, OutputPlan, OutputProtocol, RtpHeader, SourceProtocol, TagLabel,
+    ControlPlan, DaemonPlan, FailoverPlan, LegPlan, OutputPlan, OutputProtocol, RtpHeader, SourceProtocol,
+    SubscriberPlan, TagLabel,
 };
 use crate::config::secrets::KeyFile;
 use crate::config::value::{FlowName, Gather};
@@ -134,9 +137,23 @@ pub(super) struct Words<'a> {
     overrides: &'a Overrides,
     held_back: &'a BTreeSet<String>,
     config_dir: &'a Path,
+    pub(super) subscribers: &'a BTreeMap<String, Arc<SubscriberPlan>>,
+    pub(super) ledger: &'a Ledger,
+    /// `[entitlements]` is there.
+    pub(super) has_entitlement_port: bool,
 }
 
-impl Words<'_> {
+impl<'a> Words<'a> {
+    fn new(
+        (overrides, held_back): (&'a Overrides, &'a BTreeSet<String>),
+        dirs: &'a Dirs,
+        daemon: &DaemonPlan,
+        (subscribers, ledger): (&'a BTreeMap<String, Arc<SubscriberPlan>>, &'a Ledger),
+    ) -> Self {
+        let has_entitlement_port = daemon.entitlements.is_some();
+        Self { overrides, held_back, config_dir: &dirs.config, subscribers, ledger, has_entitlement_port }
+    }
+
     /// The operator's word on which source is on air, where it counts.
     fn switch_of(&self, entry: &Entry) -> Option<&Switch> {
         self.overrides.switches.get(entry.name.as_str()).filter(|_| entry.choice().is_some())
@@ -145,8 +162,8 @@ impl Words<'_> {
 
 impl State {
     pub(super) fn words(&mut self) -> (&mut BTreeMap<FlowName, Entry>, Words<'_>) {
-        let Self { flows, overrides, held_back, dirs, .. } = self;
-        (flows, Words { overrides, held_back, config_dir: &dirs.config })
+        let Self { flows, overrides, held_back, dirs, daemon, subscribers, entitlements, .. } = self;
+        (flows, Words::new((overrides, held_back), dirs, daemon, (subscribers, &entitlements.ledger)))
     }
 
     /// Sample all flows, remember since when each condition holds, and look at the alarms when it is time: all of one
@@ -156,8 +173,8 @@ impl State {
         let conditions = self.conditions();
         let mut turned = self.since.note(&conditions, wall);
         let alarms = self.alarms_at <= now;
-        let Self { flows, overrides, held_back, dirs, daemon, .. } = self;
-        let words = Words { overrides, held_back, config_dir: &dirs.config };
+        let Self { flows, overrides, held_back, dirs, daemon, subscribers, entitlements, .. } = self;
+        let words = Words::new((overrides, held_back), dirs, daemon, (subscribers, &entitlements.ledger));
         for entry in flows.values_mut() {
             entry.sample(now);
             let conditions = entry.conditions(&words, now);
@@ -202,6 +219,7 @@ impl State {
             },
             flows,
             conditions,
+            entitlements: self.entitlements_doc(),
             alarms: self.alarms.docs(),
             notifiers: self.notifiers.docs(),
             http_requests_refused: self.http_refused.get(),
@@ -241,6 +259,7 @@ impl State {
             let (cpus, error) = (self.shards.unpinned().iter().map(|(cpu, _)| *cpu).collect(), error.clone());
             all.push((String::new(), Condition::WorkerCpu { cpus, error }));
         }
+        self.entitlement_conditions(&mut |part, condition| all.push((part, condition)));
         if let Some(error) = &self.polling {
             let condition = Condition::WatchPolling { error: error.clone(), every: std::time::Duration::from_secs(5) };
             all.push((String::new(), condition));
@@ -330,6 +349,7 @@ impl Entry {
                 }
             }
         }
+        self.sample_entitlements(now);
         self.sample_content(now);
     }
 
@@ -365,6 +385,7 @@ impl Entry {
             thumbnail: self.thumbnail_doc(),
             sources: self.plan.sources.keys().filter_map(|n| Some((n.clone(), self.source_doc(n)?))).collect(),
             outputs: self.plan.outputs.keys().filter_map(|n| Some((n.clone(), self.output_doc(n, words)?))).collect(),
+            entitlements: self.entitlement_docs(words),
             conditions,
             alarms: self.alarms.docs(),
         }
@@ -523,7 +544,7 @@ impl Entry {
             let (message, times) = (self.panic_message.clone(), self.panics);
             add("", Condition::FlowPanicked { flow: flow(), message, times });
         }
-        if self.plan.outputs.is_empty() {
+        if self.plan.outputs.is_empty() && self.plan.entitlements.is_empty() {
             add("", Condition::NoOutputs { file: file() });
         }
         let outputs = words.overrides.outputs.get(self.name.as_str()).into_iter().flatten();
@@ -550,6 +571,9 @@ impl Entry {
         }
         for name in self.plan.outputs.keys() {
             self.output_conditions(name, now, &mut |condition| add(name, condition));
+        }
+        if self.plan.enabled {
+            self.entitlement_conditions(words, &mut add);
         }
         all
     }
@@ -742,7 +766,8 @@ fn open_legs(part: &Part<OutputConfig>) -> [Option<LegConfig>; 2] {
 }
 
 fn peer_doc(address: SocketAddr, since: SystemTime) -> PeerDoc {
-    PeerDoc { address: address.to_string(), since: rfc3339(since), number: None, srt: None }
+    let (address, since) = (address.to_string(), rfc3339(since));
+    PeerDoc { address, since, number: None, subscriber: None, bytes: None, srt: None }
 }
 
 fn refused_docs(srt: &SrtOpen) -> Vec<RefusedDoc> {

@@ -37,9 +37,9 @@ const DOUBT: Duration = Duration::from_millis(50);
 const ECHO: Duration = Duration::from_millis(500);
 
 /// Of the directories that are watched, so many hold files that are read.
-const OURS: usize = 3;
+const OURS: usize = 4;
 
-/// Watches a configuration directory, its `flows.d` and `secrets`, and the directories they lie in.
+/// Watches a configuration directory, its `flows.d`, `subscribers.d` and `secrets`, and the directories they lie in.
 pub struct Watch {
     /// As it was given: `busy` names files in its terms.
     config: PathBuf,
@@ -142,7 +142,9 @@ impl Watch {
     pub fn start(config_dir: &Path) -> Self {
         // Fails only where the working directory is gone; then nothing can be watched, and polling says so.
         let config = std::path::absolute(config_dir).unwrap_or_else(|_| config_dir.to_owned());
-        let mut watched = vec![config.join("flows.d"), config.join(FOLDER), config.clone()];
+        let folders = ["flows.d", "subscribers.d", FOLDER].map(|folder| config.join(folder));
+        let mut watched = folders.to_vec();
+        watched.push(config.clone());
         watched.extend(config.ancestors().skip(1).map(Path::to_owned));
         let shared = Shared { config, watched, pending: Mutex::default(), news: Notify::new(), echo: Echo::new() };
         let mut watch = Self {
@@ -297,7 +299,7 @@ impl Watch {
         if first && let Some(echo) = &self.shared.echo {
             watcher.watch(&echo.path, RecursiveMode::NonRecursive)?;
         }
-        // `flows.d`, `secrets`, the configuration directory, and above it up to the nearest that exists.
+        // `flows.d`, `subscribers.d`, `secrets`, the configuration directory, and above it up to the nearest that exists.
         let all = &self.shared.watched;
         let top = (OURS..all.len()).find(|&at| all[at].is_dir()).unwrap_or(all.len() - 1);
         for path in &all[..=top] {

@@ -51,6 +51,19 @@ impl<'a> Setup<'a> {
         self
     }
 
+    /// With one subscriber more.
+    pub fn subscriber(self, name: &str, text: &str) -> Self {
+        fs::create_dir_all(self.root.path().join("etc/subscribers.d")).expect("subscribers.d");
+        write_atomically(&self.root.path().join("etc/subscribers.d").join(format!("{name}.toml")), text);
+        self
+    }
+
+    /// With a directory of this name beside `flows.d`.
+    pub fn directory(self, name: &str) -> Self {
+        fs::create_dir_all(self.root.path().join("etc").join(name)).expect("a directory");
+        self
+    }
+
     /// With these lines at the end of `mediaconnect.toml`.
     pub fn settings(self, text: &str) -> Self {
         fs::write(self.root.path().join("etc/mediaconnect.toml"), format!("{SETTINGS}{text}")).expect("settings");
@@ -146,6 +159,16 @@ impl Daemon {
     /// Create or replace a flow's file, by an atomic rename.
     pub fn write_flow(&self, name: &str, text: &str) {
         write_atomically(&self.flow_path(name), text);
+    }
+
+    /// The file of a subscriber.
+    pub fn subscriber_path(&self, name: &str) -> PathBuf {
+        self.root().join("etc/subscribers.d").join(format!("{name}.toml"))
+    }
+
+    /// Create or replace a subscriber's file, by an atomic rename.
+    pub fn write_subscriber(&self, name: &str, text: &str) {
+        write_atomically(&self.subscriber_path(name), text);
     }
 
     /// Delete a flow's file.

@@ -100,7 +100,7 @@ fn a_named_file_keeps_its_place_whatever_is_wrong_with_its_name() {
         let roundabout = config.join("flows.d/..").join(file);
         let verdict = verdict(&config, &[&roundabout], &[]);
         let errors: Vec<_> = verdict.diagnostics.iter().filter(|d| d.severity == Level::Error).collect();
-        assert_eq!(errors.iter().map(|d| &d.file).collect::<Vec<_>>(), [&roundabout]);
+        assert!(!errors.is_empty() && errors.iter().all(|d| d.file == roundabout), "{errors:?}");
         fs::remove_file(config.join(file)).unwrap();
     }
 }

@@ -4,16 +4,17 @@ use std::collections::BTreeSet;
 
 use super::claim::{Claim, Conflict, End, Use, loops};
 use crate::config::value::FlowName;
+use crate::proto::srt::access::Access;
 
 /// What sends, and what it feeds.
-type Feed<'c> = (&'c FlowName, &'c FlowName);
+type Feed = (FlowName, FlowName);
 
 /// Which flows feed which, as far as that is certain.
 #[derive(Debug, Default)]
-pub(super) struct Feeds(BTreeSet<(FlowName, FlowName)>);
+pub(super) struct Feeds(BTreeSet<Feed>);
 
 /// Does one of them call the other? Then which flow feeds which. The address is literal, and the stream ID matches.
-fn feed<'c>(a: &'c Claim, b: &'c Claim) -> Option<Feed<'c>> {
+fn feed(a: &Claim, b: &Claim) -> Option<Feed> {
     let (caller, listener) = if matches!(a.what, Use::Call { .. }) { (a, b) } else { (b, a) };
     let Use::Call { ip, interface, stream_id, end } = &caller.what else { return None };
     let Use::Listen { ip: bound, interface: on, stream_id: pattern, end: listens } = &listener.what else {
@@ -23,33 +24,42 @@ fn feed<'c>(a: &'c Claim, b: &'c Claim) -> Option<Feed<'c>> {
     let calls = caller.port == listener.port && loops(*ip, interface.as_ref(), *bound, on.as_ref());
     match (end, listens) {
         _ if !calls || !is_meant => None,
-        (End::Output, End::Source) => Some((&caller.flow, &listener.flow)),
-        (End::Source, End::Output) => Some((&listener.flow, &caller.flow)),
+        (End::Output, End::Source) => Some((caller.flow.clone()?, listener.flow.clone()?)),
+        // At the port for entitlements the stream ID says of which flow.
+        (End::Source, End::Output) => {
+            let called = || entitled_flow(stream_id.as_deref()?);
+            Some((listener.flow.clone().or_else(called)?, caller.flow.clone()?))
+        }
         // Neither would send anything, or both would: that is not a circle.
         _ => None,
     }
 }
 
+/// The flow whose entitlement a stream ID calls for.
+fn entitled_flow(stream_id: &str) -> Option<FlowName> {
+    Access::parse(stream_id).ok()??.resource?.split_once('/')?.0.parse().ok()
+}
+
 impl Feeds {
     /// Note what a claim comes to beside one that is granted.
     pub(super) fn note(&mut self, claim: &Claim, granted: &Claim) {
-        self.0.extend(feed(claim, granted).map(|(from, to)| (from.clone(), to.clone())));
+        self.0.extend(feed(claim, granted));
     }
 
     /// The first of `pairs`, each a claim and one that is granted, by which what a flow sends comes back to it; all of
     /// them taken together.
     pub(super) fn circle(&self, pairs: &[(&Claim, &Claim)]) -> Option<Conflict> {
         let news: Vec<_> = pairs.iter().filter_map(|(claim, granted)| feed(claim, granted)).collect();
-        let all: Vec<Feed<'_>> = self.0.iter().map(|(from, to)| (from, to)).chain(news).collect();
+        let all: Vec<&Feed> = self.0.iter().chain(&news).collect();
         pairs.iter().find_map(|(claim, granted)| {
             let (from, to) = feed(claim, granted)?;
-            reaches(&all, to, from).then(|| conflict(claim, granted))
+            reaches(&all, &to, &from).then(|| conflict(claim, granted))
         })
     }
 }
 
 /// Does what `from` sends come to `to`?
-fn reaches(feeds: &[Feed<'_>], from: &FlowName, to: &FlowName) -> bool {
+fn reaches(feeds: &[&Feed], from: &FlowName, to: &FlowName) -> bool {
     let mut seen = BTreeSet::from([from]);
     let mut next = vec![from];
     while let Some(flow) = next.pop() {
@@ -57,7 +67,7 @@ fn reaches(feeds: &[Feed<'_>], from: &FlowName, to: &FlowName) -> bool {
             return true;
         }
         next.extend(
-            feeds.iter().filter(|(feeder, _)| *feeder == flow).map(|(_, fed)| *fed).filter(|fed| seen.insert(fed)),
+            feeds.iter().filter(|(feeder, _)| feeder == flow).map(|(_, fed)| fed).filter(|fed| seen.insert(*fed)),
         );
     }
     false

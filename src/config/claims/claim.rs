@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
-use crate::config::plan::Stream;
+use crate::config::plan::{EntitlementPort, Stream};
 use crate::config::value::{FlowName, Interface};
 use crate::proto::srt::access::StreamIdPattern;
 
@@ -47,10 +47,11 @@ impl Use {
     }
 }
 
-/// One claim of a flow.
+/// One claim of a flow, or of the appliance.
 #[derive(Debug, Clone)]
-pub(super) struct Claim {
-    pub(super) flow: FlowName,
+pub(in crate::config) struct Claim {
+    /// `None`: the appliance's.
+    pub(super) flow: Option<FlowName>,
     /// `source "a"`
     pub(super) part: String,
     /// `FILE:LINE:COLUMN`
@@ -104,7 +105,26 @@ fn is_one_bind(a: Option<IpAddr>, b: Option<IpAddr>) -> bool {
     a.unwrap_or(all) == b.unwrap_or(all)
 }
 
+/// All stream IDs by libsrt's access control: each of them is for an entitlement.
+const ACCESS_CONTROL: &str = "#!*";
+
 impl Claim {
+    /// The port for entitlements.
+    pub(in crate::config) fn of_entitlements(port: &EntitlementPort) -> Self {
+        let EntitlementPort { bind, interface } = port.clone();
+        let stream_id = StreamIdPattern::new(ACCESS_CONTROL).ok();
+        Self {
+            flow: None,
+            part: "[entitlements]".to_owned(),
+            written: "mediaconnect.toml".to_owned(),
+            place: (0, 0),
+            stream_id_place: None,
+            port: bind.port,
+            stream: Stream::Media,
+            what: Use::Listen { ip: bind.ip, interface, stream_id, end: End::Output },
+        }
+    }
+
     /// Does it claim the same, wherever that is written?
     pub(super) fn is_same(&self, other: &Self) -> bool {
         (self.port, &self.what) == (other.port, &other.what)
@@ -112,7 +132,11 @@ impl Claim {
 
     /// Whose it is, in the eyes of `asker`.
     pub(super) fn owner(&self, asker: &Self) -> String {
-        let flow = if self.flow == asker.flow { "this flow".into() } else { format!("flow \"{}\"", self.flow) };
+        let flow = match &self.flow {
+            None => return format!("{} of {}", self.part, self.written),
+            Some(_) if self.flow == asker.flow => "this flow".to_owned(),
+            Some(flow) => format!("flow \"{flow}\""),
+        };
         let stream = if self.stream == Stream::Media { String::new() } else { format!("{} of ", self.stream.name()) };
         format!("{stream}{} of {flow} ({})", self.part, self.written)
     }

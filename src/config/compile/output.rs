@@ -67,7 +67,7 @@ impl<'t> Flow<'_, 't> {
                 Some("raise it in [limits] of mediaconnect.toml, or split the flow".into()),
             );
         }
-        if sections.is_empty() && !root.has("outputs") && !self.source.is_torn() {
+        if sections.is_empty() && !root.has("outputs") && !root.has("entitlements") && !self.source.is_torn() {
             self.source.warning(&(0..0), "the flow has no outputs: it is received and watched, but sent nowhere", None);
         }
         let mut board = Board::default();

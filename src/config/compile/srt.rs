@@ -15,9 +15,9 @@ use crate::proto::srt::rekey::KM_REFRESH;
 use crate::proto::srt::terms::is_stream_id;
 
 /// libsrt's own.
-const LATENCY: Duration = Duration::from_millis(120);
+pub(super) const LATENCY: Duration = Duration::from_millis(120);
 /// The least that the contract has.
-const LEAST_LATENCY: Duration = Duration::from_millis(20);
+pub(super) const LEAST_LATENCY: Duration = Duration::from_millis(20);
 const MAX_CALLERS: usize = 16;
 
 impl<'t> Flow<'_, 't> {
@@ -26,6 +26,7 @@ impl<'t> Flow<'_, 't> {
         let mode = match protocol {
             "srt-listener" => self.listener(s, end),
             "srt-caller" => self.caller(s, end),
+            "entitlement" => self.entitled(s),
             _ => self.rendezvous(s),
         };
         let latency = s.duration_from(LEAST_LATENCY, "latency").map_or(LATENCY, in_millis);
@@ -50,12 +51,7 @@ impl<'t> Flow<'_, 't> {
     }
 
     fn caller(&mut self, s: &Section<'_, 't>, end: End) -> Option<SrtMode> {
-        let (local, remote_key) = match end {
-            End::Source => (if s.has("bind") { Some(self.unicast_bind(s)) } else { None }, "remote"),
-            End::Output => (s.whole("source-port").map(|port| self.source_port(s, port)), "destination"),
-        };
-        let remote = self.remote(s, remote_key);
-        self.refuse_mismatch(local.iter().flatten().next(), remote.as_ref());
+        let calling = self.calling(s, end);
         let stream_id = s.text("stream-id").and_then(|At { value, span }| {
             let problem = match value.len() {
                 0 => "is empty",
@@ -67,11 +63,23 @@ impl<'t> Flow<'_, 't> {
             self.source.error(&span, format!("`stream-id`: {} {problem}", shown(&value)), help);
             None
         });
+        let (local, remote) = calling?;
+        Some(SrtMode::Caller { local, remote, stream_id, entitled: None })
+    }
+
+    /// From where it calls, if that is written, and whom.
+    pub(super) fn calling(&mut self, s: &Section<'_, 't>, end: End) -> Option<(Option<Bind>, Destination)> {
+        let (local, remote_key) = match end {
+            End::Source => (if s.has("bind") { Some(self.unicast_bind(s)) } else { None }, "remote"),
+            End::Output => (s.whole("source-port").map(|port| self.source_port(s, port)), "destination"),
+        };
+        let remote = self.remote(s, remote_key);
+        self.refuse_mismatch(local.iter().flatten().next(), remote.as_ref());
         let local = match local {
             Some(local) => Some(local?.value),
             None => None,
         };
-        Some(SrtMode::Caller { local, remote: remote?.value, stream_id })
+        Some((local, remote?.value))
     }
 
     fn rendezvous(&mut self, s: &Section<'_, 't>) -> Option<SrtMode> {
@@ -140,7 +148,7 @@ impl<'t> Flow<'_, 't> {
 }
 
 /// Up to the next one: the protocol counts in them.
-fn in_millis(time: Duration) -> Duration {
+pub(super) fn in_millis(time: Duration) -> Duration {
     let millis = time.as_nanos().div_ceil(1_000_000);
     Duration::from_millis(u64::try_from(millis).unwrap_or(u64::MAX))
 }

@@ -160,6 +160,7 @@ fn an_srt_caller_offers_the_newest_passphrase_and_takes_the_others() {
         local: Some("192.0.2.10:5001".parse().unwrap()),
         remote: "venue-b.example.net:5000".parse().unwrap(),
         stream_id: Some("#!::r=live/venue-b,m=request".into()),
+        entitled: None,
     };
     assert_eq!((&srt.mode, srt.latency), (&mode, Duration::from_millis(120)));
     let both = vec![("venue-a-new", "another passphrase"), ("venue-a", "correct horse battery")];

@@ -41,10 +41,17 @@ pub(super) fn keys(
             ("max-callers", max_callers != new_max),
         ],
         (
-            SrtMode::Caller { local, remote, stream_id },
-            SrtMode::Caller { local: new_local, remote: new_remote, stream_id: new_id },
+            SrtMode::Caller { local, remote, stream_id, entitled },
+            SrtMode::Caller { local: new_local, remote: new_remote, stream_id: new_id, entitled: new_entitled },
         ) => {
-            vec![(local_key, local != new_local), (peer_key, remote != new_remote), ("stream-id", stream_id != new_id)]
+            let both = entitled.as_ref().zip(new_entitled.as_ref());
+            vec![
+                (local_key, local != new_local),
+                (peer_key, remote != new_remote),
+                ("stream-id", both.is_none() && stream_id != new_id),
+                ("subscriber", both.is_some_and(|(old, new)| old.subscriber != new.subscriber)),
+                ("entitlement", both.is_some_and(|(old, new)| old.entitlement != new.entitlement)),
+            ]
         }
         (SrtMode::Rendezvous { bind, remote }, SrtMode::Rendezvous { bind: new_bind, remote: new_remote }) => {
             vec![("bind", bind != new_bind), ("remote", remote != new_remote)]

@@ -542,6 +542,7 @@ fn whom_it_calls_and_from_where_is_called_as_it_is_written() {
         local: local.map(|port| Bind { ip: None, port }),
         remote: remote.parse().unwrap(),
         stream_id: None,
+        entitled: None,
     };
     let meet =
         |port, remote: &str| SrtMode::Rendezvous { bind: Bind { ip: None, port }, remote: remote.parse().unwrap() };

@@ -26,6 +26,7 @@ struct Site {
     busy: BTreeSet<PathBuf>,
     overlays: BTreeMap<PathBuf, PathBuf>,
     credentials: Option<PathBuf>,
+    subscribers: BTreeMap<String, Arc<SubscriberPlan>>,
 }
 
 impl Site {
@@ -39,6 +40,7 @@ impl Site {
             busy: BTreeSet::new(),
             overlays: BTreeMap::new(),
             credentials: None,
+            subscribers: BTreeMap::new(),
         };
         flows.iter().for_each(|(name, port)| site.write(name, &flow(*port)));
         site
@@ -56,6 +58,7 @@ impl Site {
         let context = Context {
             previous: &self.running,
             previous_daemon: self.daemon.as_ref(),
+            previous_subscribers: &self.subscribers,
             busy: &self.busy,
             overlays: &self.overlays,
             credentials: self.credentials.as_deref(),
@@ -73,18 +76,31 @@ impl Site {
             }
         }
         self.daemon = loaded.daemon.or(self.daemon.take());
+        for (name, file) in loaded.subscribers {
+            if let SubscriberFile::Valid { plan, .. } = file {
+                self.subscribers.insert(name, plan);
+            }
+        }
+    }
+}
+
+fn word<P>(file: &PlanFile<P>) -> &'static str {
+    match file {
+        PlanFile::Valid { .. } => "valid",
+        PlanFile::Rejected => "rejected",
+        PlanFile::Unreadable => "unreadable",
+        PlanFile::Busy => "busy",
     }
 }
 
 /// `a valid, b rejected`
 fn verdicts(loaded: &Loaded) -> String {
-    let word = |file: &FlowFile| match file {
-        FlowFile::Valid { .. } => "valid",
-        FlowFile::Rejected => "rejected",
-        FlowFile::Unreadable => "unreadable",
-        FlowFile::Busy => "busy",
-    };
     loaded.flows.iter().map(|(name, file)| format!("{name} {}", word(file))).collect::<Vec<_>>().join(", ")
+}
+
+/// The same of subscribers.
+fn of_subscribers(loaded: &Loaded) -> String {
+    loaded.subscribers.iter().map(|(name, file)| format!("{name} {}", word(file))).collect::<Vec<_>>().join(", ")
 }
 
 fn only(loaded: &Loaded) -> &Diagnostic {
@@ -611,4 +627,32 @@ fn a_chain_of_running_flows_is_not_closed_to_a_circle() {
     site.run();
     site.write("b", &chained(5001, 5000));
     assert_eq!(verdicts(&site.load()), "a valid, b rejected, c valid");
+}
+
+#[test]
+fn subscribers_are_taken_as_flows_are() {
+    let mut site = Site::new(&[("a", 5000)]);
+    let folder = site.dir.path().join("subscribers.d");
+    let loaded = site.load();
+    assert_eq!((loaded.subscribers_complete, loaded.diagnostics.len()), (true, 0), "there need not be any");
+    write_key(site.dir.path(), "key", "correct horse battery");
+    fs::create_dir(&folder).unwrap();
+    let good = "passphrase-file = 'key'\nallow = ['203.0.113.7']\n";
+    for (file, text) in [("acme.toml", good), ("b.toml", "x = 1"), ("c.toml~", "x"), ("Bad.toml", good)] {
+        fs::write(folder.join(file), text).unwrap();
+    }
+    fs::write(folder.join("d.toml"), good).unwrap();
+    site.busy.insert(folder.join("d.toml"));
+    site.run();
+    let loaded = site.load();
+    assert_eq!(of_subscribers(&loaded), "acme valid, b rejected, d busy");
+    assert_eq!(verdicts(&loaded), "a valid", "no error in one file touches another");
+    let bad = loaded.diagnostics.iter().find(|d| d.file.ends_with("Bad.toml")).unwrap();
+    assert!(bad.message.contains("\"Bad\" is not a valid subscriber name"), "{}", bad.message);
+    fs::rename(&folder, site.dir.path().join("elsewhere")).unwrap();
+    let loaded = site.load();
+    assert_eq!((loaded.subscribers_complete, of_subscribers(&loaded)), (false, "d busy".into()), "nobody is gone");
+    assert!(
+        loaded.diagnostics.iter().any(|d| d.file == folder && d.message.contains("subscribers stay what they are"))
+    );
 }

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
 use super::alarm::{AlarmPlan, Builtin, NotifierPlan};
+use super::entitlement::EntitlementPort;
 use crate::config::secrets::KeyFile;
 use crate::config::value::{CpuList, Destination, Gather, Interface};
 
@@ -22,6 +23,8 @@ pub struct DaemonPlan {
     pub gather: Gather,
     /// `[limits]`.
     pub limits: Limits,
+    /// `[entitlements]`; `None`: nobody can call for an entitlement.
+    pub entitlements: Option<EntitlementPort>,
     /// `[alarms.*]`, and those that are built in.
     pub alarms: BTreeMap<String, AlarmPlan>,
     /// `[notifiers.*]`.
@@ -51,6 +54,7 @@ impl Default for DaemonPlan {
             networks: BTreeMap::new(),
             gather: Gather::Auto,
             limits: Limits { max_flows: 1000, max_outputs_per_flow: 500, workers: 0, worker_cpus: CpuList::default() },
+            entitlements: None,
             alarms: Builtin::plans(),
             notifiers: BTreeMap::new(),
         }

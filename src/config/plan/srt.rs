@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
+use super::Entitled;
 use crate::config::secrets::KeyFile;
 use crate::config::source::shown;
 use crate::config::value::{Bind, Destination};
@@ -55,6 +56,8 @@ pub enum SrtMode {
         remote: Destination,
         /// What to tell the listener, 1 to 512 bytes; `None`: nothing.
         stream_id: Option<String>,
+        /// The entitlement that the stream ID asks for; `None`: it is a caller's own.
+        entitled: Option<Box<Entitled>>,
     },
     /// Both ends call.
     Rendezvous {
@@ -93,6 +96,7 @@ impl SrtMode {
     pub const fn name(&self) -> &'static str {
         match self {
             Self::Listener { .. } => "srt-listener",
+            Self::Caller { entitled: Some(_), .. } => "entitlement",
             Self::Caller { .. } => "srt-caller",
             Self::Rendezvous { .. } => "srt-rendezvous",
         }
@@ -111,6 +115,14 @@ impl SrtMode {
         match self {
             Self::Listener { .. } => None,
             Self::Caller { remote, .. } | Self::Rendezvous { remote, .. } => Some(remote),
+        }
+    }
+
+    /// The entitlement that it asks for; `None`: it asks for none.
+    pub fn entitled(&self) -> Option<&Entitled> {
+        match self {
+            Self::Caller { entitled, .. } => entitled.as_deref(),
+            Self::Listener { .. } | Self::Rendezvous { .. } => None,
         }
     }
 

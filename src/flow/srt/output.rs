@@ -1,4 +1,4 @@
-//! The outputs of SRT of a flow: one stream for all of them, and for each receiver a connection.
+//! The outputs of SRT of a flow, entitlements among them: one stream for all of them, and for each receiver a connection.
 
 use std::collections::BTreeMap;
 use std::rc::Rc;
@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::link::State;
 use super::stats::Phase;
-use super::{Link, SrtOutputConfig};
+use super::{Link, Part, SrtOutputConfig};
 use crate::flow::cipher::Variant;
 use crate::flow::egress::MediaPacket;
 use crate::flow::history::Histories;
@@ -29,7 +29,7 @@ pub(in crate::flow) struct SrtOutputs {
 }
 
 struct SrtOutput {
-    name: String,
+    part: Part,
     config: SrtOutputConfig,
     variant: Variant,
     members: Vec<Member>,
@@ -48,36 +48,36 @@ impl SrtOutputs {
     /// Add an output; its receivers come later.
     pub(in crate::flow) fn open(
         &mut self,
-        name: String,
+        part: Part,
         config: SrtOutputConfig,
         variant: Variant,
         stats: Arc<OutputStats>,
     ) {
-        self.outputs.push(SrtOutput { name, config, variant, members: Vec::new(), stats });
+        self.outputs.push(SrtOutput { part, config, variant, members: Vec::new(), stats });
     }
 
     /// Change what is on its datagrams.
-    pub(in crate::flow) fn retune(&mut self, name: &str, config: SrtOutputConfig) {
-        let Some(output) = self.outputs.iter_mut().find(|output| output.name == name) else { return };
+    pub(in crate::flow) fn retune(&mut self, part: &Part, config: SrtOutputConfig) {
+        let Some(output) = self.outputs.iter_mut().find(|output| output.part == *part) else { return };
         output.config = config;
         output.members.iter().for_each(|member| member.link.retarget((config.ttl, config.tos)));
     }
 
     /// Remove an output. Its connections, which are to be closed.
-    pub(in crate::flow) fn close(&mut self, name: &str) -> Vec<Rc<Link>> {
-        let Some(at) = self.outputs.iter().position(|output| output.name == name) else { return Vec::new() };
+    pub(in crate::flow) fn close(&mut self, part: &Part) -> Vec<Rc<Link>> {
+        let Some(at) = self.outputs.iter().position(|output| output.part == *part) else { return Vec::new() };
         self.outputs.remove(at).members.into_iter().map(|member| member.link).collect()
     }
 
     /// What is on the datagrams of an output; `None`: there is no such output.
-    pub(in crate::flow) fn options(&self, name: &str) -> Option<(Option<u8>, u8)> {
-        let output = self.outputs.iter().find(|output| output.name == name)?;
+    pub(in crate::flow) fn options(&self, part: &Part) -> Option<(Option<u8>, u8)> {
+        let output = self.outputs.iter().find(|output| output.part == *part)?;
         Some((output.config.ttl, output.config.tos))
     }
 
     /// An output sends to this connection too.
-    pub(in crate::flow) fn add(&mut self, name: &str, link: Rc<Link>) {
-        if let Some(output) = self.outputs.iter_mut().find(|output| output.name == name) {
+    pub(in crate::flow) fn add(&mut self, part: &Part, link: Rc<Link>) {
+        if let Some(output) = self.outputs.iter_mut().find(|output| output.part == *part) {
             link.variant.set(output.variant);
             output.members.push(Member { link, sends: false, counted: SendCounters::default() });
         }

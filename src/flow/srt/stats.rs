@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
-use std::sync::{Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use crate::config::secrets::KeyFile;
@@ -69,6 +69,8 @@ pub struct PeerStats {
     pub address: SocketAddr,
     /// The passphrase it uses; `None`: in clear.
     pub passphrase: Option<KeyFile>,
+    /// Who it is, by name; `None`: no subscriber.
+    pub subscriber: Option<Arc<str>>,
     phase: AtomicU8,
     began: Instant,
     /// The last data packet that was received.
@@ -119,7 +121,13 @@ static NUMBERS: AtomicU64 = AtomicU64::new(1);
 impl PeerStats {
     /// Of a connection that is about to be made.
     pub fn new(address: SocketAddr, passphrase: Option<KeyFile>) -> Self {
+        Self::of_subscriber(address, passphrase, None)
+    }
+
+    /// The same, of a subscriber.
+    pub fn of_subscriber(address: SocketAddr, passphrase: Option<KeyFile>, subscriber: Option<Arc<str>>) -> Self {
         Self {
+            subscriber,
             number: NUMBERS.fetch_add(1, Ordering::Relaxed),
             address,
             passphrase,
@@ -166,7 +174,7 @@ impl PeerStats {
         self.last_data.value().unwrap_or(self.began)
     }
 
-    pub(super) fn set_phase(&self, phase: Phase) {
+    pub(crate) fn set_phase(&self, phase: Phase) {
         self.phase.store(phase as u8, Ordering::Release);
     }
 

@@ -24,11 +24,46 @@ pub enum Refusal {
     Taken,
     /// It speaks something else; in words.
     Protocol(String),
+    /// Its stream ID does not say as an entitlement's caller who it is and what it wants.
+    Malformed,
+    /// No subscriber has the name.
+    UnknownSubscriber,
+    /// There is no such flow or entitlement.
+    UnknownEntitlement,
+    /// The entitlement is for others.
+    NotEntitled,
+    /// Somebody disabled it; in words.
+    Disabled(&'static str),
+    /// The time of the entitlement is over.
+    Expired,
+    /// As many sessions as may be are there already.
+    Sessions,
+    /// The subscriber would get more than it may.
+    Bitrate,
 }
 
 impl Refusal {
+    /// The codes of those by which sources and outputs turn callers away.
+    pub const CODES: &'static [&'static str] = Self::ALL.split_at(8).0;
+
+    /// The codes of those by which callers for entitlements are turned away.
+    pub const OF_ENTITLEMENTS: [&'static str; 12] = [
+        "stream-id-malformed",
+        "unknown-subscriber",
+        "address",
+        "wrong-passphrase",
+        "no-passphrase",
+        "unknown-entitlement",
+        "not-entitled",
+        "disabled",
+        "expired",
+        "max-sessions",
+        "max-bitrate",
+        "protocol",
+    ];
+
     /// The codes of all of them, in the order of their numbers.
-    pub const CODES: [&'static str; 8] = [
+    pub const ALL: [&'static str; 16] = [
         "address",
         "wrong-passphrase",
         "no-passphrase",
@@ -37,9 +72,17 @@ impl Refusal {
         "full",
         "taken",
         "protocol",
+        "stream-id-malformed",
+        "unknown-subscriber",
+        "unknown-entitlement",
+        "not-entitled",
+        "disabled",
+        "expired",
+        "max-sessions",
+        "max-bitrate",
     ];
 
-    /// Its place in [`Self::CODES`].
+    /// Its place in [`Self::ALL`].
     pub const fn number(&self) -> usize {
         match self {
             Self::Address => 0,
@@ -50,12 +93,20 @@ impl Refusal {
             Self::Full => 5,
             Self::Taken => 6,
             Self::Protocol(_) => 7,
+            Self::Malformed => 8,
+            Self::UnknownSubscriber => 9,
+            Self::UnknownEntitlement => 10,
+            Self::NotEntitled => 11,
+            Self::Disabled(_) => 12,
+            Self::Expired => 13,
+            Self::Sessions => 14,
+            Self::Bitrate => 15,
         }
     }
 
     /// The stable word, in status and metrics.
     pub const fn code(&self) -> &'static str {
-        Self::CODES[self.number()]
+        Self::ALL[self.number()]
     }
 
     /// In words, to stand after "refused:".
@@ -69,6 +120,14 @@ impl Refusal {
             Self::Full => "as many as `max-callers` are connected already",
             Self::Taken => "another publisher is connected",
             Self::Protocol(words) => words,
+            Self::Malformed => "its stream ID is not #!::u=SUBSCRIBER,r=FLOW/ENTITLEMENT",
+            Self::UnknownSubscriber => "there is no such subscriber",
+            Self::UnknownEntitlement => "there is no such flow or entitlement",
+            Self::NotEntitled => "the entitlement does not list this subscriber",
+            Self::Disabled(words) => words,
+            Self::Expired => "the entitlement has expired",
+            Self::Sessions => "as many as `max-sessions` are connected already",
+            Self::Bitrate => "it would get more than its `max-bitrate`",
         }
     }
 
@@ -91,6 +150,20 @@ impl Refusal {
                 format!("Raise `max-callers` of this output, or end a connection with `{disconnect}`.")
             }
             Self::Taken => format!("Stop one of the two senders; `{disconnect}` ends the one that is connected."),
+            Self::Malformed => "Set the stream ID of the caller to #!::u=SUBSCRIBER,r=FLOW/ENTITLEMENT,m=request.".into(),
+            Self::UnknownSubscriber => {
+                "Mend the name after `u=` at the caller, or write a file of that name into subscribers.d.".into()
+            }
+            Self::UnknownEntitlement => {
+                "Mend FLOW/ENTITLEMENT after `r=` at the caller, or add the entitlement to the flow.".into()
+            }
+            Self::NotEntitled => "If it shall have it, add it to `subscribers` of this entitlement.".into(),
+            Self::Disabled(_) => "If it shall have it, enable what is disabled, or start the flow.".into(),
+            Self::Expired => "If it shall have it for longer, change `expires` of this entitlement.".into(),
+            Self::Sessions => {
+                format!("Raise `max-sessions` of the entitlement or of the subscriber, or end a session with `{disconnect}`.")
+            }
+            Self::Bitrate => "Raise or remove `max-bitrate` of the subscriber.".into(),
             Self::Protocol(_) => {
                 "The caller must be SRT 1.3 or later in live mode, without groups, packet filter or AES-GCM.".into()
             }
@@ -119,13 +192,13 @@ pub struct Refused {
 
 impl Refused {
     /// `3 calls from 203.0.113.7 refused: wrong passphrase`
-    fn words(&self) -> String {
+    pub(super) fn words(&self) -> String {
         let Self { address, why, times, others, .. } = self;
         let others = if *others { " (others too: see status)" } else { "" };
         format!("{} from {address} refused: {}{others}", count(*times, "call"), why.words())
     }
 
-    fn help(&self) -> String {
+    pub(super) fn help(&self) -> String {
         let peer = self.publisher.map_or_else(|| "PEER".to_owned(), |number| number.to_string());
         let disconnect = format!("mediaconnectctl disconnect {} {peer}", self.flow);
         self.why.help(&self.address, self.stream_id.as_deref(), &disconnect)
@@ -159,6 +232,17 @@ pub enum CallTrouble {
     Refused,
     /// The two ends do not speak the same.
     Protocol,
+    /// The other appliance knows no such subscriber.
+    UnknownSubscriber,
+    /// The other appliance has no such flow or entitlement.
+    UnknownEntitlement,
+    /// The other appliance does not let the subscriber have it: it is for others, disabled or expired, or the address is
+    /// not allowed.
+    NotEntitled,
+    /// As many sessions as may be are there, or the subscriber would get more than it may.
+    Sessions,
+    /// The other end is no port for entitlements.
+    NoEntitlements,
     /// It was connected, and the connection ended.
     Ended,
 }
@@ -205,6 +289,26 @@ impl CallTrouble {
             Self::Refused => "Ask at the other end for its log: it does not want this call; it is called again.".into(),
             Self::Protocol => {
                 "The other end must be SRT 1.3 or later in live mode, without packet filter and AES-GCM.".into()
+            }
+            Self::UnknownSubscriber => {
+                "Set `subscriber` here to the name that the other appliance has in its subscribers.d; it is called again."
+                    .into()
+            }
+            Self::UnknownEntitlement => {
+                "Set `entitlement` here to FLOW/NAME as it is at the other appliance; it is called again.".into()
+            }
+            Self::NotEntitled => {
+                "Let the other appliance allow this host's address in the subscriber's file, list the subscriber in the \
+                 entitlement, and see that neither is disabled or expired; its log says which. It is called again."
+                    .into()
+            }
+            Self::Sessions => {
+                "Another session is there: end it, or let the other appliance raise `max-sessions` (or `max-bitrate` of the \
+                 subscriber); it is called again."
+                    .into()
+            }
+            Self::NoEntitlements => {
+                format!("Check that {remote} is the port of [entitlements] of the other appliance; it is called again.")
             }
             Self::Ended => "It is called again by itself.".into(),
         }
@@ -430,6 +534,11 @@ mod tests {
             T::Busy,
             T::Refused,
             T::Protocol,
+            T::UnknownSubscriber,
+            T::UnknownEntitlement,
+            T::NotEntitled,
+            T::Sessions,
+            T::NoEntitlements,
             T::Ended,
         ];
         for trouble in all {

@@ -63,6 +63,27 @@ pub(in crate::observe) fn every() -> Vec<Event> {
             stream_id: Some(s("a")),
         },
         E::SrtCallFailed { flow: flow(), part: part(), remote: s("198.51.100.7:5000"), why: s("no answer") },
+        E::EntitlementOpened {
+            flow: flow(),
+            entitlement: s("main"),
+            subscriber: s("acme"),
+            peer: address,
+            terms: s("SRT 1.5.1, AES-128, latency 120 ms"),
+        },
+        E::EntitlementClosed {
+            flow: flow(),
+            entitlement: s("main"),
+            subscriber: s("acme"),
+            peer: address,
+            why: s("the subscriber is disabled"),
+            lasted: TEN,
+            bytes: 5_000_000,
+        },
+        refused(Some("main"), Some("acme")),
+        E::EntitlementsFailed { bind: s(":7000"), error: error(), retry_in: TEN },
+        E::EntitlementsListening { bind: s(":7000") },
+        E::AccountsUnwritten { path: path(), error: error() },
+        E::AccountsWritten { path: path() },
         E::OutputFailed { flow: flow(), output: output(), destination: s("198.51.100.7:5000"), error: error() },
         E::OutputBack { flow: flow(), output: output(), after: TEN, dropped: 1 },
         E::ConfigApplied { generation: 2, started: 1, stopped: 0, changed: 3, rejected: 1, took: TEN },
@@ -97,6 +118,32 @@ pub(in crate::observe) fn every() -> Vec<Event> {
     let arms = include_str!("../event.rs").matches("kind(\"").count();
     assert_eq!(all.iter().map(|event| event.kind().name).collect::<BTreeSet<_>>().len(), arms);
     all
+}
+
+fn refused(entitlement: Option<&str>, subscriber: Option<&str>) -> Event {
+    Event::EntitlementRefused {
+        flow: entitlement.map(|_| flow()),
+        entitlement: entitlement.map(s),
+        subscriber: subscriber.map(s),
+        peer: "203.0.113.10:41522".parse().unwrap(),
+        code: 1403,
+        reason: "expired",
+        why: s("the entitlement has expired"),
+        stream_id: Some(s("#!::u=acme,r=news/main")),
+    }
+}
+
+#[test]
+fn a_refused_call_for_an_entitlement_says_who_and_why() {
+    assert_eq!(
+        refused(Some("main"), Some("acme")).to_string(),
+        "news/main call from 203.0.113.10:41522 as subscriber acme refused: the entitlement has expired (1403) (stream ID \
+         \"#!::u=acme,r=news/main\")"
+    );
+    let stranger = refused(None, None);
+    assert!(stranger.to_string().starts_with("entitlements: call from 203.0.113.10:41522 refused: "));
+    // What it calls itself makes no place of its own where floods are held back.
+    assert_eq!((stranger.flow(), stranger.part()), (None, "//expired".to_owned()));
 }
 
 fn alarm() -> Alarm {

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::{ALARM, CONFIG, Event, SRT};
+use super::{ALARM, CONFIG, ENTITLEMENT, Event, SRT};
 use crate::config::diagnostic;
 use crate::config::value::FlowName;
 use crate::observe::alarm::Alarm;
@@ -62,6 +62,7 @@ impl fmt::Display for Event {
             _ if self.kind().target == ALARM => self.alarm_text(f),
             _ if self.kind().target == CONFIG => self.config_text(f),
             _ if self.kind().target == SRT => self.srt_text(f),
+            _ if self.kind().target == ENTITLEMENT => self.entitlement_text(f),
             _ => self.flow_text(f),
         }
     }
@@ -151,6 +152,41 @@ impl Event {
             Self::SrtCallFailed { flow, part, remote, why } => {
                 write!(f, "{flow}/{part} no connection to {remote}: {why}; it is called again")
             }
+            _ => Ok(()),
+        }
+    }
+
+    fn entitlement_text(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::EntitlementOpened { flow, entitlement, subscriber, peer, terms } => {
+                write!(f, "{flow}/{entitlement} subscriber {subscriber} is connected from {peer}: {terms}")
+            }
+            Self::EntitlementClosed { flow, entitlement, subscriber, peer, why, lasted, bytes } => write!(
+                f,
+                "{flow}/{entitlement} session of subscriber {subscriber} at {peer} ended: {why}; {bytes} bytes in {}",
+                span(*lasted)
+            ),
+            Self::EntitlementRefused { flow, entitlement, subscriber, peer, code, why, stream_id, .. } => {
+                match (flow, entitlement) {
+                    (Some(flow), Some(entitlement)) => write!(f, "{flow}/{entitlement} ")?,
+                    _ => f.write_str("entitlements: ")?,
+                }
+                let who = subscriber.as_ref().map_or_else(String::new, |name| format!(" as subscriber {name}"));
+                write!(f, "call from {peer}{who} refused: {why} ({code})")?;
+                stream_id.as_ref().map_or(Ok(()), |id| write!(f, " (stream ID {id:?})"))
+            }
+            Self::EntitlementsFailed { bind, error, retry_in } => {
+                write!(f, "[entitlements] can't listen on {bind}: {error}; next try in {}", span(*retry_in))
+            }
+            Self::EntitlementsListening { bind } => write!(f, "[entitlements] listens on {bind}"),
+            Self::AccountsUnwritten { path, error } => {
+                write!(
+                    f,
+                    "{} can't be written: {error}; the relay goes on, and what subscribers get is kept in memory",
+                    path.display()
+                )
+            }
+            Self::AccountsWritten { path } => write!(f, "{} can be written again", path.display()),
             _ => Ok(()),
         }
     }

@@ -2,7 +2,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::*;
 use crate::audit::AuditStatus;
-use crate::observe::status::{ConfigDoc, FlowCounts};
+use crate::observe::status::{ConfigDoc, EntitlementsDoc, FlowCounts};
 
 fn status() -> StatusDoc {
     StatusDoc {
@@ -16,6 +16,7 @@ fn status() -> StatusDoc {
         },
         flows: FlowCounts { total: 2, active: 1, standby: 1, starting: 0, error: 0, stale: 1 },
         conditions: Vec::new(),
+        entitlements: None,
         alarms: Vec::new(),
         notifiers: BTreeMap::new(),
         http_requests_refused: 3,
@@ -318,6 +319,7 @@ fn the_manual_lists_every_metric_and_no_other() {
         page.lines().filter_map(|line| line.strip_prefix(".It Li ").filter(|n| n.starts_with("mediaconnect_")));
     let flow = FlowDoc { alarms: vec![alarm("low", "a")], ..flow("news") };
     let status = StatusDoc {
+        entitlements: Some(EntitlementsDoc::default()),
         conditions: flow.conditions.clone(),
         alarms: flow.alarms.clone(),
         notifiers: BTreeMap::from([("noc".to_owned(), NotifierDoc::default())]),
@@ -328,6 +330,40 @@ fn the_manual_lists_every_metric_and_no_other() {
     let by_reason = [SOURCE_REFUSED, OUTPUT_REFUSED, SOURCE_TS_ERRORS, FLOW_TS_ERRORS];
     let by_reason = by_reason.map(|name| format!("{name}_total"));
     let exposed: BTreeSet<_> =
-        names(FLOW).chain(names(SOURCE)).chain(names(OUTPUT)).chain(by_reason).chain(shown).collect();
+        names(FLOW).chain(names(SOURCE)).chain(names(OUTPUT)).chain(names(ENTITLEMENT)).chain(names(ACCOUNT)).collect();
+    let exposed: BTreeSet<_> = exposed.into_iter().chain(by_reason).chain(shown).collect();
     assert_eq!(listed.map(str::to_owned).collect::<BTreeSet<_>>(), exposed);
+}
+
+#[test]
+fn entitlements_and_their_subscribers_have_series_of_their_own() {
+    let account = AccountDoc { enabled: true, sessions: 1, seconds: 60, bytes: 5000, today_p95_bps: Some(4000) };
+    let accounts = [("acme".to_owned(), account), ("other".to_owned(), AccountDoc::default())];
+    let entitlement = serde_json::json!({
+        "state": "connected", "description": "", "subscribers": BTreeMap::from(accounts), "max-sessions": 2,
+        "peers": [{ "address": "203.0.113.7:4000", "since": "", "subscriber": "acme" }], "bitrate-bps": 3000,
+        "packets": 4, "bytes": 5264, "packets-dropped": 0, "packets-retransmitted": 1, "packets-lost": 1,
+        "disconnections": 3, "calls-refused": 0
+    });
+    let entitlements = BTreeMap::from([("main".to_owned(), serde_json::from_value(entitlement).unwrap())]);
+    let refused_by_reason = BTreeMap::from([("expired".to_owned(), 7)]);
+    let status = StatusDoc {
+        entitlements: Some(EntitlementsDoc { refused_by_reason, ..EntitlementsDoc::default() }),
+        ..status()
+    };
+    let text = render(&status, &[FlowDoc { entitlements, ..flow("news") }], Format::Prometheus);
+    let series = read(&text, Format::Prometheus);
+    let of = "{flow=\"news\",entitlement=\"main\"";
+    for (name, value) in [
+        (format!("mediaconnect_entitlement_sessions{of}}}"), 1.0),
+        (format!("mediaconnect_entitlement_bytes_total{of}}}"), 5264.0),
+        (format!("mediaconnect_entitlement_subscriber_seconds_total{of},subscriber=\"acme\"}}"), 60.0),
+        (format!("mediaconnect_entitlement_subscriber_p95_bits_per_second{of},subscriber=\"acme\"}}"), 4000.0),
+        (format!("mediaconnect_entitlement_subscriber_sessions{of},subscriber=\"other\"}}"), 0.0),
+        ("mediaconnect_entitlement_refused_total{reason=\"expired\"}".to_owned(), 7.0),
+        ("mediaconnect_entitlement_refused_total{reason=\"max-sessions\"}".to_owned(), 0.0),
+    ] {
+        assert_eq!(series.get(&name), Some(&value), "{name}");
+    }
+    assert!(!series.keys().any(|name| name.contains("p95") && name.contains("other")), "there was none");
 }

@@ -237,6 +237,7 @@ impl Entry {
         let profile = match &part {
             Part::Source(name) => self.plan.sources.get(name).and_then(|plan| Some(&plan.rist()?.profile)),
             Part::Output(name) => self.plan.outputs.get(name).and_then(|plan| Some(&plan.rist()?.profile)),
+            Part::Entitlement(_) => None,
         };
         let Some(encryption) = profile.and_then(RistProfile::encryption).cloned() else { return };
         let answers = matches!(part, Part::Source(_));

@@ -7,12 +7,13 @@ use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::sync::oneshot;
 
-use super::door::{Door, reject};
+use super::desk::{Desk, Register};
+use super::door::{Door, Rules, reject};
 use super::terms;
 use crate::config::secrets::KeyFile;
 use crate::flow::FlowCommand;
@@ -22,10 +23,13 @@ use crate::io::batch::{ReceiveBatch, SendBatch, Target, TrainLimit};
 use crate::io::endpoint::Endpoint;
 use crate::io::reactor::Reactor;
 use crate::observe::condition::Refusal;
+use crate::proto::srt::crypto::Kek;
+use crate::proto::srt::handshake::Reject;
 use crate::proto::srt::listener::{Answer, CallId, Conclusion, Listener};
 use crate::proto::srt::negotiated::Negotiated;
 use crate::proto::srt::packet::stamp;
 use crate::proto::srt::seq::{SocketId, Timestamp};
+use crate::proto::srt::terms::Terms;
 use crate::time::Instant;
 
 /// How long a caller may still repeat a call that was answered.
@@ -38,11 +42,16 @@ const DERIVED_BY_ALL: f64 = 512.0;
 /// Addresses whose calls are counted; more of them share what all may.
 const ADDRESSES: usize = 4096;
 
-/// The doors of a port.
-pub(super) type Doors = Arc<Mutex<Vec<Arc<Door>>>>;
+/// Who can be reached at a port.
+#[derive(Default)]
+pub(super) struct Doors {
+    pub(super) list: Mutex<Vec<Arc<Door>>>,
+    /// Where those are received who call for an entitlement.
+    pub(super) desk: Mutex<Option<Arc<Desk>>>,
+}
 
 enum Order {
-    Open { number: u64, endpoint: Arc<Endpoint>, doors: Doors },
+    Open { number: u64, endpoint: Arc<Endpoint>, doors: Arc<Doors> },
     Close { number: u64, done: oneshot::Sender<()> },
 }
 
@@ -77,7 +86,7 @@ impl Answerer {
     }
 
     /// Answer calls at this socket. A number for [`Self::close`].
-    pub(super) fn open(&mut self, endpoint: Arc<Endpoint>, doors: Doors) -> u64 {
+    pub(super) fn open(&mut self, endpoint: Arc<Endpoint>, doors: Arc<Doors>) -> u64 {
         self.opened += 1;
         self.order(Order::Open { number: self.opened, endpoint, doors });
         self.opened
@@ -136,7 +145,7 @@ struct Shared {
     budget: Budget,
 }
 
-async fn answer(reactor: Reactor, endpoint: Arc<Endpoint>, doors: Doors, shared: Rc<RefCell<Shared>>) {
+async fn answer(reactor: Reactor, endpoint: Arc<Endpoint>, doors: Arc<Doors>, shared: Rc<RefCell<Shared>>) {
     let registration = match reactor.register(&endpoint) {
         Ok(registration) => registration,
         Err(error) => {
@@ -157,7 +166,7 @@ async fn answer(reactor: Reactor, endpoint: Arc<Endpoint>, doors: Doors, shared:
 struct Port {
     endpoint: Arc<Endpoint>,
     listener: Listener,
-    doors: Doors,
+    doors: Arc<Doors>,
     answered: HashMap<CallId, Answered>,
     /// For socket numbers.
     calls: u32,
@@ -179,7 +188,7 @@ struct Reply {
 }
 
 impl Port {
-    fn new(endpoint: Arc<Endpoint>, doors: Doors) -> Option<Self> {
+    fn new(endpoint: Arc<Endpoint>, doors: Arc<Doors>) -> Option<Self> {
         let mut secret = [0; 64];
         if let Err(error) = getrandom::fill(&mut secret) {
             tracing::error!(target: "mediaconnect::srt", "no random numbers, so no calls are answered: {error}");
@@ -197,6 +206,7 @@ impl Port {
         let received = receive.receive(&self.endpoint).unwrap_or_default();
         let now = Instant::now();
         let offset = crate::io::clock::Offset::sample();
+        self.listener.set_key_length(self.desk().and_then(|desk| desk.register().key_length));
         let mut replies = Vec::new();
         for datagram in receive.datagrams() {
             let arrival = datagram.arrival.map_or(now, |stamp| offset.instant(stamp).min(now));
@@ -233,12 +243,17 @@ impl Port {
     }
 
     fn doors(&self) -> Vec<Arc<Door>> {
-        self.doors.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.doors.list.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn desk(&self) -> Option<Arc<Desk>> {
+        self.doors.desk.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// It can't be said which of them was meant.
     fn refuse_all(&self, from: SocketAddr, why: Refusal, stream_id: Option<&str>) {
         self.doors().iter().for_each(|door| door.refuse(from, why.clone(), stream_id));
+        self.desk().iter().for_each(|desk| desk.refuse(&desk.register(), from, &why, stream_id));
     }
 
     /// Somebody wants in. What it is told; `None`: nothing here, either for now or because its flow does.
@@ -259,12 +274,16 @@ impl Port {
             door.rules().pattern.as_ref().is_none_or(|pattern| pattern.matches(stream_id.unwrap_or_default()))
         };
         let Some(door) = doors.iter().find(meant) else {
+            if let Some(desk) = self.desk() {
+                return self.receive(&desk, conclusion, local, budget, now);
+            }
             self.refuse_all(conclusion.peer(), Refusal::StreamId, stream_id);
             return Some(conclusion.reject(now, reject(&Refusal::StreamId)));
         };
         match self.admit(door, conclusion, budget, now) {
             Ok(Some((negotiated, passphrase, in_place_of))) => {
-                self.let_in(door, conclusion.id(), (negotiated, passphrase), in_place_of, local, now);
+                let peer = PeerStats::new(conclusion.peer(), passphrase);
+                self.let_in(door, conclusion.id(), (negotiated, peer), in_place_of, local, now);
                 None
             }
             // It calls again in a quarter of a second.
@@ -275,6 +294,50 @@ impl Port {
                 Some(conclusion.reject(now, told))
             }
         }
+    }
+
+    /// Somebody calls for an entitlement. What it is told, as in [`Self::conclude`].
+    fn receive(
+        &mut self,
+        desk: &Desk,
+        conclusion: &Conclusion,
+        local: Option<IpAddr>,
+        budget: &mut Budget,
+        now: Instant,
+    ) -> Option<Vec<u8>> {
+        let register = desk.register();
+        match self.entitle(&register, conclusion, budget, now) {
+            Ok(Some((door, negotiated, peer))) => {
+                self.let_in(&door, conclusion.id(), (negotiated, peer), None, local, now);
+                None
+            }
+            // It calls again in a quarter of a second.
+            Ok(None) => None,
+            Err(why) => {
+                desk.refuse(&register, conclusion.peer(), &why, conclusion.stream_id());
+                Some(conclusion.reject(now, reject(&why)))
+            }
+        }
+    }
+
+    /// Whether a caller gets the entitlement that it calls for; `None`: that can't be said yet.
+    fn entitle(
+        &mut self,
+        register: &Register,
+        conclusion: &Conclusion,
+        budget: &mut Budget,
+        now: Instant,
+    ) -> Result<Option<(Arc<Door>, Negotiated, PeerStats)>, Refusal> {
+        let caller = register.caller(conclusion.stream_id(), conclusion.peer().ip())?;
+        let Some((passphrase, kek)) = unlock(conclusion, &caller.subscriber.passphrases, budget, now)? else {
+            return Ok(None);
+        };
+        let Some(door) = register.admit(&caller, SystemTime::now())? else { return Ok(None) };
+        let terms = self.terms(door, &door.rules(), now);
+        let negotiated = conclusion.accept_encrypted(&terms, Some(&kek)).map_err(not_spoken)?;
+        let peer =
+            PeerStats::of_subscriber(conclusion.peer(), Some(passphrase), Some(caller.subscriber.name.as_str().into()));
+        Ok(Some((door.clone(), negotiated, peer)))
     }
 
     /// Whether a caller may come in by this door; `None`: too many keys were asked for lately.
@@ -292,41 +355,33 @@ impl Port {
         }
         // Before the passphrase: that is what costs.
         let in_place_of = door.room(rules.most)?;
-        self.calls = self.calls.wrapping_add(1);
-        let local = SocketId(door.place << terms::PLACE_SHIFT | self.calls & terms::CALL_MASK);
-        let terms = terms::terms(local, rules.latency, now);
+        let terms = self.terms(door, &rules, now);
         if rules.passphrases.is_empty() {
             let negotiated = conclusion.accept(&terms).map_err(|_| Refusal::PassphraseUnexpected)?;
             return Ok(Some((negotiated, None, in_place_of)));
         }
-        if conclusion.key_material().is_none() {
-            return Err(Refusal::NoPassphrase);
-        }
-        for passphrase in &rules.passphrases {
-            if !budget.take(from, now) {
-                return Ok(None);
-            }
-            let Some(kek) = conclusion.derive(passphrase.secret().bytes()) else { break };
-            if conclusion.unlocks(&kek) {
-                let negotiated = conclusion
-                    .accept_encrypted(&terms, Some(&kek))
-                    .map_err(|reject| Refusal::Protocol(reject.to_string()))?;
-                return Ok(Some((negotiated, Some(passphrase.clone()), in_place_of)));
-            }
-        }
-        Err(Refusal::WrongPassphrase)
+        let Some((passphrase, kek)) = unlock(conclusion, &rules.passphrases, budget, now)? else { return Ok(None) };
+        let negotiated = conclusion.accept_encrypted(&terms, Some(&kek)).map_err(not_spoken)?;
+        Ok(Some((negotiated, Some(passphrase), in_place_of)))
+    }
+
+    /// For a connection more by this door.
+    fn terms(&mut self, door: &Door, rules: &Rules, now: Instant) -> Terms {
+        self.calls = self.calls.wrapping_add(1);
+        let local = SocketId(door.place << terms::PLACE_SHIFT | self.calls & terms::CALL_MASK);
+        terms::terms(local, rules.latency, now)
     }
 
     fn let_in(
         &mut self,
         door: &Door,
         call: CallId,
-        (negotiated, passphrase): (Negotiated, Option<KeyFile>),
+        (negotiated, peer): (Negotiated, PeerStats),
         in_place_of: Option<u64>,
         local: Option<IpAddr>,
         now: Instant,
     ) {
-        let peer = Arc::new(PeerStats::new(call.peer, passphrase));
+        let peer = Arc::new(peer);
         if let (Some(reply), start) = (negotiated.reply.clone(), negotiated.start) {
             self.answered.insert(call, Answered { reply, start, at: now, peer: peer.clone() });
         }
@@ -349,6 +404,32 @@ impl Port {
         };
         door.courier.send(FlowCommand::OpenLink(door.part.clone(), Box::new(seed)));
     }
+}
+
+/// Which of these passphrases the caller's is, and the key of it; `None`: too many keys were asked for lately.
+fn unlock(
+    conclusion: &Conclusion,
+    passphrases: &[KeyFile],
+    budget: &mut Budget,
+    now: Instant,
+) -> Result<Option<(KeyFile, Kek)>, Refusal> {
+    if conclusion.key_material().is_none() {
+        return Err(Refusal::NoPassphrase);
+    }
+    for passphrase in passphrases {
+        if !budget.take(conclusion.peer().ip(), now) {
+            return Ok(None);
+        }
+        let Some(kek) = conclusion.derive(passphrase.secret().bytes()) else { break };
+        if conclusion.unlocks(&kek) {
+            return Ok(Some((passphrase.clone(), kek)));
+        }
+    }
+    Err(Refusal::WrongPassphrase)
+}
+
+fn not_spoken(reject: Reject) -> Refusal {
+    Refusal::Protocol(reject.to_string())
 }
 
 /// How many keys may be derived: by each address, and by all.

@@ -121,6 +121,7 @@ impl Scene<'_> {
         match self.part {
             Part::Source(name) => format!("source {name}"),
             Part::Output(name) => format!("output {name}"),
+            Part::Entitlement(name) => format!("entitlement {name}"),
         }
     }
 
@@ -292,6 +293,15 @@ fn trouble(ended: &Ended, plan: &SrtPlan) -> (String, CallTrouble) {
             };
             return (format!("{words} ({})", number(Reject::Unsecure)), trouble);
         }
+        End::Handshake(Failure::Rejected(reject)) if plan.mode.entitled().is_some() => match *reject {
+            Reject::BadSecret => CallTrouble::WrongPassphrase,
+            Reject::UNAUTHORIZED => CallTrouble::UnknownSubscriber,
+            Reject::OVERLOAD => CallTrouble::Sessions,
+            Reject::FORBIDDEN => CallTrouble::NotEntitled,
+            Reject::NOT_FOUND => CallTrouble::UnknownEntitlement,
+            Reject::BAD_REQUEST => CallTrouble::NoEntitlements,
+            _ => CallTrouble::Refused,
+        },
         End::Handshake(Failure::Rejected(reject) | Failure::Refused(reject)) => match *reject {
             Reject::BadSecret => CallTrouble::WrongPassphrase,
             Reject::Version

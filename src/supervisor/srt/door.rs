@@ -1,6 +1,7 @@
 //! What can be reached at a port: who is let in, who is in, and who was turned away.
 
 use std::collections::VecDeque;
+use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -45,11 +46,13 @@ pub(super) struct Rules {
 /// What a caller is told that is turned away.
 pub(super) fn reject(why: &Refusal) -> Reject {
     match why {
-        Refusal::Address => Reject::FORBIDDEN,
+        Refusal::Address | Refusal::NotEntitled | Refusal::Disabled(_) | Refusal::Expired => Reject::FORBIDDEN,
         Refusal::WrongPassphrase => Reject::BadSecret,
         Refusal::NoPassphrase | Refusal::PassphraseUnexpected => Reject::Unsecure,
-        Refusal::StreamId => Reject::NOT_FOUND,
-        Refusal::Full => Reject::OVERLOAD,
+        Refusal::StreamId | Refusal::UnknownEntitlement => Reject::NOT_FOUND,
+        Refusal::Malformed => Reject::BAD_REQUEST,
+        Refusal::UnknownSubscriber => Reject::UNAUTHORIZED,
+        Refusal::Full | Refusal::Sessions | Refusal::Bitrate => Reject::OVERLOAD,
         Refusal::Taken => Reject::CONFLICT,
         Refusal::Protocol(_) => Reject::Rogue,
     }
@@ -70,7 +73,7 @@ pub(in crate::supervisor) struct TurnedAway {
 #[derive(Debug, Default)]
 pub(in crate::supervisor) struct Tally {
     /// Calls that were turned away, by [`Refusal::number`].
-    refused: [AtomicU64; Refusal::CODES.len()],
+    refused: [AtomicU64; Refusal::ALL.len()],
     /// Connections that ended.
     disconnections: AtomicU64,
 }
@@ -83,7 +86,7 @@ impl Tally {
 
     /// The same by [`Refusal::code`], without zeroes.
     pub(in crate::supervisor) fn refused_by_reason(&self) -> impl Iterator<Item = (&'static str, u64)> {
-        let all = Refusal::CODES.into_iter().zip(&self.refused).map(|(code, count)| (code, count.load(Relaxed)));
+        let all = Refusal::ALL.into_iter().zip(&self.refused).map(|(code, count)| (code, count.load(Relaxed)));
         all.filter(|(_, count)| *count > 0)
     }
 
@@ -154,7 +157,7 @@ impl Roster {
         self.book().ended.clone()
     }
 
-    fn refuse(&self, address: IpAddr, why: Refusal, stream_id: Option<&str>) {
+    pub(super) fn refuse(&self, address: IpAddr, why: Refusal, stream_id: Option<&str>) {
         self.tally.refused[why.number()].fetch_add(1, Relaxed);
         let mut book = self.book();
         let at = book.refusals.iter().position(|known| known.address == address && known.why == why);
@@ -170,7 +173,7 @@ impl Roster {
     }
 }
 
-/// A source or output at a port.
+/// A source, an output or an entitlement at a port.
 pub(super) struct Door {
     pub(super) flow: FlowName,
     pub(super) part: Part,
@@ -181,6 +184,12 @@ pub(super) struct Door {
     /// Its place at the port, which is in the socket numbers of its connections.
     pub(super) place: u32,
     pub(super) roster: Arc<Roster>,
+}
+
+impl fmt::Debug for Door {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Door").field("flow", &self.flow).field("part", &self.part).finish_non_exhaustive()
+    }
 }
 
 impl Door {
@@ -210,7 +219,7 @@ impl Door {
         if peers.len() < most {
             return Ok(None);
         }
-        if let Part::Output(_) = self.part {
+        if !matches!(self.part, Part::Source(_)) {
             return Err(Refusal::Full);
         }
         let now = Instant::now();

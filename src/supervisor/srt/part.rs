@@ -124,9 +124,9 @@ impl Entry {
         stats: Arc<OutputStats>,
         env: &Env<'_>,
     ) -> Result<entry::Part<S>, Problem> {
-        let (config, encryption) = (output_config(plan), self.encryption(plan));
-        let open = FlowCommand::OpenSrtOutput { name: name.to_owned(), config, encryption, stats };
-        let srt = self.open_srt(Part::Output(name.to_owned()), srt, plan.interface.as_ref(), open, env)?;
+        let (part, config, encryption) = (Part::Output(name.to_owned()), output_config(plan), self.encryption(plan));
+        let open = FlowCommand::OpenSrtOutput { part: part.clone(), config, encryption, stats };
+        let srt = self.open_srt(part, srt, plan.interface.as_ref(), open, env)?;
         Ok(entry::Part::Connecting(Box::new(srt)))
     }
 
@@ -177,6 +177,7 @@ impl Entry {
         match part {
             Part::Source(name) => self.sources.get_mut(name)?.part.srt_mut(),
             Part::Output(name) => self.outputs.get_mut(name)?.part.srt_mut(),
+            Part::Entitlement(_) => None,
         }
     }
 
@@ -184,6 +185,7 @@ impl Entry {
         match part {
             Part::Source(name) => self.plan.sources.get(name)?.srt(),
             Part::Output(name) => self.plan.outputs.get(name)?.srt(),
+            Part::Entitlement(_) => None,
         }
     }
 
@@ -237,6 +239,7 @@ impl Entry {
         let open = match part {
             Part::Source(name) => self.sources.get(name).and_then(|source| source.part.srt()),
             Part::Output(name) => self.outputs.get(name).and_then(|output| output.part.srt()),
+            Part::Entitlement(_) => None,
         };
         let (Some(open), Some(plan)) = (open, self.srt_plan(part)) else { return false };
         resolve::endpoint(&plan.mode, interface, env.links).as_ref() != Ok(&open.spec)
@@ -247,6 +250,8 @@ impl Entry {
         let LinkNews { part, peer, what, .. } = news;
         let flow = self.name.clone();
         match what {
+            // Told by the ledger.
+            LinkEvent::Connected if matches!(part, Part::Entitlement(_)) => {}
             LinkEvent::Connected => {
                 if let Some(call) = self.open_part(&part).and_then(SrtOpen::call_mut) {
                     call.connected(peer.number);
@@ -257,6 +262,11 @@ impl Entry {
             LinkEvent::KeyUnconfirmed => {
                 let why = "it does not take the next key; the present one stays in use".to_owned();
                 emit(Event::SrtKeyUnconfirmed { flow, part, peer: peer.address, why });
+            }
+            LinkEvent::Ended(end) if matches!(part, Part::Entitlement(_)) => {
+                let why = peer.why_closed().map_or_else(|| end_in_words(&end), str::to_owned);
+                let entry = self.entitlements.get(&part.to_string()).filter(|_| peer.facts.get().is_some());
+                entry.iter().for_each(|entry| entry.roster.ended(peer.address, why.clone()));
             }
             LinkEvent::Ended(end) => {
                 let was_connected = peer.facts.get().is_some();
@@ -288,7 +298,11 @@ impl Entry {
 
     /// A peer chose a salt: derive keys with it for each passphrase that may be the right one.
     fn derive(&self, part: Part, peer: &PeerStats, salt: Salt, length: KeyLength, env: &Env<'_>) {
-        let passphrases = self.srt_plan(&part).map(|plan| plan.passphrases().to_vec()).unwrap_or_default();
+        let passphrases = match part {
+            // Of a subscriber's, the one that it came with.
+            Part::Entitlement(_) => peer.passphrase.iter().cloned().collect(),
+            _ => self.srt_plan(&part).map(|plan| plan.passphrases().to_vec()).unwrap_or_default(),
+        };
         let job = Job { flow: self.name.clone(), part, work: Work::Peer(peer.number) };
         env.keys.derive(job, passphrases, salt, length);
     }
@@ -320,6 +334,10 @@ impl Entry {
         for (part, open) in self.open_parts() {
             let peers = open.connected().into_iter().filter(|peer| is_meant(peer));
             meant.extend(peers.map(|peer| (part.clone(), peer)));
+        }
+        for (name, entry) in &self.entitlements {
+            let peers = entry.connected().into_iter().filter(|peer| is_meant(peer));
+            meant.extend(peers.map(|peer| (Part::Entitlement(name.clone()), peer)));
         }
         for (_, peer) in &meant {
             peer.close_because(format!("disconnected by {by}"));

@@ -1,11 +1,13 @@
 //! The ports at which callers are answered: each open as long as a source or output can be reached there.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::oneshot;
 
 use super::answer::{Answerer, Doors};
+use super::desk::Desk;
 use super::door::{Door, Roster, Rules};
 use super::terms::{PLACES, STEERING};
 use crate::config::value::FlowName;
@@ -20,6 +22,8 @@ pub(in crate::supervisor) struct Ports {
     /// Not before there is a port.
     answerer: Option<Answerer>,
     ports: BTreeMap<EndpointSpec, Port>,
+    /// The port that has the desk.
+    desk: Option<EndpointSpec>,
 }
 
 struct Port {
@@ -27,7 +31,7 @@ struct Port {
     first: Arc<Endpoint>,
     /// For [`Answerer::close`].
     number: u64,
-    doors: Doors,
+    doors: Arc<Doors>,
     /// A socket for each data-plane thread that has a flow here, by the thread. Its place at the port is its number in
     /// this list, from 1.
     places: Vec<(usize, Arc<Endpoint>)>,
@@ -46,7 +50,7 @@ pub(super) struct Behind {
 /// A door that is open. Dropping it shuts it; the port stays until [`Ports::sweep`].
 pub(in crate::supervisor) struct OpenDoor {
     door: Arc<Door>,
-    doors: Doors,
+    doors: Arc<Doors>,
     /// Bytes of receive buffer that the kernel granted.
     pub(in crate::supervisor) granted: usize,
 }
@@ -60,7 +64,11 @@ impl std::fmt::Debug for OpenDoor {
 impl OpenDoor {
     /// Whether others can be reached at its port too.
     pub(super) fn is_shared(&self) -> bool {
-        lock(&self.doors).len() > 1
+        lock(&self.doors.list).len() > 1
+    }
+
+    pub(super) fn door(&self) -> Arc<Door> {
+        self.door.clone()
     }
 
     /// Who is let in from now on.
@@ -71,12 +79,12 @@ impl OpenDoor {
 
 impl Drop for OpenDoor {
     fn drop(&mut self) {
-        lock(&self.doors).retain(|door| !Arc::ptr_eq(door, &self.door));
+        lock(&self.doors.list).retain(|door| !Arc::ptr_eq(door, &self.door));
     }
 }
 
-fn lock(doors: &Doors) -> MutexGuard<'_, Vec<Arc<Door>>> {
-    doors.lock().unwrap_or_else(PoisonError::into_inner)
+fn lock<T>(shared: &Mutex<T>) -> MutexGuard<'_, T> {
+    shared.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Ports {
@@ -91,36 +99,78 @@ impl Ports {
         rules: Rules,
         ready: impl FnOnce(),
     ) -> Result<OpenDoor, OpenError> {
-        let port = match self.ports.get_mut(spec) {
-            Some(port) => port,
-            None => {
-                let at = |e| OpenError::at_bind(spec.bind, e);
-                if self.answerer.is_none() {
-                    self.answerer = Some(Answerer::start().map_err(at)?);
-                }
-                let first = Arc::new(open_endpoint(spec)?);
-                let doors = Doors::default();
-                let number = self.answerer.as_mut().map_or(0, |a| a.open(first.clone(), doors.clone()));
-                let port = Port { first, number, doors, places: Vec::new() };
-                self.ports.entry(spec.clone()).or_insert(port)
-            }
-        };
-        let Behind { flow, part, courier, shard, roster } = behind;
-        let (place, endpoint) = port.place(spec, shard)?;
-        let granted = endpoint.granted();
-        let rules = Mutex::new(Arc::new(rules));
-        let door = Arc::new(Door { flow, part, rules, courier, endpoint, place, roster });
+        let port = self.port(spec)?;
+        let open = port.open(spec, behind, rules)?;
         ready();
-        lock(&port.doors).push(door.clone());
-        Ok(OpenDoor { door, doors: port.doors.clone(), granted })
+        lock(&port.doors.list).push(open.door.clone());
+        Ok(open)
+    }
+
+    /// Receive callers for entitlements at a port.
+    ///
+    /// # Errors
+    /// See [`OpenError`].
+    pub(in crate::supervisor) fn open_desk(&mut self, spec: EndpointSpec, desk: Arc<Desk>) -> Result<(), OpenError> {
+        self.close_desk();
+        *lock(&self.port(&spec)?.doors.desk) = Some(desk);
+        self.desk = Some(spec);
+        Ok(())
+    }
+
+    /// Receive no more of them. The port stays until [`Self::sweep`].
+    pub(in crate::supervisor) fn close_desk(&mut self) {
+        if let Some(port) = self.desk.take().and_then(|spec| self.ports.get(&spec)) {
+            *lock(&port.doors.desk) = None;
+        }
+    }
+
+    /// The port that has the desk; `None`: there is none.
+    pub(in crate::supervisor) const fn desk(&self) -> Option<&EndpointSpec> {
+        self.desk.as_ref()
+    }
+
+    /// A place behind the desk: who comes there is the desk's business. `ready` is called just before; `None`: there is no
+    /// desk.
+    ///
+    /// # Errors
+    /// See [`OpenError`].
+    pub(super) fn open_at_desk(
+        &mut self,
+        behind: Behind,
+        rules: Rules,
+        ready: impl FnOnce(),
+    ) -> Option<Result<OpenDoor, OpenError>> {
+        let spec = self.desk.clone()?;
+        let open = self.ports.get_mut(&spec)?.open(&spec, behind, rules);
+        if open.is_ok() {
+            ready();
+        }
+        Some(open)
+    }
+
+    fn port(&mut self, spec: &EndpointSpec) -> Result<&mut Port, OpenError> {
+        let Self { answerer, ports, .. } = self;
+        Ok(match ports.entry(spec.clone()) {
+            Entry::Occupied(known) => known.into_mut(),
+            Entry::Vacant(free) => {
+                let at = |e| OpenError::at_bind(spec.bind, e);
+                let answerer = match answerer {
+                    Some(answerer) => answerer,
+                    none => none.insert(Answerer::start().map_err(at)?),
+                };
+                let (first, doors) = (Arc::new(open_endpoint(spec)?), Arc::<Doors>::default());
+                let number = answerer.open(first.clone(), doors.clone());
+                free.insert(Port { first, number, doors, places: Vec::new() })
+            }
+        })
     }
 
     /// Close the ports at which nobody can be reached any more. They are closed when all of these have answered.
     pub(in crate::supervisor) fn sweep(&mut self) -> Vec<oneshot::Receiver<()>> {
-        let Self { answerer, ports } = self;
+        let Self { answerer, ports, .. } = self;
         let mut closing = Vec::new();
         ports.retain(|_, port| {
-            let used = !lock(&port.doors).is_empty();
+            let used = !lock(&port.doors.list).is_empty() || lock(&port.doors.desk).is_some();
             if let (false, Some(answerer)) = (used, &answerer) {
                 closing.push(answerer.close(port.number));
             }
@@ -131,6 +181,16 @@ impl Ports {
 }
 
 impl Port {
+    /// A door that nobody is led to yet.
+    fn open(&mut self, spec: &EndpointSpec, behind: Behind, rules: Rules) -> Result<OpenDoor, OpenError> {
+        let Behind { flow, part, courier, shard, roster } = behind;
+        let (place, endpoint) = self.place(spec, shard)?;
+        let granted = endpoint.granted();
+        let rules = Mutex::new(Arc::new(rules));
+        let door = Arc::new(Door { flow, part, rules, courier, endpoint, place, roster });
+        Ok(OpenDoor { door, doors: self.doors.clone(), granted })
+    }
+
     /// The place and socket of a thread.
     fn place(&mut self, spec: &EndpointSpec, shard: usize) -> Result<(u32, Arc<Endpoint>), OpenError> {
         let at = match self.places.iter().position(|(of, _)| *of == shard) {

@@ -16,7 +16,7 @@ use crate::supervisor::view::{millis, signed_millis};
 const PACKET_BITS: u64 = 1456 * 8;
 
 /// What was agreed on, in words.
-pub(super) fn terms(peer: &PeerStats) -> String {
+pub(in crate::supervisor) fn terms(peer: &PeerStats) -> String {
     let Some(facts) = peer.facts.get() else { return String::new() };
     let cipher = facts.cipher.map_or_else(|| "in clear".to_owned(), |cipher| cipher.to_string());
     let id = facts.stream_id.as_ref().map_or_else(String::new, |id| format!(", stream ID {id:?}"));
@@ -32,7 +32,7 @@ fn version(version: u32) -> String {
 }
 
 /// Why a connection ended, or an attempt came to nothing.
-pub(super) fn end_in_words(end: &End) -> String {
+pub(in crate::supervisor) fn end_in_words(end: &End) -> String {
     match end {
         End::Handshake(Failure::Rejected(reject @ Reject::BadSecret)) => {
             format!("wrong passphrase, says the peer ({})", number(*reject))
@@ -62,6 +62,8 @@ pub(in crate::supervisor) fn peer_doc(peer: &PeerStats, receives: bool) -> PeerD
         address: peer.address.to_string(),
         since: facts.map(|facts| rfc3339(facts.since)).unwrap_or_default(),
         number: Some(peer.number),
+        subscriber: peer.subscriber.as_deref().map(str::to_owned),
+        bytes: peer.subscriber.as_ref().map(|_| peer.figures().0.sent.bytes),
         srt: facts.map(|facts| Box::new(srt_doc(peer, facts, receives))),
     }
 }

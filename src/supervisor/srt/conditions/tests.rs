@@ -29,7 +29,11 @@ fn listener() -> SrtPlan {
 
 fn caller() -> SrtPlan {
     let remote = "ingest.example.net:5000".parse().unwrap();
-    SrtPlan { mode: SrtMode::Caller { local: None, remote, stream_id: None }, latency: 120 * MS, encryption: None }
+    SrtPlan {
+        mode: SrtMode::Caller { local: None, remote, stream_id: None, entitled: None },
+        latency: 120 * MS,
+        encryption: None,
+    }
 }
 
 /// A scene an hour after the beginning of all things.
