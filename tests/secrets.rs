@@ -5,6 +5,7 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+use std::process::Output;
 
 use serde_json::{Value, json};
 
@@ -127,25 +128,68 @@ fn files(dir: &Path, found: &mut Vec<PathBuf>) {
     }
 }
 
+/// What the daemon and its commands say now, in every form they have.
+fn all_that_is_said(daemon: &Daemon) -> Vec<Vec<u8>> {
+    let all = |output: Output| [output.stdout, output.stderr].concat();
+    let json = ["plan", "reload", "status", "explain"].map(|command| all(daemon.ctl(&[command, "--json"])));
+    let words = ["check", "plan", "reload", "status", "explain", "history"].map(|command| all(daemon.ctl(&[command])));
+    let paths = ["/v1/status", "/v1/flows", "/v1/flows/news", "/v1/flows/news/history", "/v1/plan", "/metrics"];
+    let answers = paths.map(|path| daemon.ask("GET", path).unwrap().1.into_bytes());
+    [json.to_vec(), words.to_vec(), answers.to_vec()].concat()
+}
+
 #[test]
 fn no_key_is_ever_shown() {
     let daemon = keyed();
+    let [rist, input, port] = [(); 3].map(|()| free_port());
+    // Of every kind, and a webhook whose address is one. Hexadecimal where that is its form.
+    let keys = [
+        ("venue-a", KEY),
+        ("rist", "Quarkstrudel-3-Obazda"),
+        ("content", "5ca1ab1e0ddba11fdeadbea7f01dab1e"),
+        ("party", "Fuchsschwanz-5-Kimme"),
+        ("token", "Wolpertinger-2-Haferl-4-Schmankerl"),
+    ];
+    let webhook = "Zirbelnuss";
+    fs::create_dir(daemon.root().join("etc/subscribers.d")).unwrap();
+    daemon.write_subscriber("party", "passphrase-file = 'party'\nallow = ['127.0.0.1']\n");
+    let settings = format!(
+        "[log]\nlevel = 'debug'\n[http]\nlisten = ['127.0.0.1:{}']\ntoken-file = 'token'\n\
+         [entitlements]\nbind = '127.0.0.1:{port}'\n\
+         [notifiers.noc]\nwebhook = 'http://127.0.0.1:{}/?token={webhook}'\n",
+        free_port(),
+        free_port()
+    );
+    let more = format!(
+        "[sources.spare]\nprotocol = 'rist'\nbind = '127.0.0.1:{input}'\nprofile = 'main'\npassphrase-file = 'rist'\n\
+         decryption = {{ scheme = 'cissa', key-file = 'content' }}\n[failover]\nmode = 'failover'\n\
+         [outputs.rist]\nprotocol = 'rist'\ndestination = '127.0.0.1:{rist}'\nprofile = 'main'\n\
+         passphrase-file = 'rist'\nencryption = {{ scheme = 'cissa', key-file = 'content' }}\n\
+         [entitlements.main]\nsubscribers = ['party']\n"
+    );
     let mut shown = Vec::new();
-    for key in [OTHER_KEY, "Xylo", &format!("{KEY}\n{KEY}"), KEY] {
-        write_key(&daemon, key);
-        shown.extend(["plan", "reload", "status"].map(|command| {
-            let output = daemon.ctl(&[command, "--json"]);
-            [output.stdout, output.stderr].concat()
-        }));
-        shown.extend(["check", "plan", "reload"].map(|command| daemon.ctl(&[command]).stdout));
-        let paths = ["/v1/status", "/v1/flows", "/v1/flows/news", "/metrics", "/v1/plan"];
-        shown.extend(paths.map(|path| daemon.ask("GET", path).unwrap().1.into_bytes()));
+    let short = |key: &str| key[..5].to_owned();
+    let odd = |key: &str| format!("{key}\u{7}");
+    let twice = |key: &str| format!("{key}\n{key}");
+    let forms: [&dyn Fn(&str) -> String; 4] = [&short, &odd, &twice, &str::to_owned];
+    for form in forms {
+        keys.iter().for_each(|(name, key)| daemon.write_secret(name, &form(key)));
+        support::daemon::write_atomically(&daemon.root().join("etc/mediaconnect.toml"), &settings);
+        daemon.write_flow("news", &(flow("first") + &more));
+        shown.extend(all_that_is_said(&daemon));
     }
+    let flow = daemon.flow("news");
+    assert!(flow["stale-config"] == false && flow["entitlements"]["main"].is_object(), "all of it runs: {flow:#}");
     let mut kept = Vec::new();
     files(daemon.root(), &mut kept);
-    assert!(kept.contains(&daemon.root().join("state/flows/news.toml")), "{kept:?}");
+    for file in ["state/flows/news.toml", "log/audit.jsonl", "stderr"] {
+        assert!(kept.contains(&daemon.root().join(file)), "{kept:?}");
+    }
+    // Where an operator wrote the webhook, and the copies of that file.
+    kept.retain(|path| !path.ends_with("mediaconnect.toml"));
     shown.extend(kept.into_iter().map(|path| fs::read(path).unwrap()));
-    let parts = [KEY, OTHER_KEY].into_iter().flat_map(|key| key.split('-')).filter(|part| part.len() > 3);
+    let parts = keys.iter().flat_map(|(_, key)| key.split('-')).filter(|part| part.len() > 3);
+    let parts = parts.flat_map(|part| [part, &part[part.len().saturating_sub(8)..]]).chain([webhook]);
     for part in parts {
         for text in &shown {
             let text = String::from_utf8_lossy(text);
