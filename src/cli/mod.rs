@@ -4,6 +4,7 @@ pub mod args;
 mod changes;
 pub mod check;
 mod client;
+mod doctor;
 mod events;
 mod explain;
 mod health;
@@ -80,6 +81,7 @@ pub fn main() -> ExitCode {
             Ok(Code::Yes)
         }
         Command::CheckHealth { flow } => return health::run(&Client::new(cli.places.socket()), flow.as_deref()),
+        Command::Doctor { json } => Ok(doctor::run(&cli.places, *json)),
         Command::Sdp { flow, output } => print_sdp(&cli.places.config, flow, output),
         command => ask(&Client::new(cli.places.socket()), command),
     };
@@ -190,6 +192,7 @@ fn ask(client: &Client, command: &Command) -> Result<Code, Failure> {
             | Command::CheckHealth { .. }
             | Command::Schema { .. }
             | Command::Completions { .. }
+            | Command::Doctor { .. }
             | Command::Sdp { .. } => Ok(Code::Yes),
         }
     })

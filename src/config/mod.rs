@@ -14,7 +14,7 @@ mod host;
 mod keys;
 mod load;
 pub mod plan;
-mod ports;
+pub(crate) mod ports;
 pub mod schema;
 pub mod secrets;
 mod section;

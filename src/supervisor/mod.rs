@@ -13,7 +13,7 @@ mod figures;
 mod history;
 mod http;
 mod overview;
-mod resolve;
+pub(crate) mod resolve;
 mod rist;
 mod sample;
 pub mod service;
