@@ -381,6 +381,8 @@ impl Supervisor {
                 _ = rounds.tick() => {
                     let s = self.state.borrow();
                     watchdog.round(Instant::now(), || s.shards.ask_beat());
+                    // What was retried has no reload to tell of it.
+                    service::status(&summary(&s));
                 }
             }
         }
