@@ -177,7 +177,8 @@ fn debian_13_runs_it_as_hardened() {
 /// What is not as it should be, by `doctor`: check and command of each; its exit code says the same.
 fn to_mend(machine: &Machine) -> Vec<(String, String)> {
     let output = machine.run(&["mediaconnectctl", "doctor", "--json"]);
-    let document: serde_json::Value = serde_json::from_slice(&output.stdout).expect(&text(&output));
+    let document: serde_json::Value =
+        serde_json::from_slice(&output.stdout).unwrap_or_else(|e| panic!("{e}: {}", text(&output)));
     assert_eq!(output.status.code(), Some(i32::from(document["ok"] == false)), "{document:#}");
     let checks = document["checks"].as_array().unwrap().iter();
     let wrong = checks.filter(|check| ["warning", "problem"].iter().any(|verdict| check["verdict"] == *verdict));

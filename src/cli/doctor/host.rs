@@ -126,7 +126,7 @@ fn card(name: &str, igmp: Option<u64>) -> Card {
     }
 }
 
-/// `/proc/net/igmp`: an interface is a line such as `2	eth1      :     3      V3`, its groups the ones below.
+/// `/proc/net/igmp`: an interface is a line such as `2 eth1 : 3 V3`, its groups are the ones below.
 pub(super) fn igmp_versions(table: &str) -> BTreeMap<String, u64> {
     let lines = table.lines().filter(|line| line.starts_with(|c: char| c.is_ascii_digit()));
     let version = |line: &str| {
