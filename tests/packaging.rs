@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use support::machine::{BOOKWORM, Machine, TRIXIE, UNIT, text};
 use support::media::{Feed, Sink, Stream, Wire, v4};
+use support::netns::run;
 use support::package::{NEWER, PACKAGE, boot, install, packages};
 use support::wait_for;
 
@@ -171,6 +172,70 @@ fn debian_13_runs_it_as_hardened() {
     let sink = sink(OUTPUT);
     sink.assert_all(Feed::new(Wire::Udp, v4(INPUT), STREAM).send_for(Duration::from_millis(200)));
     machine.ok(&["systemd-analyze", "security", "--offline=true", "--threshold=15", "--no-pager", UNIT]);
+}
+
+/// What is not as it should be, by `doctor`: check and command of each; its exit code says the same.
+fn to_mend(machine: &Machine) -> Vec<(String, String)> {
+    let output = machine.run(&["mediaconnectctl", "doctor", "--json"]);
+    let document: serde_json::Value =
+        serde_json::from_slice(&output.stdout).unwrap_or_else(|e| panic!("{e}: {}", text(&output)));
+    assert_eq!(output.status.code(), Some(i32::from(document["ok"] == false)), "{document:#}");
+    let checks = document["checks"].as_array().unwrap().iter();
+    let wrong = checks.filter(|check| ["warning", "problem"].iter().any(|verdict| check["verdict"] == *verdict));
+    let text = |check: &serde_json::Value, key: &str| check[key].as_str().unwrap_or_default().to_owned();
+    wrong.map(|check| (text(check, "check"), text(check, "fix"))).collect()
+}
+
+/// As sysctl(8) of this machine's network.
+fn set(name: &str, value: &str) {
+    std::fs::write(format!("/proc/sys/{}", name.replace('.', "/")), value).unwrap_or_else(|e| panic!("{name}: {e}"));
+}
+
+#[test]
+fn what_doctor_finds_is_mended_by_its_commands() {
+    let machine = install(BOOKWORM);
+    for command in [
+        "link add media type veth peer far",
+        "address add 10.77.0.1/24 dev media",
+        "link set media up",
+        "link set far up",
+    ] {
+        run(["ip"].into_iter().chain(command.split(' ')));
+    }
+    let flow = "[sources.main]\nprotocol = 'udp'\nbind = '239.77.1.1:5000'\ninterface = 'media'\n\
+                multicast-sources = ['10.77.0.2', '10.77.0.3']\n";
+    machine.write_flow("news", flow);
+    machine.wait_for_state("news", "active");
+    // The rest is the host's: its clock, and how large buffers may be.
+    let of_network = || {
+        let mut found = to_mend(&machine);
+        found.retain(|(check, _)| !["clock", "receive-buffer"].contains(&check.as_str()));
+        found
+    };
+    set("net.ipv4.conf.all.rp_filter", "0");
+    set("net.ipv4.conf.media.rp_filter", "0");
+    assert_eq!(of_network(), []);
+    for (name, bad, check) in [
+        ("net.ipv4.conf.media.rp_filter", "1", "reverse-path-filter"),
+        ("net.ipv4.conf.media.force_igmp_version", "2", "igmp-version"),
+        ("net.ipv4.igmp_max_memberships", "0", "igmp-memberships"),
+        ("net.ipv4.igmp_max_msf", "1", "igmp-senders"),
+        ("net.ipv4.ip_local_port_range", "4000 6000", "local-ports"),
+    ] {
+        set(name, bad);
+        let found = of_network();
+        let [(found, fix)] = found.as_slice() else { panic!("{name}: {found:?}") };
+        assert_eq!(found, check);
+        for setting in fix.strip_prefix("sysctl -w ").expect(fix).split(' ') {
+            let (name, value) = setting.split_once('=').expect(fix);
+            set(name, value);
+        }
+        assert_eq!(of_network(), [], "{fix}");
+    }
+    run(["ip", "link", "set", "media", "down"]);
+    assert_eq!(of_network(), [("interface".to_owned(), "ip link set media up".to_owned())]);
+    run(["ip", "link", "delete", "media"]);
+    assert_eq!(of_network()[0].0, "interface");
 }
 
 #[test]

@@ -123,6 +123,8 @@ fn pictures_are_looked_at_in_a_sandbox_that_outlasts_the_daemon() {
 fn it_is_active_when_flows_run_and_stops_cleanly() {
     let machine = Machine::boot();
     machine.write_flow("news", &flow(INPUT, OUTPUT));
+    // What nothing refers to, systemd forgets when it has ended.
+    machine.ok(&["systemctl", "enable", "mediaconnectd"]);
     machine.ok(&["systemctl", "start", "--no-block", "mediaconnectd"]);
     wait_for("the service is active", || {
         let active = machine.property("ActiveState") == "active";
@@ -143,6 +145,30 @@ fn it_is_active_when_flows_run_and_stops_cleanly() {
         ["ActiveState", "SubState", "Result", "ExecMainCode", "ExecMainStatus"].map(|name| machine.property(name));
     assert_eq!(ended, ["inactive", "dead", "success", "1", "0"], "exited (1) with 0\n{}", machine.journal());
     assert!(!machine.path("/run/mediaconnect").exists(), "nothing is left behind");
+}
+
+#[test]
+fn a_thousand_flows_start_before_there_is_a_network() {
+    const FLOWS: u16 = 1000;
+    let machine = Machine::boot();
+    for number in 0..FLOWS {
+        // Half of them wait for an interface that is not there.
+        let interface = if number % 2 == 0 { "" } else { "interface = 'late'\n" };
+        let (group, port) = (format!("239.78.{}.{}", number / 250, number % 250 + 1), 10_000 + number);
+        let bind = if number % 2 == 0 { "127.0.0.1".to_owned() } else { group };
+        let text = format!("[sources.main]\nprotocol = 'udp'\nbind = '{bind}:{port}'\n{interface}");
+        machine.write_flow(&format!("flow-{number}"), &text);
+    }
+    machine.start();
+    let status = |active: u16, error: u16| format!("1000 flows: {active} active, {error} in error, 0 stale");
+    assert_eq!(machine.property("StatusText"), status(FLOWS / 2, FLOWS / 2), "it is ready, whatever is missing");
+    for command in
+        ["link add late type veth peer far", "address add 10.78.0.1/24 dev late", "link set late up", "link set far up"]
+    {
+        run(["ip"].into_iter().chain(command.split(' ')));
+    }
+    wait_for("all are active", || (machine.property("StatusText") == status(FLOWS, 0)).then_some(()));
+    assert_eq!(machine.property("NRestarts"), "0");
 }
 
 #[test]

@@ -205,6 +205,12 @@ pub enum Command {
         #[command(subcommand)]
         command: Audit,
     },
+    /// Check this host against what the flows need of it, and say what mends it; needs no daemon
+    Doctor {
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
     /// Print the SDP of an RTP output, for receivers; needs no daemon
     Sdp {
         /// The flow

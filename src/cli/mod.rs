@@ -5,6 +5,7 @@ mod audit;
 mod changes;
 pub mod check;
 mod client;
+mod doctor;
 mod events;
 mod explain;
 mod health;
@@ -86,6 +87,7 @@ pub fn main() -> ExitCode {
             talk(versions::rollback(&Client::new(cli.places.socket()), &cli.places, flow, *to))
         }
         Command::CheckHealth { flow } => return health::run(&Client::new(cli.places.socket()), flow.as_deref()),
+        Command::Doctor { json } => Ok(doctor::run(&cli.places, *json)),
         Command::Sdp { flow, output } => print_sdp(&cli.places.config, flow, output),
         command => ask(&Client::new(cli.places.socket()), command),
     };
@@ -199,6 +201,7 @@ fn ask(client: &Client, command: &Command) -> Result<Code, Failure> {
             | Command::Audit { .. }
             | Command::Schema { .. }
             | Command::Completions { .. }
+            | Command::Doctor { .. }
             | Command::Sdp { .. } => Ok(Code::Yes),
         }
     })

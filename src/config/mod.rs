@@ -15,7 +15,7 @@ mod key_file;
 mod keys;
 mod load;
 pub mod plan;
-mod ports;
+pub(crate) mod ports;
 pub mod schema;
 pub mod secrets;
 mod section;

@@ -4,20 +4,20 @@ use std::ops::RangeInclusive;
 
 /// From `/proc/sys/net/ipv4`; both address families use it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(super) struct LocalPorts {
+pub(crate) struct LocalPorts {
     range: Option<RangeInclusive<u16>>,
     reserved: Vec<RangeInclusive<u16>>,
 }
 
 impl LocalPorts {
     /// As the kernel has it now; empty where it can't be read.
-    pub(super) fn of_this_host() -> Self {
+    pub(crate) fn of_this_host() -> Self {
         let read = |name: &str| std::fs::read_to_string(format!("/proc/sys/net/ipv4/{name}")).unwrap_or_default();
         Self::parse(&read("ip_local_port_range"), &read("ip_local_reserved_ports"))
     }
 
     /// From the texts of `ip_local_port_range` (`32768\t60999`) and `ip_local_reserved_ports` (`8080,9148-9150`).
-    pub(super) fn parse(range: &str, reserved: &str) -> Self {
+    pub(crate) fn parse(range: &str, reserved: &str) -> Self {
         let between = |low: &str, high: &str| Some(low.trim().parse().ok()?..=high.trim().parse().ok()?);
         Self {
             range: range.trim().split_once(char::is_whitespace).and_then(|(low, high)| between(low, high)),
@@ -28,8 +28,13 @@ impl LocalPorts {
         }
     }
 
+    /// The first and the last of the range; `None`: it can't be read.
+    pub(crate) fn range(&self) -> Option<(u16, u16)> {
+        self.range.as_ref().map(|range| (*range.start(), *range.end()))
+    }
+
     /// The range, if the system may hand out `port`.
-    pub(super) fn range_of(&self, port: u16) -> Option<(u16, u16)> {
+    pub(crate) fn range_of(&self, port: u16) -> Option<(u16, u16)> {
         let range = self.range.as_ref().filter(|range| range.contains(&port))?;
         (!self.reserved.iter().any(|r| r.contains(&port))).then_some((*range.start(), *range.end()))
     }

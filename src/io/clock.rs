@@ -32,6 +32,11 @@ impl Arrival {
     }
 }
 
+/// Whether chrony, systemd-timesyncd or whoever keeps this host's clock says that it is right.
+pub fn is_synchronised() -> bool {
+    sys::clock_is_synchronised()
+}
+
 /// Two clocks read at the same moment: turns an [`Arrival`] into an [`Instant`]. Realtime is slewed and stepped, so
 /// read them again every second or so.
 #[derive(Debug, Clone, Copy)]

@@ -44,6 +44,12 @@ pub struct Link {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Links(BTreeMap<String, Link>);
 
+impl FromIterator<(String, Link)> for Links {
+    fn from_iter<T: IntoIterator<Item = (String, Link)>>(links: T) -> Self {
+        Self(links.into_iter().collect())
+    }
+}
+
 impl Links {
     /// The interface of this index.
     pub fn of_index(&self, index: u32) -> Option<InterfaceRef> {
@@ -101,6 +107,21 @@ impl Links {
     pub fn iter(&self) -> impl Iterator<Item = (&str, &Link)> {
         self.0.iter().map(|(name, link)| (name.as_str(), link))
     }
+}
+
+/// Where an interface's card puts datagrams until the kernel fetches them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ReceiveRing {
+    /// Its slots.
+    pub slots: u32,
+    /// The most it can have.
+    pub most: u32,
+}
+
+/// The receive ring of an interface; `None`: it has none, or does not tell.
+pub fn receive_ring(interface: &str) -> Option<ReceiveRing> {
+    let (slots, most) = sys::receive_ring(interface).ok()?;
+    Some(ReceiveRing { slots, most })
 }
 
 fn ip(address: &SockaddrStorage) -> Option<IpAddr> {

@@ -572,6 +572,55 @@ pub(super) fn set_timer_slack() -> io::Result<()> {
     if r < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
 
+/// Whether whoever keeps the kernel's clock says that it is right (adjtimex(2)).
+pub(super) fn clock_is_synchronised() -> bool {
+    // SAFETY: all zeros make a valid timex, which asks for nothing but an answer.
+    let mut t: libc::timex = unsafe { std::mem::zeroed() };
+    // SAFETY: `t` is alive and of the right type.
+    let state = unsafe { libc::adjtimex(&mut t) };
+    (0..libc::TIME_ERROR).contains(&state)
+}
+
+/// struct ethtool_ringparam, linux/ethtool.h.
+#[repr(C)]
+#[derive(Default)]
+struct RingParameters {
+    command: u32,
+    receive_most: u32,
+    mini_most: u32,
+    jumbo_most: u32,
+    send_most: u32,
+    receive: u32,
+    mini: u32,
+    jumbo: u32,
+    send: u32,
+}
+
+/// linux/ethtool.h.
+const ETHTOOL_GRINGPARAM: u32 = 0x10;
+
+/// Slots of an interface's receive ring: how many there are, and how many there may be.
+///
+/// # Errors
+/// `EOPNOTSUPP`: it has none; `ENODEV`: no such interface; `EINVAL`: no name of one.
+pub(super) fn receive_ring(interface: &str) -> io::Result<(u32, u32)> {
+    let mut ring = RingParameters { command: ETHTOOL_GRINGPARAM, ..RingParameters::default() };
+    // SAFETY: all zeros make a valid ifreq.
+    let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
+    // The last byte stays 0: the name ends there.
+    if interface.len() >= request.ifr_name.len() {
+        return Err(io::ErrorKind::InvalidInput.into());
+    }
+    for (to, from) in request.ifr_name.iter_mut().zip(interface.bytes()) {
+        *to = from as libc::c_char;
+    }
+    request.ifr_ifru.ifru_data = (&raw mut ring).cast();
+    let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::DGRAM, None)?;
+    // SAFETY: `request` and `ring`, to which it points, are alive and of the types of this command.
+    let r = unsafe { libc::ioctl(socket.as_raw_fd(), libc::SIOCETHTOOL as _, &mut request) };
+    if r < 0 { Err(io::Error::last_os_error()) } else { Ok((ring.receive, ring.receive_most)) }
+}
+
 /// The supplementary groups that the process at the other end of a Unix socket had when it connected
 /// (SO_PEERGROUPS, unix(7); Linux 4.13).
 ///

@@ -14,7 +14,7 @@ mod figures;
 mod history;
 mod http;
 mod overview;
-mod resolve;
+pub(crate) mod resolve;
 mod rist;
 mod sample;
 pub mod service;
@@ -410,6 +410,8 @@ impl Supervisor {
                 _ = rounds.tick() => {
                     let s = self.state.borrow();
                     watchdog.round(Instant::now(), || s.shards.ask_beat());
+                    // What was retried has no reload to tell of it.
+                    service::status(&summary(&s));
                 }
             }
         }

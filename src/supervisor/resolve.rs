@@ -18,9 +18,9 @@ use crate::io::links::Links;
 use crate::io::open::{InterfaceRef, ReceiveSpec};
 
 /// What to ask of the kernel for a source: with its overhead, half a second of 150 Mbit/s, or 80 ms of 1 Gbit/s.
-pub(super) const RECEIVE_BUFFER: usize = 16 << 20;
+pub(crate) const RECEIVE_BUFFER: usize = 16 << 20;
 /// The same for what is sent.
-pub(super) const SEND_BUFFER: usize = 4 << 20;
+pub(crate) const SEND_BUFFER: usize = 4 << 20;
 /// How long an answer of the resolver is used.
 const REFRESH: Duration = Duration::from_secs(60);
 /// How long until a failed look-up is tried again.

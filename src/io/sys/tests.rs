@@ -163,3 +163,20 @@ fn an_error_on_the_socket_is_passed_over_and_data_behind_it_read() {
     }
     assert_eq!(input.datagrams().next().unwrap().payload, b"now there is");
 }
+
+#[test]
+fn an_interface_without_a_ring_and_no_interface_are_told_apart() {
+    assert_eq!(receive_ring("lo").unwrap_err().raw_os_error(), Some(libc::EOPNOTSUPP));
+    assert_eq!(receive_ring("not-there").unwrap_err().raw_os_error(), Some(libc::ENODEV));
+    assert_eq!(receive_ring("a-name-too-long-for-one").unwrap_err().kind(), io::ErrorKind::InvalidInput);
+}
+
+#[test]
+fn the_clock_is_synchronised_or_not_as_the_kernel_says_twice() {
+    // The kernel's own answer, by the older call of the same meaning.
+    // SAFETY: all zeros make a valid timex.
+    let mut t: libc::timex = unsafe { std::mem::zeroed() };
+    // SAFETY: `t` is alive and of the right type.
+    let state = unsafe { libc::ntp_adjtime(&mut t) };
+    assert_eq!(clock_is_synchronised(), t.status & libc::STA_UNSYNC == 0, "{state} {}", t.status);
+}
