@@ -243,8 +243,9 @@ fn a_reload_fails_when_a_file_is_rejected_and_flows_go_on() {
     let reload = machine.run(&["systemctl", "reload", "mediaconnectd"]);
     assert!(!reload.status.success(), "a file is broken");
     assert_eq!(machine.property("ActiveState"), "active", "the service goes on");
-    let journal = machine.journal();
-    assert!(journal.contains("/etc/mediaconnect/flows.d/broken.toml:3:1: error: "), "it says why:\n{journal}");
+    wait_for("the journal says why", || {
+        machine.journal().contains("/etc/mediaconnect/flows.d/broken.toml:3:1: error: ").then_some(())
+    });
 
     machine.ok(&["rm", "/etc/mediaconnect/flows.d/broken.toml"]);
     machine.ok(&["systemctl", "reload", "mediaconnectd"]);
