@@ -284,10 +284,24 @@ impl Daemon {
     /// The same, but wait only until it says that it is ready.
     #[track_caller]
     pub fn kill_and_restart_until_ready(&mut self) {
-        self.child.kill().expect("the daemon runs");
-        self.child.wait().expect("the daemon ends");
+        self.kill();
         self.child = spawn(self.root.path(), None);
         self.wait_until_ready();
+    }
+
+    /// Kill it (SIGKILL).
+    #[track_caller]
+    pub fn kill(&mut self) {
+        self.child.kill().expect("the daemon runs");
+        self.child.wait().expect("the daemon ends");
+    }
+
+    /// Start one that was killed again on the same files, in a network. Returns when every flow is open.
+    #[track_caller]
+    pub fn start_again_in(&mut self, namespace: &Namespace) {
+        self.child = spawn(self.root.path(), Some(namespace));
+        self.wait_until_ready();
+        self.wait_until_open();
     }
 
     #[track_caller]

@@ -34,6 +34,8 @@ pub fn in_own_network(test: &str, body: impl FnOnce()) {
         output.status.success() && text.contains("1 passed"),
         "{test} in its own network (needs root, or user namespaces for ordinary users):\n{text}"
     );
+    // Its figures, for those who ask with --nocapture.
+    print!("{text}");
 }
 
 /// Let groups of IPv4 be on loopback, whoever sends to them. For [a network of one's own](in_own_network).

@@ -1,4 +1,5 @@
-//! Other people's programs: ffmpeg, multicat, socat, GStreamer, srt-live-transmit, ristsender and ristreceiver.
+//! Other people's programs: ffmpeg, multicat, socat, GStreamer, srt-live-transmit, ristsender, ristreceiver and
+//! keepalived.
 
 use std::fs::File;
 use std::path::Path;
@@ -10,7 +11,7 @@ use tempfile::TempDir;
 use super::wait_for;
 
 /// Programs and the Debian packages that hold them.
-const PACKAGES: [(&str, &str); 9] = [
+const PACKAGES: [(&str, &str); 10] = [
     ("ffmpeg", "ffmpeg"),
     ("ffprobe", "ffmpeg"),
     ("multicat", "multicat"),
@@ -20,6 +21,7 @@ const PACKAGES: [(&str, &str); 9] = [
     ("ristsender", "rist-tools"),
     ("ristreceiver", "rist-tools"),
     ("gst-launch-1.0", "gstreamer1.0-tools gstreamer1.0-plugins-good gstreamer1.0-plugins-bad"),
+    ("keepalived", "keepalived"),
 ];
 
 /// A command of a peer, which is installed first where it is missing and we are root.
