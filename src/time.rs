@@ -1,5 +1,6 @@
 //! A moment, in one word: the packet path compares moments and adds to them many times for each packet.
 
+use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::num::NonZeroU64;
 use std::ops::{Add, AddAssign, Sub, SubAssign};
@@ -9,7 +10,7 @@ use nix::time::{ClockId, clock_gettime};
 
 /// A moment on the monotonic clock: as [`std::time::Instant`], but of 8 bytes, also as an `Option`. Arithmetic stays
 /// within its range of 584 years.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Instant(NonZeroU64);
 
 impl Instant {

@@ -186,6 +186,7 @@ fn flow(rtp: bool, gather: Gather, outputs: &[(&'static str, OutputConfig)]) -> 
     }
     (
         FlowSeed {
+            resumes: false,
             analyse: true,
             name: "main".parse().unwrap(),
             gather,

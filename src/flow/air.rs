@@ -3,11 +3,13 @@
 use crate::time::Instant;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use crate::proto::mpegts::inspect::{Inspector, Interest};
 
 use super::egress::MediaPacket;
 use super::failover::{Failover, FailoverConfig, Return, Sample, SourceId, Triggers};
-use super::merge::Merge;
+use super::merge::{Merge, MergeState};
 use super::source::Source;
 use super::stats::{FlowEvent, FlowStats, SourceStats};
 
@@ -33,6 +35,14 @@ pub enum AirConfig {
         /// How far they may lie apart, and the delay added.
         window: Duration,
     },
+}
+
+/// What it leaves to one that goes on with the same sources, which are in the same order.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) enum AirState {
+    Single,
+    Standby { failover: Box<Failover>, seats: Vec<SourceId>, last: Option<SourceId> },
+    Merge(Box<MergeState>),
 }
 
 /// The same, at work. Sources are known by their place in the flow's list.
@@ -173,6 +183,36 @@ impl Standby {
 }
 
 impl Air {
+    /// What goes on in [`Self::resume`].
+    pub(super) fn into_state(self) -> AirState {
+        match self {
+            Self::Single => AirState::Single,
+            Self::Standby(standby) => {
+                let Standby { failover, seats, last, .. } = *standby;
+                let seats = seats.iter().map(|seat| seat.id).collect();
+                AirState::Standby { failover: Box::new(failover), seats, last }
+            }
+            Self::Merge(merge) => AirState::Merge(Box::new(merge.into_state())),
+        }
+    }
+
+    /// Go on where one of the same kind stood, with the same sources.
+    pub(super) fn resume(&mut self, state: AirState, now: Instant) {
+        match (self, state) {
+            (Self::Merge(merge), AirState::Merge(state)) => merge.resume(*state),
+            (Self::Standby(standby), AirState::Standby { failover, seats, last }) => {
+                let config = *standby.failover.config();
+                let primary = standby.seats.iter().position(|seat| Some(seat.id) == config.primary);
+                standby.failover = *failover;
+                standby.last = last;
+                standby.seats.iter_mut().zip(&seats).for_each(|(seat, id)| seat.id = *id);
+                let primary = primary.and_then(|at| seats.get(at)).copied();
+                standby.failover.retune(FailoverConfig { primary, ..config }, now);
+            }
+            _ => {}
+        }
+    }
+
     /// Work by another configuration.
     pub(super) fn retune(&mut self, config: AirConfig, sources: &mut [Source], now: Instant) {
         let was_merge = matches!(self, Self::Merge(_));

@@ -9,6 +9,7 @@ use super::stats::{Figure, Moment};
 use crate::config::plan::{ContentEncryption, ContentKeys};
 use crate::config::secrets::KeyFile;
 use crate::proto::cissa::{Descrambler, Key, Parity, Scrambler};
+use crate::proto::mpegts::psi::Psi;
 use crate::time::Instant;
 
 /// What an output sends: in clear, or by one of the flow's encryptions.
@@ -111,6 +112,16 @@ impl Encryption {
 
     pub(super) const fn config(&self) -> &ContentEncryption {
         &self.config
+    }
+
+    /// What it knows of the tables of the flow's stream.
+    pub(super) const fn tables(&self) -> &Psi {
+        self.scrambler.tables()
+    }
+
+    /// Go on with what is known of the tables already: nothing is withheld until they come again.
+    pub(super) fn set_tables(&mut self, tables: Psi) {
+        self.scrambler.set_tables(tables);
     }
 
     /// The files hold other keys: they count from the next packet on.

@@ -15,6 +15,7 @@ use super::Flow;
 use super::air::{Air, AirConfig};
 use super::analysis::Analysis;
 use super::egress::{EncryptionSeed, OutputConfig, SenderKey};
+use super::handover::FlowState;
 use super::orders::Inbox;
 use super::rist::source::RistInput;
 use super::rist::{RistKeys, RistLeg, RistNews, RistOutputConfig, RistOutputSeed, RistSourceConfig, RistSourceSeed};
@@ -144,6 +145,10 @@ pub enum FlowCommand {
     Tap(Option<Box<Tap>>),
     /// An operator puts a source on air; `None`: the operator's word is over.
     Switch(Option<String>),
+    /// The daemon ends: send what waits, read no more, and say where all of it stands.
+    Suspend(oneshot::Sender<FlowState>),
+    /// Go on where this says. Until it comes, a flow that [resumes](FlowSeed::resumes) reads nothing.
+    Resume(Option<Box<FlowState>>),
     /// Panic; for tests, in debug builds only.
     Panic,
 }
@@ -163,6 +168,8 @@ pub struct FlowSeed {
     pub commands: Inbox,
     /// Where it tells of its connections, and asks for keys.
     pub news: UnboundedSender<FlowNews>,
+    /// It goes on where another one stood, and is told where that is.
+    pub resumes: bool,
 }
 
 /// What a flow's task tells.
@@ -395,6 +402,12 @@ impl Flow {
             FlowCommand::Switch(name) => {
                 let index = name.and_then(|name| self.sources.iter().position(|s| s.name == name));
                 self.air.switch(index, Instant::now());
+            }
+            // Nobody waits any more when the answer is late.
+            FlowCommand::Suspend(done) => _ = done.send(self.suspend()),
+            FlowCommand::Resume(state) => {
+                self.resumes = false;
+                state.into_iter().for_each(|state| self.resume(*state));
             }
             FlowCommand::Panic => panic!("asked to, by a test"),
         }

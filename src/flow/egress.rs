@@ -8,11 +8,13 @@ mod lane;
 mod output;
 
 use crate::time::Instant;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 pub use self::config::{LegConfig, OutputConfig, SenderKey};
 use self::lane::{Exit, Lane};
 use self::output::Output;
+pub(in crate::flow) use self::output::RtpState;
 use super::cipher::{Encryption, EncryptionStats, Variant};
 use super::rist::output::RistOutputs;
 use super::srt::output::SrtOutputs;
@@ -21,6 +23,7 @@ use super::tap::Tap;
 use crate::config::plan::ContentEncryption;
 use crate::io::batch::SendBatch;
 use crate::io::open::Sender;
+use crate::proto::mpegts::psi::Psi;
 use crate::proto::seq::RtpTime;
 
 /// A media packet on its way through the flow.
@@ -141,6 +144,33 @@ impl Egress {
     pub fn close(&mut self, name: &str) {
         self.lanes.iter_mut().for_each(|lane| drop(lane.remove(name)));
         self.lanes.retain(|lane| !lane.outputs.is_empty());
+    }
+
+    /// Send all that waits, and end: where the RTP of each output stands, by its name.
+    pub(super) fn suspend(&mut self, batch: &mut SendBatch, now: Instant) -> BTreeMap<String, RtpState> {
+        let Self { senders, lanes, .. } = self;
+        lanes.iter_mut().for_each(|lane| lane.flush(&mut Exit { senders, batch, now }));
+        let outputs = lanes.drain(..).flat_map(|lane| lane.outputs);
+        outputs.filter_map(|output| Some((output.name.clone(), output.into_state()?))).collect()
+    }
+
+    /// What its encryptions know of the tables of the flow's stream: the same, all of them.
+    pub(super) fn tables(&self) -> Option<&Psi> {
+        self.encryptions.first().map(|(_, encryption)| encryption.tables())
+    }
+
+    /// Let all encryptions go on with that.
+    pub(super) fn set_tables(&mut self, tables: &Psi) {
+        self.encryptions.iter_mut().for_each(|(_, encryption)| encryption.set_tables(tables.clone()));
+    }
+
+    /// Go on with the RTP of outputs.
+    pub(super) fn resume(&mut self, mut states: BTreeMap<String, RtpState>) {
+        for output in self.lanes.iter_mut().flat_map(|lane| &mut lane.outputs) {
+            if let Some(state) = states.remove(&output.name) {
+                output.resume(state);
+            }
+        }
     }
 
     /// Whether there is no output.

@@ -10,6 +10,7 @@
 //! so that a stall of the whole process is no silence of one source.
 
 use crate::time::Instant;
+use serde::{Deserialize, Serialize};
 use std::collections::VecDeque;
 use std::time::Duration;
 
@@ -22,11 +23,11 @@ mod health;
 const MOST_EVENTS: usize = 16;
 
 /// A source of a [`Failover`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct SourceId(u32);
 
 /// When the primary takes over again.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Return {
     /// With its first data.
     Immediate,
@@ -37,7 +38,7 @@ pub enum Return {
 }
 
 /// How a flow fails over.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FailoverConfig {
     /// The preferred source; `None`: whichever is on air stays.
     pub primary: Option<SourceId>,
@@ -54,7 +55,7 @@ impl Default for FailoverConfig {
 }
 
 /// Why a source went on air.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Reason {
     /// Nothing had been on air.
     Start,
@@ -69,7 +70,7 @@ pub enum Reason {
 }
 
 /// A source is on air, and its first packet came.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Switch {
     /// Was on air; `None`: nothing was.
     pub from: Option<SourceId>,
@@ -82,7 +83,7 @@ pub struct Switch {
 }
 
 /// Decides which source is on air.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Serialize, Deserialize)]
 pub struct Failover {
     config: FailoverConfig,
     sources: Vec<Option<Health>>,

@@ -3,6 +3,8 @@
 use crate::time::Instant;
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
+
 use crate::config::plan::SourceProtocol;
 use crate::io::batch::Datagram;
 use crate::proto::fec2022_1::decode::{Decoder, FecCounters};
@@ -27,8 +29,9 @@ pub(super) struct Ingest {
     stats: Arc<SourceStats>,
 }
 
-#[derive(Debug)]
-enum Protocol {
+/// A source's protocol, with its state.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) enum Protocol {
     Udp {
         start: Instant,
     },
@@ -40,9 +43,11 @@ enum Protocol {
     LegFec(Box<Rtp<Decoder>>),
 }
 
-#[derive(Debug)]
-struct Rtp<R> {
+/// RTP, and what it has put in order.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct Rtp<R> {
     receiver: R,
+    #[serde(skip)]
     released: Vec<Released>,
     counted: RtpCounters,
 }
@@ -91,6 +96,18 @@ impl Ingest {
             Protocol::Rtp(rtp) => rtp.receiver.set_window(reorder_window),
             Protocol::RtpFec(rtp) | Protocol::LegFec(rtp) => rtp.receiver.set_window(reorder_window),
             Protocol::Udp { .. } | Protocol::Leg => {}
+        }
+    }
+
+    /// The protocol as it stands, for [`Self::resume`].
+    pub(super) fn into_protocol(self) -> Protocol {
+        self.protocol
+    }
+
+    /// Go on where another one, of the same kind, stood.
+    pub(super) fn resume(&mut self, protocol: Protocol) {
+        if std::mem::discriminant(&self.protocol) == std::mem::discriminant(&protocol) {
+            self.protocol = protocol;
         }
     }
 

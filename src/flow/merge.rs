@@ -3,7 +3,9 @@
 use crate::time::Instant;
 use std::time::Duration;
 
-use crate::proto::hitless::{LegId, MergeEvent, Merger, Released};
+use serde::{Deserialize, Serialize};
+
+use crate::proto::hitless::{LegCounters, LegId, MergeCounters, MergeEvent, Merger, Released};
 use crate::proto::rtp::header::Header;
 
 use super::analysis::Analysis;
@@ -18,6 +20,8 @@ pub(super) struct Merge {
     legs: Vec<Member>,
     released: Vec<Released>,
     window: Duration,
+    /// Its figures when this process began with it.
+    before: MergeCounters,
     /// What the source that was read last has brought, where another is by RIST.
     heard: Vec<(Instant, Header)>,
 }
@@ -55,6 +59,27 @@ impl Before {
             restarts: s.restarts.value(),
         }
     }
+
+    /// Of a leg that has counted before in another process: that is not counted again. Figures wrap.
+    fn less(self, leg: &LegCounters, merge: &MergeCounters) -> Self {
+        let unrecovered = leg.lost.min(merge.unrecovered);
+        Self {
+            lost: self.lost.wrapping_sub(leg.lost),
+            recovered: self.recovered.wrapping_sub(leg.lost - unrecovered),
+            unrecovered: self.unrecovered.wrapping_sub(unrecovered),
+            duplicate: self.duplicate.wrapping_sub(leg.duplicate),
+            late: self.late.wrapping_sub(leg.late),
+            stray: self.stray.wrapping_sub(leg.stray),
+            restarts: self.restarts.wrapping_sub(leg.resyncs),
+        }
+    }
+}
+
+/// What a merge leaves to one that goes on with it.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct MergeState {
+    merger: Merger,
+    legs: Vec<Option<LegId>>,
 }
 
 /// One leg, on the way in.
@@ -83,8 +108,14 @@ impl Leg<'_> {
 impl Merge {
     /// With a leg for each source that there is.
     pub(super) fn new(window: Duration, sources: &[Source]) -> Self {
-        let mut merge =
-            Self { merger: Merger::new(window), legs: Vec::new(), released: Vec::new(), window, heard: Vec::new() };
+        let mut merge = Self {
+            merger: Merger::new(window),
+            legs: Vec::new(),
+            released: Vec::new(),
+            window,
+            before: MergeCounters::default(),
+            heard: Vec::new(),
+        };
         sources.iter().for_each(|source| merge.push(source));
         merge
     }
@@ -110,6 +141,25 @@ impl Merge {
 
     pub(super) fn forget_heard(&mut self) {
         self.heard.clear();
+    }
+
+    /// What goes on in [`Self::resume`].
+    pub(super) fn into_state(self) -> MergeState {
+        MergeState { merger: self.merger, legs: self.legs.iter().map(|member| member.id).collect() }
+    }
+
+    /// Go on where a merge of the same sources stood.
+    pub(super) fn resume(&mut self, MergeState { mut merger, legs }: MergeState) {
+        merger.set_window(self.window);
+        let counters = *merger.counters();
+        for (member, id) in self.legs.iter_mut().zip(legs) {
+            member.id = id;
+            if let Some(leg) = id.and_then(|id| merger.leg(id)) {
+                member.before = member.before.less(leg, &counters);
+            }
+        }
+        self.before = counters;
+        self.merger = merger;
     }
 
     /// A source was added at the end.
@@ -167,9 +217,9 @@ impl Merge {
 
     fn publish(&self, now: Instant, sources: &[Source], stats: &FlowStats) {
         let merge = self.merger.counters();
-        stats.merge.delivered.set(merge.delivered);
-        stats.merge.recovered.set(merge.recovered);
-        stats.merge.unrecovered.set(merge.unrecovered);
+        stats.merge.delivered.set(merge.delivered - self.before.delivered);
+        stats.merge.recovered.set(merge.recovered - self.before.recovered);
+        stats.merge.unrecovered.set(merge.unrecovered - self.before.unrecovered);
         stats.merge.active_legs.set(self.merger.active_legs(now) as u64);
         stats.merge.skew_ns.set(nanos(self.merger.skew(now)));
         stats.merge.delay_ns.set(nanos(self.merger.delay()));
@@ -178,16 +228,16 @@ impl Merge {
             let s: &SourceStats = &source.stats;
             // Missing on every leg is missing on this one.
             let unrecovered = leg.lost.min(merge.unrecovered);
-            s.lost.set(before.lost + leg.lost);
-            s.unrecovered.set(before.unrecovered + unrecovered);
-            s.recovered.set(before.recovered + leg.lost - unrecovered);
-            s.duplicate.set(before.duplicate + leg.duplicate);
-            s.late.set(before.late + leg.late);
-            s.restarts.set(before.restarts + leg.resyncs);
+            s.lost.set(before.lost.wrapping_add(leg.lost));
+            s.unrecovered.set(before.unrecovered.wrapping_add(unrecovered));
+            s.recovered.set(before.recovered.wrapping_add(leg.lost - unrecovered));
+            s.duplicate.set(before.duplicate.wrapping_add(leg.duplicate));
+            s.late.set(before.late.wrapping_add(leg.late));
+            s.restarts.set(before.restarts.wrapping_add(leg.resyncs));
             s.ssrc.set(if leg.received > 0 { 1 << 32 | u64::from(leg.ssrc) } else { 0 });
             s.jitter_ns.set(nanos(leg.jitter()));
             s.on_air.set(id.is_some_and(|id| self.merger.is_active(id, now)).into());
-            s.invalid[Invalid::StrayRtp as usize].set(before.stray + leg.stray);
+            s.invalid[Invalid::StrayRtp as usize].set(before.stray.wrapping_add(leg.stray));
             s.leg.first.set(leg.first);
             s.leg.unique.set(leg.unique);
             s.leg.different.set(leg.different);

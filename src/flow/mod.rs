@@ -8,6 +8,7 @@ pub mod delay;
 pub mod egress;
 pub mod failover;
 mod gate;
+mod handover;
 mod history;
 mod ingest;
 mod load;
@@ -48,6 +49,7 @@ use self::analysis::Analysis;
 use self::cipher::{Decryption, DecryptionStats};
 pub use self::command::{FlowCommand, FlowNews, FlowSeed};
 use self::egress::{Egress, MediaPacket};
+pub use self::handover::FlowState;
 pub use self::load::Load;
 use self::load::LoadMeter;
 pub use self::orders::{Courier, Inbox, Orders, orders};
@@ -141,6 +143,8 @@ pub struct Flow {
     served: Option<Instant>,
     name: FlowName,
     news: UnboundedSender<FlowNews>,
+    /// It waits for [`FlowCommand::Resume`] before it reads.
+    resumes: bool,
 }
 
 enum Wake {
@@ -151,7 +155,7 @@ enum Wake {
 impl Flow {
     /// A flow without sockets; they come by command.
     pub fn new(seed: FlowSeed, shard: Rc<ShardContext>) -> Self {
-        let FlowSeed { name, gather, analyse, stats, commands, news } = seed;
+        let FlowSeed { name, gather, analyse, stats, commands, news, resumes } = seed;
         Self {
             shard,
             gather,
@@ -168,12 +172,19 @@ impl Flow {
             served: None,
             name,
             news,
+            resumes,
         }
     }
 
     /// Receive → ingest → deliver → timers, until the commands end.
     pub async fn run(mut self) {
         let mut sleep = self.shard.reactor.sleep_until(Instant::now());
+        while self.resumes {
+            match poll_fn(|cx| self.commands.poll(cx)).await {
+                None => return,
+                Some(command) => self.obey(command),
+            }
+        }
         loop {
             let due = self.due();
             if let Some(due) = due {

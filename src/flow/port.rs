@@ -29,6 +29,16 @@ impl<S: AsFd> Port<S> {
         Ok(Self { socket, registration, ready: false, overflow: 0 })
     }
 
+    /// What the kernel has dropped since the socket was opened, as far as that is counted.
+    pub(super) const fn overflow(&self) -> u32 {
+        self.overflow
+    }
+
+    /// So much was counted by another process.
+    pub(super) const fn set_overflow(&mut self, overflow: u32) {
+        self.overflow = overflow;
+    }
+
     /// Look for input; [`Self::ready`] tells.
     pub(super) fn poll_ready(&mut self, cx: &mut Context<'_>) {
         self.ready |= self.registration.poll_ready(cx).is_ready();

@@ -35,6 +35,11 @@ impl Repacketiser {
         self.pending.extend_from_slice(payload);
     }
 
+    /// What waits must be sent now.
+    pub(super) fn hurry(&mut self, now: Instant) {
+        self.due = (!self.pending.is_empty()).then_some(now);
+    }
+
     /// When what waits must be sent.
     pub(super) fn due(&self) -> Option<Instant> {
         self.due

@@ -6,6 +6,7 @@ use std::task::Context;
 use std::time::Duration;
 
 use ipnet::IpNet;
+use serde::{Deserialize, Serialize};
 
 use crate::config::plan::{ContentKeys, SourceProtocol};
 use crate::config::value::Bitrate;
@@ -17,7 +18,7 @@ use crate::proto::fec2022_1::header::FecStream;
 use super::analysis::Analysis;
 use super::cipher::Decryption;
 use super::gate::Gate;
-use super::ingest::Ingest;
+use super::ingest::{Ingest, Protocol};
 use super::merge::Leg;
 use super::port::Port;
 use super::rist::source::RistInput;
@@ -86,6 +87,14 @@ pub(super) struct SocketInput {
     media: Port<Receiver>,
     fec: Option<Box<[FecPort; 2]>>,
     gate: Gate,
+}
+
+/// Where sockets stand, but for what waits in them.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct SocketsState {
+    /// Of what the kernel dropped, so much is counted.
+    overflow: u32,
+    protocol: Protocol,
 }
 
 impl Source {
@@ -233,6 +242,18 @@ impl SocketInput {
         for port in std::iter::once(&mut self.media).chain(fec) {
             port.poll_ready(cx);
         }
+    }
+
+    /// What comes is dealt with no more; what goes on in [`Self::resume`].
+    pub(super) fn into_state(self) -> SocketsState {
+        SocketsState { overflow: self.media.overflow(), protocol: self.ingest.into_protocol() }
+    }
+
+    /// Go on where another one stood that read the same sockets.
+    pub(super) fn resume(&mut self, SocketsState { overflow, protocol }: SocketsState) {
+        self.media.set_overflow(overflow);
+        self.ingest.resume(protocol);
+        self.ingest.retune(self.protocol);
     }
 
     /// Give the FEC that came before `until` to the protocol; `None`: all of it.

@@ -1,13 +1,14 @@
 //! One time for all that leaves, whatever source it is from.
 
 use crate::time::Instant;
+use serde::{Deserialize, Serialize};
 
 use crate::proto::seq::RtpTime;
 
 use super::egress::MediaPacket;
 
 /// Timestamps of the flow: those of the source on air, and over a restart or a switch as much later as time has passed.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Serialize, Deserialize)]
 pub(super) struct Timeline {
     rebase: u32,
     last: Option<(Instant, RtpTime)>,

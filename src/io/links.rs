@@ -1,5 +1,6 @@
 //! The interfaces of this host, and word of their changes.
 
+use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::io;
 use std::net::IpAddr;
@@ -19,7 +20,7 @@ use crate::config::value::Interface;
 mod tests;
 
 /// An interface as it is now. Made again under the same name it has another index.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct InterfaceRef {
     /// Such as `eth1`.
     pub name: String,

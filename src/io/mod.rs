@@ -6,6 +6,7 @@
 pub mod batch;
 pub mod clock;
 pub mod endpoint;
+pub mod fdstore;
 pub mod links;
 pub mod multicast;
 pub mod open;

@@ -4,9 +4,10 @@ mod error;
 #[cfg(test)]
 mod tests;
 
+use serde::{Deserialize, Serialize};
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use nix::sys::socket::{getsockopt, setsockopt, sockopt};
 use socket2::{Domain, Protocol, SockFilter, Socket, Type};
@@ -51,6 +52,15 @@ pub struct Receiver {
 }
 
 impl Receiver {
+    /// One that the process before this one opened to the same spec, but for the buffer and GRO.
+    pub fn resume(fd: OwnedFd, gro: bool) -> Self {
+        let socket = UdpSocket::from(fd);
+        let granted = granted(&socket);
+        let receiver = Self { socket, granted };
+        receiver.set_gro(gro);
+        receiver
+    }
+
     /// Bytes of receive buffer that the kernel really granted; it counts some overhead of each datagram against them.
     pub fn granted(&self) -> usize {
         self.granted
@@ -156,6 +166,10 @@ pub(super) fn set_receive_buffer(socket: &Socket, bytes: usize) -> usize {
         // The kernel takes any figure, and grants what it likes.
         let _ = setsockopt(socket, sockopt::RcvBuf, &bytes);
     }
+    granted(socket)
+}
+
+fn granted(socket: &impl AsFd) -> usize {
     // It keeps twice what was asked, for its own overhead.
     getsockopt(socket, sockopt::RcvBuf).map_or(0, |n| n / 2)
 }
@@ -175,7 +189,7 @@ pub(super) fn datagram_socket(family_of: SocketAddr) -> io::Result<Socket> {
 }
 
 /// An address family.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum Family {
     /// IPv4.
     V4,
@@ -212,6 +226,11 @@ pub struct Sender {
 }
 
 impl Sender {
+    /// One that the process before this one opened.
+    pub fn resume(fd: OwnedFd) -> Self {
+        Self::new(fd.into())
+    }
+
     pub(super) fn new(socket: Socket) -> Self {
         let segmentation = getsockopt(&socket, sockopt::UdpGsoSegment).is_ok();
         Self { socket: socket.into(), segmentation }

@@ -13,6 +13,7 @@ use std::mem::size_of;
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::ptr;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use libc::{c_int, c_uint};
@@ -619,6 +620,18 @@ pub(super) fn receive_ring(interface: &str) -> io::Result<(u32, u32)> {
     // SAFETY: `request` and `ring`, to which it points, are alive and of the types of this command.
     let r = unsafe { libc::ioctl(socket.as_raw_fd(), libc::SIOCETHTOOL as _, &mut request) };
     if r < 0 { Err(io::Error::last_os_error()) } else { Ok((ring.receive, ring.receive_most)) }
+}
+
+/// The descriptors that the service manager has passed (sd_listen_fds_with_names(3)), with their names. A second call gets
+/// none: each has one owner.
+pub(super) fn take_passed() -> Vec<(String, OwnedFd)> {
+    static TAKEN: AtomicBool = AtomicBool::new(false);
+    if TAKEN.swap(true, Ordering::Relaxed) {
+        return Vec::new();
+    }
+    let Ok(passed) = sd_notify::listen_fds_with_names() else { return Vec::new() };
+    // SAFETY: they are this process's by LISTEN_PID, open since before it began, and nobody else asks for them.
+    passed.map(|(fd, name)| (name, unsafe { OwnedFd::from_raw_fd(fd) })).collect()
 }
 
 /// The supplementary groups that the process at the other end of a Unix socket had when it connected

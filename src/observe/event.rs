@@ -106,6 +106,11 @@ pub enum Event {
     AccountsUnwritten { path: PathBuf, error: String },
     /// It can be again.
     AccountsWritten { path: PathBuf },
+    /// Sockets of the daemon's last process, in which packets waited, are read on, and so many flows go on where they
+    /// stood. `gap`: since they were read last; `None`: that process was killed.
+    TakenOver { sockets: usize, flows: usize, gap: Option<Duration> },
+    /// What the last process left of its flows is not understood; they begin anew.
+    StateUnreadable { error: String },
     /// An output can't be opened or can't send; it is retried.
     OutputFailed { flow: FlowName, output: String, destination: String, error: String },
     /// An output works again.
@@ -202,6 +207,8 @@ impl Event {
         const W: Level = Level::WARN;
         const I: Level = Level::INFO;
         match self {
+            Self::TakenOver { .. } => kind("taken-over", "ebd1a553fec04971b3d320da73f1cc8a", I, DAEMON),
+            Self::StateUnreadable { .. } => kind("state-unreadable", "00a140c679e34dc6979c2a7de441b11d", W, DAEMON),
             Self::DaemonStarted { .. } => kind("daemon-started", "cecd2fb11ef84ebb8906342db5b1318a", I, DAEMON),
             Self::DaemonStopping { .. } => kind("daemon-stopping", "679a4a03d7824e31b058b04f3ad3fa04", I, DAEMON),
             Self::FlowStarted { .. } => kind("flow-started", "b7bf584aa5cc4dcb97c5de118775fb0c", I, FLOW),

@@ -20,6 +20,7 @@
 //! packets; beyond that packets leave early.
 
 use crate::time::Instant;
+use serde::{Deserialize, Serialize};
 use std::collections::VecDeque;
 use std::time::Duration;
 
@@ -44,7 +45,7 @@ pub const MOST_LEGS: usize = 8;
 const MOST_EVENTS: usize = 16;
 
 /// A leg of a [`Merger`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct LegId(u8);
 
 /// A packet whose turn has come.
@@ -76,7 +77,7 @@ struct Incoming<'a> {
 }
 
 /// What an operator should know.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum MergeEvent {
     /// A leg does not carry the packets of the stream; it is set aside.
     LegsNotIdentical {
@@ -94,7 +95,7 @@ pub enum MergeEvent {
 ///
 /// On each wake give it the packets of all legs by [`Self::handle_packet`], each with its own time of arrival, then
 /// call [`Self::handle_timeout`] once: that releases. Arrivals of different legs may be handed in out of order.
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 pub struct Merger {
     window: i64,
     /// From the common line to a packet's time.

@@ -1,10 +1,11 @@
 //! Sequence numbers and media time that wrap.
 
+use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::time::Duration;
 
 /// An RTP sequence number: 16 bits that wrap (RFC 3550, section 5.1).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
 pub struct Seq(pub u16);
 
 impl Seq {
@@ -27,7 +28,7 @@ impl fmt::Display for Seq {
 }
 
 /// A sequence number that no longer wraps. Its low 16 bits are the [`Seq`] on the wire.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct ExtSeq(u64);
 
 impl ExtSeq {
@@ -71,7 +72,7 @@ impl ExtSeq {
 }
 
 /// An RTP timestamp at the 90 kHz of MPEG-TS (RFC 2250, section 2): 32 bits that wrap every 13 h 15 min.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
 pub struct RtpTime(pub u32);
 
 impl RtpTime {

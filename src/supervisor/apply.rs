@@ -9,7 +9,8 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use super::control::Outcome;
-use super::entry::{Closing, Entry, Stale};
+use super::entry::{Closing, Entry, Stale, sockets};
+use super::kept::SocketKey;
 use super::state::State;
 use super::store::DAEMON_FILE;
 use super::watch::Watch;
@@ -23,7 +24,7 @@ use crate::observe::event::{Event, emit};
 use crate::observe::http::View;
 
 /// Longest wait for a flow's task to close its sockets; a shard that is stuck must not hold up the others.
-const CLOSING: Duration = Duration::from_secs(1);
+pub(super) const CLOSING: Duration = Duration::from_secs(1);
 
 /// Files read and weighed against what runs; nothing has been changed yet.
 pub(super) struct Prepared {
@@ -141,12 +142,28 @@ impl Prepared {
         Outcome { changes: self.changes.clone(), diagnostics: self.loaded.diagnostics.clone() }
     }
 
+    /// The sockets that sources are going to read, as far as that is known now.
+    pub(super) fn sockets(&self, state: &State) -> BTreeSet<SocketKey> {
+        let plans = self.targets.iter().filter_map(|(_, plan)| plan.as_ref()).map(|plan| state.effective(plan));
+        plans.filter(|plan| plan.enabled).flat_map(|plan| sockets(&plan, &state.links)).collect()
+    }
+
     /// As an answer to `plan`, which also says what a reload would not change.
     pub(super) fn plan(&self) -> Outcome {
         let mut outcome = self.outcome();
         outcome.diagnostics.extend(self.loaded.notes.iter().cloned());
         outcome
     }
+}
+
+/// Close the sockets of the process before that no source wants now: others may want their ports.
+pub(super) async fn close_unwanted(state: &Rc<RefCell<State>>, prepared: &Prepared) {
+    let settled = {
+        let s = state.borrow();
+        s.kept.want(&prepared.sockets(&s));
+        s.kept.settled()
+    };
+    closed(settled.into_iter().collect()).await;
 }
 
 /// Carry out what was prepared.
@@ -217,7 +234,8 @@ pub(super) async fn transition(
                 continue;
             };
             let choice = s.choice(&plan);
-            let entry = s.flows.entry(name).or_insert_with(|| Entry::new(file.clone(), plan.clone()));
+            let kept = s.kept.clone();
+            let entry = s.flows.entry(name).or_insert_with(|| Entry::new(file.clone(), plan.clone(), kept));
             if let Some(change) = &change {
                 closing.extend(entry.close(change));
             }
@@ -227,6 +245,7 @@ pub(super) async fn transition(
             changes.extend(change);
         }
         closing.extend(s.ports.borrow_mut().sweep());
+        closing.extend(s.kept.settled());
     }
     closed(closing).await;
     let mut s = state.borrow_mut();
@@ -247,6 +266,7 @@ pub(super) async fn reopen(state: &Rc<RefCell<State>>, change: &Change) {
         let mut s = state.borrow_mut();
         let mut closing = entry_of(&mut s.flows, change).map(|e| e.close(change)).unwrap_or_default();
         closing.extend(s.ports.borrow_mut().sweep());
+        closing.extend(s.kept.settled());
         closing
     };
     closed(closing).await;

@@ -3,6 +3,8 @@
 mod output;
 mod source;
 
+pub(super) use self::source::sockets;
+
 use crate::time::Instant;
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -16,6 +18,7 @@ use tokio::sync::oneshot;
 use super::air::{self, LastSwitch};
 use super::alarms::Alarms;
 use super::content::{ContentSample, Helpers, Watching};
+use super::kept::{Kept, Owner};
 use super::resolve::{self, Names, Unresolved};
 use super::rist::RistOpen;
 use super::sample::{DelaySample, OutputSample, Since, SourceSample};
@@ -28,7 +31,7 @@ use crate::content::wire::Wanted;
 use crate::flow::egress::{EncryptionSeed, OutputConfig, SenderKey};
 use crate::flow::srt;
 use crate::flow::stats::{FlowStats, OutputStats, SourceStats};
-use crate::flow::{AirConfig, FlowCommand, FlowNews, FlowSeed, Orders, orders};
+use crate::flow::{AirConfig, FlowCommand, FlowNews, FlowSeed, FlowState, Orders, orders};
 use crate::io::links::Links;
 use crate::io::open::ReceiveSpec;
 use crate::observe::event::{Event, emit};
@@ -193,6 +196,10 @@ pub(super) struct Entry {
     /// Of what is by SRT: its counts, however often it is opened.
     pub(super) tallies: BTreeMap<srt::Part, Arc<Tally>>,
     senders: BTreeMap<SenderKey, usize>,
+    /// Where its sockets are kept.
+    kept: Rc<Kept>,
+    /// Where it stood in the process before this one, until it has gone on.
+    state: Option<Box<FlowState>>,
     /// The encryptions of its outputs, each once, with their figures.
     pub(super) encryptions: Vec<EncryptionSeed>,
     pub(super) task: Option<Task>,
@@ -206,8 +213,10 @@ pub(super) type Closing = Vec<oneshot::Receiver<()>>;
 
 impl Entry {
     /// A flow of which nothing is open yet.
-    pub(super) fn new(file: Arc<FlowPlan>, plan: Arc<FlowPlan>) -> Self {
+    pub(super) fn new(file: Arc<FlowPlan>, plan: Arc<FlowPlan>, kept: Rc<Kept>) -> Self {
         Self {
+            state: kept.state_of(&file.name),
+            kept,
             name: file.name.clone(),
             file,
             plan,
@@ -276,7 +285,32 @@ impl Entry {
             srt::Part::Output(name) => self.plan.outputs.contains_key(name),
             srt::Part::Entitlement(_) => false,
         });
+        if let (Some(_), state @ Some(_)) = (&self.task, self.state.take()) {
+            self.send(FlowCommand::Resume(state));
+        }
         self.end_if_idle();
+    }
+
+    /// Close what is by connections: these do not outlive the process.
+    pub(super) fn close_connections(&mut self) -> Closing {
+        let mut closing = Closing::new();
+        let sources = self.sources.iter().filter(|(_, source)| !matches!(source.part, Part::Open(_)));
+        for name in sources.map(|(name, _)| name.clone()).collect::<Vec<_>>() {
+            self.close_source(&name, &mut closing);
+        }
+        let outputs = self.outputs.iter().filter(|(_, output)| !matches!(output.part, Part::Open(_)));
+        for name in outputs.map(|(name, _)| name.clone()).collect::<Vec<_>>() {
+            self.close_output(&name, &mut closing);
+        }
+        self.close_entitlements("the daemon stops", &mut closing);
+        closing
+    }
+
+    /// The daemon ends, and another one goes on: what has sockets is left as it is, and where it stands is told.
+    pub(super) fn suspend(&self) -> oneshot::Receiver<FlowState> {
+        let (done, state) = oneshot::channel();
+        self.send(FlowCommand::Suspend(done));
+        state
     }
 
     /// Close everything; the task ends.
@@ -328,6 +362,7 @@ impl Entry {
         }
         self.task = None;
         self.senders.clear();
+        self.kept.release_all(&self.name, |_| true);
         self.panics += 1;
         let retry_in = RETRY.0.saturating_mul(1 << (self.panics - 1).min(8)).min(RETRY.1) / 10;
         self.restart_at = Some(now + retry_in);
@@ -453,6 +488,7 @@ impl Entry {
             stats: self.stats.clone(),
             commands: inbox,
             news: env.news.clone(),
+            resumes: self.state.is_some(),
         };
         let shard = env.shards.spawn(self.name.clone(), self.runs, seed);
         self.task = Some(Task { commands, run: self.runs, shard, air: AirConfig::Single, watching: None });
@@ -490,6 +526,7 @@ impl Entry {
             // Its orders end, and so does it.
             self.task = None;
             self.senders.clear();
+            self.kept.release_all(&self.name, |owner| matches!(owner, Owner::Sender(_)));
         }
     }
 

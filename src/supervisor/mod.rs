@@ -13,6 +13,7 @@ mod entry;
 mod figures;
 mod history;
 mod http;
+mod kept;
 mod overview;
 pub(crate) mod resolve;
 mod rist;
@@ -45,6 +46,7 @@ use tokio::sync::mpsc;
 
 use self::args::Args;
 use self::control::{Handle, Request};
+use self::kept::Kept;
 use self::resolve::{Answer, Names};
 use self::shard::{Ended, Shards};
 use self::state::State;
@@ -182,6 +184,7 @@ async fn run(dirs: Dirs, stop: impl AsyncFnOnce(Rc<dyn View>, StopSignals) -> &'
         keys: srt::Keys::new(derived_tx),
         ports: RefCell::default(),
         helpers: Rc::new(content::Helpers::new(crate::content::socket(&dirs.runtime))),
+        kept: Rc::new(Kept::start()),
         subscribers,
         entitlements: entitle::Entitlements::new(&dirs.state, &dirs.log, audit.clone()),
         listeners: http::Listeners::default(),
@@ -209,6 +212,7 @@ async fn run(dirs: Dirs, stop: impl AsyncFnOnce(Rc<dyn View>, StopSignals) -> &'
     let control = tokio::task::spawn_local(serve_unix(listener, view.clone(), handle));
 
     let prepared = apply::prepare(&state.borrow(), &mut watch);
+    apply::close_unwanted(&state, &prepared).await;
     {
         let mut s = state.borrow_mut();
         let State { listeners, http_failed, daemon, .. } = &mut *s;
@@ -334,6 +338,7 @@ impl Supervisor {
         let mut s = self.state.borrow_mut();
         s.ready = true;
         let took = s.started.elapsed();
+        s.kept.tell();
         emit(Event::DaemonStarted { version: env!("CARGO_PKG_VERSION"), flows: s.flows.len(), took });
         service::ready(&summary(&s));
     }
@@ -455,6 +460,7 @@ impl Supervisor {
                 listeners.apply(&daemon.http, http_failed, &self.view);
             }
             s.watch_entitlements(now);
+            s.kept.forget_unclaimed();
             let thawed = s.overrides.expire(SystemTime::now());
             if thawed {
                 s.keep_overrides();
@@ -506,23 +512,48 @@ impl Supervisor {
         }
     }
 
-    /// Close everything, in order and with a bound on the time.
+    /// Close everything, in order and with a bound on the time. What the next process goes on with is left last, so that
+    /// it goes on soon.
     async fn drain(self, why: &str) {
         let closing = {
             let mut s = self.state.borrow_mut();
             service::stopping(&summary(&s));
             emit(Event::DaemonStopping { why: why.to_owned(), flows: s.flows.len() });
             let mut closing: entry::Closing = s.close_desk("the daemon stops");
-            closing.extend(s.flows.values_mut().flat_map(entry::Entry::close_all));
+            let left = s.kept.is_on();
+            for entry in s.flows.values_mut() {
+                closing.extend(if left { entry.close_connections() } else { entry.close_all() });
+            }
             closing.extend(s.ports.borrow_mut().sweep());
             closing
         };
         apply::closed(closing).await;
         self.state.borrow_mut().entitlements.ledger.close(Instant::now(), SystemTime::now());
         self.state.borrow().audit.record(Record::Stop { why: why.to_owned() });
+        self.leave().await;
         if let Some(logger) = &self.state.borrow().logger {
             logger.flush(Duration::from_secs(2));
         }
+    }
+
+    /// Leave where the flows stand to the next process.
+    async fn leave(&self) {
+        let kept = self.state.borrow().kept.clone();
+        if !kept.is_on() {
+            return;
+        }
+        let suspended: Vec<_> =
+            self.state.borrow().flows.values().map(|entry| (entry.name.to_string(), entry.suspend())).collect();
+        let (at, mut flows) = (Instant::now(), BTreeMap::new());
+        let all = async {
+            for (name, state) in suspended {
+                // A task that is gone, or has never been, has none.
+                flows.extend(state.await.ok().map(|state| (name, state)));
+            }
+        };
+        // One that is stuck begins anew.
+        let _ = tokio::time::timeout(apply::CLOSING, all).await;
+        kept.leave(at, flows).await;
     }
 }
 

@@ -19,6 +19,7 @@ use super::content::Helpers;
 use super::entitle::Entitlements;
 use super::entry::{Entry, Env};
 use super::http::Listeners;
+use super::kept::Kept;
 use super::resolve::Names;
 use super::shard::Shards;
 use super::srt::{Keys, Ports};
@@ -68,6 +69,8 @@ pub(super) struct State {
     pub(super) ports: RefCell<Ports>,
     /// Who looks at what is on air.
     pub(super) helpers: Rc<Helpers>,
+    /// What outlives this process.
+    pub(super) kept: Rc<Kept>,
     /// The last good subscribers, which are those in force.
     pub(super) subscribers: BTreeMap<String, Arc<SubscriberPlan>>,
     pub(super) entitlements: Entitlements,

@@ -1,5 +1,6 @@
 //! What an output is to do: the plan with all names resolved.
 
+use serde::{Deserialize, Serialize};
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -13,7 +14,7 @@ use crate::proto::fec2022_1::header::FecStream;
 const FEC_PORTS: [u16; 2] = [2, 4];
 
 /// The outputs that share a socket share these.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct SenderKey {
     /// Of the destinations.
     pub family: Family,

@@ -87,6 +87,16 @@ impl Lane {
         waits.chain(self.pacer.as_ref().and_then(|pacer| pacer.poll_timeout())).min()
     }
 
+    /// Send all that waits, now.
+    pub(super) fn flush(&mut self, exit: &mut Exit<'_>) {
+        self.smoothing = None;
+        if let Some(pacer) = &mut self.pacer {
+            pacer.set_smoothing(Duration::ZERO, FASTEST);
+        }
+        self.repacketisers.iter_mut().for_each(|repacketiser| repacketiser.hurry(exit.now));
+        self.deliver(&[], exit);
+    }
+
     /// Take packets in, and send what may leave.
     pub(super) fn deliver(&mut self, packets: &[MediaPacket<'_>], exit: &mut Exit<'_>) {
         let Self { smoothing, outputs, pacer, counted, repacketisers, .. } = self;

@@ -5,6 +5,8 @@ use std::cell::Cell;
 use std::ops::Range;
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
+
 use crate::config::plan::{OutputProtocol, RtpHeader};
 use crate::io::batch::{Outcome, SendError, Target};
 use crate::proto::fec2022_1::encode::Encoder;
@@ -137,6 +139,14 @@ pub(super) enum Kind {
     Fec,
 }
 
+/// Where the RTP of an output stands.
+#[derive(Debug, Serialize, Deserialize)]
+pub(in crate::flow) struct RtpState {
+    pub(in crate::flow) ssrc: u32,
+    seq: Seq,
+    fec: Option<Encoder>,
+}
+
 /// An output of a flow.
 pub(super) struct Output {
     pub(super) name: String,
@@ -153,6 +163,26 @@ impl Output {
             OutputProtocol::Udp { .. } | OutputProtocol::Rtp(_) => None,
         };
         Self { name, legs: legs(config), framing: Framing::new(config.protocol, ssrc), fec, stats }
+    }
+
+    /// What goes on in [`Self::resume`], if it is of its own making.
+    pub(super) fn into_state(self) -> Option<RtpState> {
+        let Framing::Rtp(RtpStream { header, .. }) = self.framing else { return None };
+        Some(RtpState { ssrc: header.ssrc, seq: header.seq, fec: self.fec.map(|fec| fec.encoder) })
+    }
+
+    /// Go on where another one stood. One with another SSRC is another stream.
+    pub(super) fn resume(&mut self, state: RtpState) {
+        let Framing::Rtp(RtpStream { header, .. }) = &mut self.framing else { return };
+        if header.ssrc != state.ssrc {
+            return;
+        }
+        header.seq = state.seq;
+        if let (Some(fec), Some(encoder)) = (&mut self.fec, state.fec)
+            && fec.encoder.matrix() == encoder.matrix()
+        {
+            fec.encoder = encoder;
+        }
     }
 
     /// Change where it sends and what is on each datagram; the stream goes on as it is.

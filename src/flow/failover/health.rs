@@ -1,13 +1,14 @@
 //! Whether a source is fit to be on air: it has data, and no trigger holds against it.
 
 use crate::time::Instant;
+use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
 /// Rates are judged over windows of at least this.
 const WINDOW: Duration = Duration::from_secs(1);
 
 /// What makes a source unfit. `None`: not watched.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Triggers {
     /// No packet for so long: 50 ms to 10 s.
     pub silence: Option<Duration>,
@@ -29,7 +30,7 @@ impl Default for Triggers {
 }
 
 /// One of [`Triggers`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Trigger {
     /// No packet.
     Silence,
@@ -44,7 +45,7 @@ pub enum Trigger {
 }
 
 /// A source's figures so far; they only grow.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Sample {
     /// Bytes received.
     pub bytes: u64,
@@ -57,7 +58,7 @@ pub struct Sample {
 }
 
 /// One source's state.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Serialize, Deserialize)]
 pub(super) struct Health {
     /// The last packet.
     last: Option<Instant>,

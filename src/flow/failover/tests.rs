@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::proto::rtp::receive::tests::Random;
+use crate::proto::rtp::receive::tests::{Random, handed_over};
 
 const fn ms(ms: u64) -> Duration {
     Duration::from_millis(ms)
@@ -121,6 +121,9 @@ impl World {
                 self.act(at, *act);
             }
             self.step(at);
+            if at.is_multiple_of(1000) {
+                self.failover = handed_over(&self.failover);
+            }
         }
     }
 }

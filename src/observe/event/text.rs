@@ -15,6 +15,24 @@ impl fmt::Display for Event {
             Self::DaemonStarted { version, flows, took } => {
                 write!(f, "mediaconnect {version} started: {} in {}", count(*flows as u64, "flow"), span(*took))
             }
+            Self::TakenOver { sockets, flows, gap: Some(gap) } => write!(
+                f,
+                "{} and {} of the process before this one are gone on with; nothing was read for {}",
+                count(*sockets as u64, "socket"),
+                count(*flows as u64, "flow"),
+                span(*gap)
+            ),
+            Self::TakenOver { sockets, gap: None, .. } => write!(
+                f,
+                "{} of the process before this one, which was killed, are read on; what it held is lost",
+                count(*sockets as u64, "socket")
+            ),
+            Self::StateUnreadable { error } => {
+                write!(
+                    f,
+                    "what the process before this one left of its flows is not understood, and they begin anew: {error}"
+                )
+            }
             Self::DaemonStopping { why, flows } => {
                 write!(f, "stopping on {why}: closing {}", count(*flows as u64, "flow"))
             }

@@ -73,6 +73,17 @@ impl Scrambler {
         &self.counters
     }
 
+    /// What it knows of the tables.
+    pub const fn tables(&self) -> &Psi {
+        &self.psi
+    }
+
+    /// Go on with what is known of the tables already.
+    pub fn set_tables(&mut self, tables: Psi) {
+        self.psi = tables;
+        self.follow();
+    }
+
     /// Encrypt a datagram's transport-stream packets in place. What may not leave becomes null packets, so that all others
     /// stay in their places; what is behind the last whole packet becomes zero.
     pub fn scramble(&mut self, payload: &mut [u8], now: Instant) {

@@ -10,6 +10,7 @@
 //! moves. Before FEC packets are seen, and after they have ended, this is a plain receiver with its reorder window.
 
 use crate::time::Instant;
+use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
 use super::header::{FEC_LEN, FecError, FecHeader, FecStream};
@@ -31,7 +32,7 @@ const PORT_SKEW: Duration = Duration::from_millis(10);
 
 /// The figures of forward error correction. Lost before recovery are [`RtpCounters::lost`] and
 /// [`RtpCounters::recovered`] together.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct FecCounters {
     /// Of the column stream.
     pub column: FecStreamCounters,
@@ -46,7 +47,7 @@ pub struct FecCounters {
 }
 
 /// The receiving end of one RTP stream with its FEC streams.
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 pub struct Decoder {
     pub(super) receiver: RtpReceiver<History>,
     /// The reorder window of plain RTP.

@@ -9,9 +9,10 @@ use super::matrix::Matrix;
 use super::xor;
 use crate::proto::rtp::header::FIXED_LEN;
 use crate::proto::seq::{RtpTime, Seq};
+use serde::{Deserialize, Serialize};
 
 /// The FEC packets of one stream.
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 pub struct Encoder {
     matrix: Matrix,
     /// Columns of the block that is being filled, then those of the block before.
@@ -34,10 +35,11 @@ pub struct Encoder {
 }
 
 /// A row or column as far as it has gone, laid out as the packet that goes out.
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 struct Set {
     base: Seq,
     parity: Parity,
+    #[serde(with = "serde_bytes")]
     packet: Vec<u8>,
 }
 

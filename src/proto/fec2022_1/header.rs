@@ -5,6 +5,7 @@
 
 use crate::proto::rtp::header::FIXED_LEN;
 use crate::proto::seq::{RtpTime, Seq};
+use serde::{Deserialize, Serialize};
 
 /// Bytes before the payload of a FEC packet.
 pub const FEC_LEN: usize = FIXED_LEN + 16;
@@ -14,7 +15,7 @@ pub const FEC_PAYLOAD_TYPE: u8 = 96;
 pub const MAX_SPAN: u16 = 400;
 
 /// One of the two FEC streams.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum FecStream {
     /// Over columns; by default on the media port + 2.
     Column,
@@ -59,7 +60,7 @@ pub enum FecError {
 }
 
 /// The XOR of header fields: of one packet, of a set's members, or of what is left of them.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub(super) struct Parity {
     /// P, X and CC: the low 6 bits of the first byte.
     pub(super) flags: u8,

@@ -1,6 +1,7 @@
 //! The newest media packets, copied, whatever order they came in: what XOR needs.
 
 use crate::time::Instant;
+use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
 use crate::proto::rtp::header::Header;
@@ -15,7 +16,7 @@ const CELLS: usize = 512;
 const NOWHERE: ExtSeq = ExtSeq::start(Seq(0)).sub(1 << 16);
 
 /// What is known of one sequence number.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 struct Cell {
     seq: ExtSeq,
     packet: Option<SlotId>,
@@ -28,7 +29,7 @@ struct Cell {
 }
 
 /// A ring of cells around the newest packet: three quarters behind it, one quarter ahead for FEC that comes early.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Serialize, Deserialize)]
 pub(super) struct History {
     /// A power of two of them, or none.
     cells: Vec<Cell>,

@@ -1,5 +1,7 @@
 //! The matrix a sender protects its stream by, within the limits of the standard.
 
+use serde::{Deserialize, Serialize};
+
 /// Why no such matrix may be sent. Each text names the limit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum MatrixError {
@@ -23,7 +25,7 @@ pub enum MatrixError {
 }
 
 /// L columns and D rows, with or without FEC packets for the rows. Within the limits by construction.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Matrix {
     columns: u8,
     rows: u8,

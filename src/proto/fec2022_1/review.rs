@@ -8,6 +8,7 @@
 //! up.
 
 use crate::time::Instant;
+use serde::{Deserialize, Serialize};
 
 use super::decode::{Decoder, MAX_DELAY};
 use super::sets::Span;
@@ -21,7 +22,7 @@ const PASSES: usize = 8;
 const MISSING: usize = 128;
 
 /// The last review's outcome. None is needed before one of its conditions changes.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Serialize, Deserialize)]
 pub(super) struct Review {
     number: u32,
     hope: Option<Hope>,
@@ -30,7 +31,7 @@ pub(super) struct Review {
 }
 
 /// The packet `gap` can still come, as far as is known before time `until`, or the media packet `before`.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 struct Hope {
     gap: ExtSeq,
     until: Option<Instant>,

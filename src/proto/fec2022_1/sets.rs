@@ -4,12 +4,13 @@ use super::header::{FecHeader, FecStream, Parity};
 use crate::proto::rtp::header::Header;
 use crate::proto::rtp::slots::{SlotId, Slots};
 use crate::proto::seq::ExtSeq;
+use serde::{Deserialize, Serialize};
 
 /// How many FEC packets wait at most; then the oldest goes. Two blocks of any matrix of the standard have at most 116.
 const SETS: usize = 256;
 
 /// The media packets that one FEC packet protects.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Span {
     pub(super) base: ExtSeq,
     pub(super) offset: u8,
@@ -27,7 +28,7 @@ impl Span {
 }
 
 /// A FEC packet that waits.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 pub(super) struct Set {
     id: u32,
     pub(super) stream: FecStream,
@@ -39,7 +40,7 @@ pub(super) struct Set {
 }
 
 /// FEC packets by number. Numbers begin at 1, and are not used twice (in 4 thousand million).
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Serialize, Deserialize)]
 pub(super) struct Sets {
     ring: Vec<Option<Set>>,
     slots: Slots,

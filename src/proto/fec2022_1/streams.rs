@@ -1,6 +1,7 @@
 //! What is known of one FEC stream: its matrix, where its sets lie and when they come, and its figures.
 
 use crate::time::Instant;
+use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
 use super::header::FecHeader;
@@ -15,7 +16,7 @@ const WINDOW: u32 = 32;
 const JUMP: u64 = 1000;
 
 /// Counts of one FEC stream since the decoder was made.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct FecStreamCounters {
     /// FEC packets that could be read; duplicates too.
     pub received: u64,
@@ -30,7 +31,7 @@ pub struct FecStreamCounters {
 }
 
 /// Where the set lies that covers a media packet, as far as can be told before its FEC packet comes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) enum Expected {
     /// It cannot be told.
     Unknown,
@@ -41,7 +42,7 @@ pub(super) enum Expected {
 }
 
 /// One FEC stream.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Serialize, Deserialize)]
 pub(super) struct Stream {
     pub(super) counters: FecStreamCounters,
     /// Offset and NA. A change is believed when two FEC packets agree.
@@ -59,7 +60,7 @@ pub(super) struct Stream {
     recent: Option<(ExtSeq, u32)>,
 }
 
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 struct Track {
     base: ExtSeq,
     /// Media packets from the base to the first that comes after the FEC packet; forgotten slowly. Known when it came.

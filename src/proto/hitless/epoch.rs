@@ -5,6 +5,7 @@
 //! being, never fall from place to place, and run evenly over a gap: a packet that fills one leaves when it would have
 //! left anyway.
 
+use serde::{Deserialize, Serialize};
 use std::collections::VecDeque;
 
 use super::memory::SlotId;
@@ -29,7 +30,7 @@ const MOST_BEFORE: u64 = 3000;
 const SILENCE: (i64, i64) = (20_000_000, 500_000_000);
 
 /// What is known of a packet's identity.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Identity {
     pub(super) timestamp: RtpTime,
     /// Bytes of payload.
@@ -39,14 +40,14 @@ pub(super) struct Identity {
 }
 
 /// What became of a place.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) enum State {
     Missing,
     Held(SlotId),
     Delivered,
 }
 
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 pub(super) struct Entry {
     pub(super) line: i64,
     pub(super) due: i64,
@@ -61,7 +62,7 @@ pub(super) struct Entry {
     pub(super) filled: bool,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Epoch {
     /// Of the first packet.
     pub(super) ssrc: u32,

@@ -1,6 +1,7 @@
 //! One leg of a merge: where it stands, how far it lags, and whether it carries the same packets.
 
 use crate::time::Instant;
+use serde::{Deserialize, Serialize};
 
 use super::epoch::{Entry, Epoch, Identity, MAX_DROPOUT, State};
 use super::stats::{LegCounters, Skew};
@@ -16,7 +17,7 @@ pub(super) const CLEAN_SECONDS: u32 = 5;
 const TOLERATED: u64 = 100;
 
 /// Which stream a leg's packets belong to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub(super) enum Home {
     /// None yet.
     #[default]
@@ -28,14 +29,14 @@ pub(super) enum Home {
 }
 
 /// A packet that other legs have yet to bring, of a leg that does not take part.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 pub(super) struct Probe {
     pub(super) place: u64,
     pub(super) identity: Identity,
     pub(super) at: i64,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Serialize, Deserialize)]
 pub(super) struct Leg {
     pub(super) home: Home,
     /// The newest place it brought, at home.

@@ -1,8 +1,10 @@
 //! Copies of the packets that wait: bytes behind bytes in blocks, so that a packet takes what it is long and no more.
 //! Packets leave about as they came, so blocks empty one after the other and are used again.
 
+use serde::{Deserialize, Serialize};
+
 /// Where a held packet lies: ask [`super::Merger::held`] for its bytes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SlotId {
     block: u32,
     start: u32,
@@ -16,7 +18,7 @@ const BLOCKS: usize = 2048;
 /// With fewer blocks left than this, memory is tight: room for what may come before packets are released.
 const RESERVE: usize = 64;
 
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Serialize, Deserialize)]
 pub(in crate::proto) struct Memory {
     blocks: Vec<Block>,
     /// Numbers of the empty blocks that have their memory.
@@ -32,8 +34,9 @@ pub(in crate::proto) struct Memory {
     peak: usize,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Serialize, Deserialize)]
 struct Block {
+    #[serde(with = "serde_bytes")]
     bytes: Vec<u8>,
     packets: u32,
 }

@@ -1,6 +1,7 @@
 //! The figures of a merge.
 
 use crate::time::Instant;
+use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
 use crate::proto::rtp::stats::jitter_time;
@@ -9,7 +10,7 @@ use crate::proto::rtp::stats::jitter_time;
 ///
 /// Every packet handed in ends up in exactly one place: `received = first + duplicate + late + stray + overflow`;
 /// `first` are those that are held or went out.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct LegCounters {
     /// Packets handed in.
     pub received: u64,
@@ -55,7 +56,7 @@ impl LegCounters {
 }
 
 /// How far behind the leading leg the packets of a leg come; negative when they come before.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Skew {
     /// Now, smoothed, in nanoseconds.
     pub now_ns: i64,
@@ -66,7 +67,7 @@ pub struct Skew {
 }
 
 /// Counts of a merge since it was made.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct MergeCounters {
     /// Packets handed on, in order.
     pub delivered: u64,

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use proptest::prelude::*;
 
 use super::*;
-use crate::proto::rtp::receive::tests::Random;
+use crate::proto::rtp::receive::tests::{HAND_OVER, Random, handed_over};
 use crate::proto::seq::{RtpTime, Seq};
 
 const FIRST: u16 = 65_000;
@@ -64,6 +64,7 @@ struct Bench {
     start: Instant,
     out: Vec<Released>,
     came: Vec<Came>,
+    received: usize,
     most_memory: usize,
     /// A leg was removed, and its counts with it.
     removed: bool,
@@ -79,8 +80,19 @@ impl Bench {
         let mut merger = Merger::new(window);
         let legs = (0..legs).map(|_| merger.add_leg().unwrap()).collect();
         let start = Instant::now();
-        let (out, came) = (Vec::new(), Vec::new());
-        Self { merger, legs, start, out, came, most_memory: 0, removed: false, last: start, class: None, active: 0 }
+        Self {
+            merger,
+            legs,
+            start,
+            out: Vec::new(),
+            came: Vec::new(),
+            received: 0,
+            most_memory: 0,
+            removed: false,
+            last: start,
+            class: None,
+            active: 0,
+        }
     }
 
     fn receive(&mut self, at: Duration, leg: usize, sent: &Sent) {
@@ -90,6 +102,11 @@ impl Bench {
         self.merger.handle_packet(self.legs[leg], self.start + at, &packet, &header);
         self.last = self.start + at;
         self.most_memory = self.most_memory.max(self.merger.memory());
+        self.received += 1;
+        // Of the megabytes of a flood it would take its time.
+        if self.received.is_multiple_of(HAND_OVER) && self.merger.memory() < 1 << 20 {
+            self.merger = handed_over(&self.merger);
+        }
     }
 
     /// Call the merger at each time it asks for, up to `at`.

@@ -4,6 +4,7 @@
 //! that lie harm nothing but themselves.
 
 use crate::time::Instant;
+use serde::{Deserialize, Serialize};
 
 use super::packet::{NULL_PID, PACKET_LEN, PIDS, PacketHeader};
 
@@ -63,7 +64,7 @@ fn crc_over(crc: u32, data: &[u8]) -> u32 {
 }
 
 /// A set of PIDs, 1 kB.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 struct PidSet(Box<[u64]>);
 
 impl PidSet {
@@ -81,7 +82,7 @@ impl PidSet {
 }
 
 /// A program of the program association table, and its program map table once that has come.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Program {
     /// 1 to 65535.
     pub number: u16,
@@ -94,7 +95,7 @@ pub struct Program {
 }
 
 /// What a program map table says of its program as a whole.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ProgramMap {
     /// 0x1FFF: the program has no PCR.
     pub pcr_pid: u16,
@@ -105,7 +106,7 @@ pub struct ProgramMap {
 }
 
 /// An elementary stream of a program.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ElementaryStream {
     /// The program's number.
     pub program: u16,
@@ -116,7 +117,7 @@ pub struct ElementaryStream {
 }
 
 /// Counts since the tables were made.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct PsiCounters {
     /// Sections of the program association table, right ones.
     pub pat: u64,
@@ -139,8 +140,10 @@ pub struct PsiCounters {
 }
 
 /// The programs of a transport stream: 5 kB, and up to 4 kB for the programs and streams that there are.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Psi {
+    /// What is half there begins anew.
+    #[serde(skip)]
     assembler: Assembler,
     /// PIDs of the tables that are followed.
     pids: PidSet,
@@ -149,7 +152,7 @@ pub struct Psi {
     tables: Tables,
 }
 
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 struct Tables {
     transport_stream: Option<u16>,
     /// The CRC of each section of the PAT: a change is noticed even of a table that keeps its version.

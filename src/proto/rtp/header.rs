@@ -1,5 +1,6 @@
 //! The fixed RTP header, RFC 3550 section 5.1: a checked view, and its 12 bytes.
 
+use serde::{Deserialize, Serialize};
 use std::ops::Range;
 
 use crate::proto::seq::{RtpTime, Seq};
@@ -38,7 +39,7 @@ pub enum HeaderError {
 }
 
 /// The header of an RTP packet, and where its payload lies.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Header {
     /// For MPEG-TS: the timestamp is discontinuous (RFC 2250, section 2.1).
     pub marker: bool,

@@ -13,6 +13,7 @@
 //! loss; any other is a restart: what waits is delivered in order, then the new stream from its first held packet.
 
 use crate::time::Instant;
+use serde::{Deserialize, Serialize};
 use std::collections::VecDeque;
 use std::time::Duration;
 
@@ -69,7 +70,7 @@ impl Tap for () {
 }
 
 /// The receiving end of one RTP stream.
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 pub struct RtpReceiver<T = ()> {
     tap: T,
     window: Duration,
@@ -80,7 +81,7 @@ pub struct RtpReceiver<T = ()> {
 }
 
 /// The stream that is being delivered.
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 struct Stream {
     ssrc: u32,
     order: Reorder,
@@ -96,7 +97,7 @@ struct Stream {
 }
 
 /// Packets that may become the stream. Memory is kept.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Serialize, Deserialize)]
 struct Candidate {
     ssrc: u32,
     /// Two came in sequence.
@@ -105,7 +106,7 @@ struct Candidate {
     held: VecDeque<Held>,
 }
 
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 struct Held {
     seq: ExtSeq,
     slot: SlotId,

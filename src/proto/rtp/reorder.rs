@@ -1,6 +1,7 @@
 //! Order by sequence number: what is next, what waits behind a gap, and what has been seen.
 
 use crate::time::Instant;
+use serde::{Deserialize, Serialize};
 use std::collections::VecDeque;
 
 use super::slots::SlotId;
@@ -8,6 +9,8 @@ use crate::proto::seq::{ExtSeq, Seq};
 
 /// Sequence numbers behind `next` whose fate is remembered.
 const RECENT: u64 = 4096;
+/// Of them in one row of the bit field.
+const ROW: u64 = 32 * 64;
 
 /// Where a packet stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -23,7 +26,7 @@ pub(super) enum Standing {
 }
 
 /// A packet behind a gap.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Waiting {
     pub(super) seq: ExtSeq,
     pub(super) slot: SlotId,
@@ -32,7 +35,7 @@ pub(super) struct Waiting {
     pub(super) recovered: bool,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Reorder {
     /// The first one neither delivered nor given up.
     next: ExtSeq,
@@ -43,14 +46,14 @@ pub(super) struct Reorder {
     /// The same packets in order of arrival; those that wait no longer are dropped as they come to the front.
     arrivals: VecDeque<(Instant, ExtSeq)>,
     /// One bit a sequence number: delivered.
-    recent: [u64; (RECENT / 64) as usize],
+    recent: [[u64; 32]; (RECENT / ROW) as usize],
 }
 
 impl Reorder {
     /// A stream that begins with `first`, which is yet to be delivered.
     pub(super) const fn new(first: Seq) -> Self {
         let next = ExtSeq::start(first);
-        let recent = [0; (RECENT / 64) as usize];
+        let recent = [[0; 32]; (RECENT / ROW) as usize];
         Self { next, newest: next, waiting: VecDeque::new(), arrivals: VecDeque::new(), recent }
     }
 
@@ -60,7 +63,7 @@ impl Reorder {
         self.arrivals.clear();
         self.next = ExtSeq::start(first);
         self.newest = self.next;
-        self.recent = [0; (RECENT / 64) as usize];
+        self.recent = [[0; 32]; (RECENT / ROW) as usize];
     }
 
     pub(super) const fn next(&self) -> ExtSeq {
@@ -77,7 +80,7 @@ impl Reorder {
         } else if seq > self.next {
             let waits = self.waiting.binary_search_by_key(&seq, |waiting| waiting.seq).is_ok();
             if waits { Standing::Duplicate } else { Standing::Ahead }
-        } else if self.next.since(seq) <= RECENT && self.recent[Self::word(seq)] & Self::bit(seq) != 0 {
+        } else if self.next.since(seq) <= RECENT && self.word(seq) & Self::bit(seq) != 0 {
             Standing::Duplicate
         } else {
             Standing::Late
@@ -132,19 +135,25 @@ impl Reorder {
         let lost = to.since(self.next);
         for back in 1..=lost.min(RECENT) {
             let seq = self.next.add(lost - back);
-            self.recent[Self::word(seq)] &= !Self::bit(seq);
+            *self.word_mut(seq) &= !Self::bit(seq);
         }
         self.next = to;
         lost
     }
 
     fn deliver_next(&mut self) {
-        self.recent[Self::word(self.next)] |= Self::bit(self.next);
+        *self.word_mut(self.next) |= Self::bit(self.next);
         self.next = self.next.add(1);
     }
 
-    const fn word(seq: ExtSeq) -> usize {
-        (seq.value() % RECENT / 64) as usize
+    const fn word(&self, seq: ExtSeq) -> u64 {
+        let at = seq.value() % RECENT;
+        self.recent[(at / ROW) as usize][(at % ROW / 64) as usize]
+    }
+
+    const fn word_mut(&mut self, seq: ExtSeq) -> &mut u64 {
+        let at = seq.value() % RECENT;
+        &mut self.recent[(at / ROW) as usize][(at % ROW / 64) as usize]
     }
 
     const fn bit(seq: ExtSeq) -> u64 {
@@ -207,7 +216,7 @@ mod tests {
         (0..5000).for_each(|_| reorder.pass());
         let (before, after) = (reorder.next(), reorder.next().add(20_000));
         assert_eq!(reorder.release_before(after), (20_000, None));
-        assert!(reorder.recent.iter().all(|word| *word == 0));
+        assert!(reorder.recent.as_flattened().iter().all(|word| *word == 0));
         assert_eq!(reorder.standing(before), Standing::Late);
     }
 }

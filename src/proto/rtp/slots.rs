@@ -1,9 +1,10 @@
 //! Copies of packets that wait. Memory is taken on first use, kept, and bounded.
 
 use super::header::Header;
+use serde::{Deserialize, Serialize};
 
 /// A packet that was held back: ask [`super::receive::RtpReceiver::held`] for its bytes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SlotId(u32);
 
 /// Room that every slot has from the start: an Ethernet frame's worth.
@@ -11,13 +12,14 @@ const SLOT_LEN: usize = 1536;
 /// Bytes that all slots together may take.
 const LIMIT: usize = 16 << 20;
 
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 struct Slot {
+    #[serde(with = "serde_bytes")]
     packet: Vec<u8>,
     header: Header,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Serialize, Deserialize)]
 pub(in crate::proto) struct Slots {
     slots: Vec<Slot>,
     free: Vec<SlotId>,

@@ -1,6 +1,7 @@
 //! The figures of a received RTP stream, as RFC 3550 counts them.
 
 use crate::time::Instant;
+use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
 use crate::proto::seq::RtpTime;
@@ -9,7 +10,7 @@ use crate::proto::seq::RtpTime;
 ///
 /// Every packet handed in ends up in exactly one place: `received + recovered = delivered + duplicate + late + stray`
 /// plus what is held at the moment.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct RtpCounters {
     /// Packets handed in.
     pub received: u64,
@@ -53,7 +54,7 @@ pub(in crate::proto) const fn jitter_time(jitter: u32) -> Duration {
 }
 
 /// The arithmetic of RFC 3550, appendix A.8, with arrival times on the media clock.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Copy, Default, Serialize, Deserialize)]
 pub(in crate::proto) struct Jitter {
     last: Option<(Instant, RtpTime)>,
 }

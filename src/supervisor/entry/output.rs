@@ -1,6 +1,5 @@
 //! The outputs of a flow: opened, closed and retuned, and the sockets that they share.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::SystemTime;
 
@@ -11,8 +10,9 @@ use crate::config::plan::{DatagramRoute, OutputPlan, OutputRoute, RtpHeader};
 use crate::flow::FlowCommand;
 use crate::flow::egress::{EncryptionSeed, OutputConfig, SenderKey};
 use crate::flow::stats::OutputStats;
-use crate::io::open::{SendSpec, Sender, open_sender};
+use crate::io::open::{SendSpec, Sender};
 use crate::observe::event::{Event, emit};
+use crate::supervisor::kept::Owner;
 use crate::supervisor::resolve::{self, SEND_BUFFER, Unresolved};
 use crate::supervisor::sample::OutputSample;
 
@@ -31,6 +31,9 @@ impl Entry {
         });
         if !wanted || entry.part.is_open() {
             return;
+        }
+        if let Some(ssrc) = self.state.as_ref().and_then(|state| state.ssrc(name)) {
+            entry.ssrc = ssrc;
         }
         if let Some(RtpHeader::Regenerate { ssrc: Some(ssrc), .. }) = plan.header() {
             entry.ssrc = ssrc;
@@ -73,7 +76,7 @@ impl Entry {
         env: &Env<'_>,
     ) -> Result<Part<OutputConfig>, Problem> {
         let config = resolve::output(plan, route, env.links, env.names, env.now).map_err(Problem::Unresolved)?;
-        let senders = open_senders(&config, &self.senders)?;
+        let senders = self.open_senders(&config)?;
         self.ensure_task(env);
         self.hold_senders(&config, senders);
         let (name, encryption) = (name.to_owned(), self.encryption(plan));
@@ -112,6 +115,7 @@ impl Entry {
             *users = users.saturating_sub(1);
             if *users == 0 && key.source_port.is_some() {
                 self.senders.remove(&key);
+                self.kept.release(&self.name, Owner::Sender(key));
                 let (done, closed) = oneshot::channel();
                 self.send(FlowCommand::DropSender(key, done));
                 closing.push(closed);
@@ -152,27 +156,27 @@ impl Entry {
             OutputRoute::Rist(_) => return self.retune_rist_output(name, env),
         };
         let Ok(config) = resolve::output(plan, route, env.links, env.names, env.now) else { return };
-        let Some(Part::Open(open)) = self.outputs.get_mut(name).map(|o| &mut o.part) else { return };
+        if !self.outputs.get(name).is_some_and(|output| matches!(output.part, Part::Open(_))) {
+            return;
+        }
         // Without a socket for a leg that has come everything stays as it is; this is tried again.
-        let Ok(senders) = open_senders(&config, &self.senders) else { return };
+        let Ok(senders) = self.open_senders(&config) else { return };
+        let Some(Part::Open(open)) = self.outputs.get_mut(name).map(|o| &mut o.part) else { return };
         let before = std::mem::replace(open, config.clone());
         self.hold_senders(&config, senders);
         self.send(FlowCommand::RetuneOutput(name.to_owned(), config));
         // Nobody has to wait for a socket that closes.
         drop(self.release_senders(&before));
     }
-}
 
-/// The sockets an output needs besides those that are there.
-fn open_senders(
-    config: &OutputConfig,
-    there: &BTreeMap<SenderKey, usize>,
-) -> Result<Vec<(SenderKey, Sender)>, Problem> {
-    let missing = config.senders().filter(|key| !there.contains_key(key));
-    let open = |key: SenderKey| {
-        let spec = SendSpec { family: key.family, source_port: key.source_port, send_buffer: SEND_BUFFER };
-        let sender = open_sender(&spec).map_err(|error| Problem::Open(error.to_string()))?;
-        Ok((key, sender))
-    };
-    missing.map(open).collect()
+    /// The sockets an output needs besides those that are there.
+    fn open_senders(&self, config: &OutputConfig) -> Result<Vec<(SenderKey, Sender)>, Problem> {
+        let missing = config.senders().filter(|key| !self.senders.contains_key(key));
+        let open = |key: SenderKey| {
+            let spec = SendSpec { family: key.family, source_port: key.source_port, send_buffer: SEND_BUFFER };
+            let sender = self.kept.sender(&self.name, key, &spec);
+            Ok((key, sender.map_err(|error| Problem::Open(error.to_string()))?))
+        };
+        missing.map(open).collect()
+    }
 }

@@ -1,17 +1,20 @@
 //! The sources of a flow: opened, closed and retuned.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use tokio::sync::oneshot;
 
 use super::{Closing, Entry, Env, Part, Problem, SourceEntry, describe};
-use crate::config::plan::{ContentKeys, DatagramInput, SourceInput, SourcePlan, SourceProtocol};
+use crate::config::plan::{ContentKeys, DatagramInput, FlowPlan, SourceInput, SourcePlan, SourceProtocol};
 use crate::flow::FlowCommand;
 use crate::flow::source::{Receivers, SourceConfig};
 use crate::flow::srt::{self, SrtSourceConfig};
 use crate::flow::stats::SourceStats;
-use crate::io::open::{OpenError, ReceiveSpec, open_receiver};
+use crate::io::links::Links;
+use crate::io::open::{OpenError, ReceiveSpec, Receiver};
 use crate::observe::event::{Event, emit};
+use crate::supervisor::kept::{Owner, SocketKey};
 use crate::supervisor::resolve::{self, RECEIVE_BUFFER};
 use crate::supervisor::sample::SourceSample;
 
@@ -84,7 +87,12 @@ impl Entry {
         env: &Env<'_>,
     ) -> Result<(Part<ReceiveSpec>, usize), Problem> {
         let spec = resolve::source(plan, input, &self.plan, env.links).map_err(Problem::Unresolved)?;
-        let receivers = open_receivers(&spec, input.protocol).map_err(|error| Problem::Open(error.to_string()))?;
+        let receivers = open_receivers(&spec, input.protocol, |spec| self.kept.receiver(&self.name, name, spec));
+        // All of them, or none.
+        let receivers = receivers.map_err(|error| {
+            self.kept.release(&self.name, Owner::Source(name.to_owned()));
+            Problem::Open(error.to_string())
+        })?;
         let granted = receivers.media.granted();
         // From here on the task says whether it is on air; until it does, it is not.
         stats.on_air.set(0);
@@ -99,6 +107,7 @@ impl Entry {
         if std::mem::replace(&mut entry.part, Part::Closed).is_open() {
             let (done, closed) = oneshot::channel();
             self.send(FlowCommand::CloseSource(name.to_owned(), done));
+            self.kept.release(&self.name, Owner::Source(name.to_owned()));
             closing.push(closed);
         }
     }
@@ -130,19 +139,40 @@ impl Entry {
     }
 }
 
-/// A source's socket, and those of its FEC: all of them, or none.
-fn open_receivers(spec: &ReceiveSpec, protocol: SourceProtocol) -> Result<Receivers, OpenError> {
-    let media = open_receiver(spec)?;
-    let SourceProtocol::RtpFec { fec_ports: [column, row], .. } = protocol else {
-        return Ok(Receivers { media, fec: None });
-    };
-    let fec = |offset: u16| {
+/// What to open for a source besides its media's socket: of its FEC, for the columns and the rows.
+fn fec_specs(spec: &ReceiveSpec, protocol: SourceProtocol) -> Option<[ReceiveSpec; 2]> {
+    let SourceProtocol::RtpFec { fec_ports, .. } = protocol else { return None };
+    Some(fec_ports.map(|offset| {
         let mut spec = ReceiveSpec { receive_buffer: FEC_RECEIVE_BUFFER, ..spec.clone() };
         // The plan has checked that it is a port.
         spec.bind.set_port(spec.bind.port().wrapping_add(offset));
-        open_receiver(&spec)
+        spec
+    }))
+}
+
+/// A source's socket, and those of its FEC.
+fn open_receivers(
+    spec: &ReceiveSpec,
+    protocol: SourceProtocol,
+    open: impl Fn(&ReceiveSpec) -> Result<Receiver, OpenError>,
+) -> Result<Receivers, OpenError> {
+    let media = open(spec)?;
+    let fec = match fec_specs(spec, protocol) {
+        Some([column, row]) => Some([open(&column)?, open(&row)?]),
+        None => None,
     };
-    Ok(Receivers { media, fec: Some([fec(column)?, fec(row)?]) })
+    Ok(Receivers { media, fec })
+}
+
+/// The sockets that a flow's sources read, as far as that is known now.
+pub(in crate::supervisor) fn sockets(plan: &FlowPlan, links: &Links) -> BTreeSet<SocketKey> {
+    let sources = plan.sources.values().filter(|source| source.enabled);
+    let specs = sources.filter_map(|source| {
+        let input = source.datagrams()?;
+        let spec = resolve::source(source, input, plan, links).ok()?;
+        Some(fec_specs(&spec, input.protocol).into_iter().flatten().chain([spec.clone()]).collect::<Vec<_>>())
+    });
+    specs.flatten().map(|spec| SocketKey::of(&spec)).collect()
 }
 
 fn source_config(plan: &SourcePlan, input: &DatagramInput) -> SourceConfig {

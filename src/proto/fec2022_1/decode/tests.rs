@@ -9,7 +9,7 @@ use crate::proto::fec2022_1::encode::Encoder;
 use crate::proto::fec2022_1::matrix::Matrix;
 use crate::proto::fec2022_1::testing::{CAPTURES, Capture, Fec, SSRC, datagrams, fec, media, recoverable, seq};
 use crate::proto::rtp::receive::Place;
-use crate::proto::rtp::receive::tests::Random;
+use crate::proto::rtp::receive::tests::{HAND_OVER, Random, handed_over};
 
 const WINDOW: Duration = Duration::from_millis(20);
 /// From one media packet to the next.
@@ -87,6 +87,9 @@ impl Bench {
         let header = Header::parse(&packet).unwrap();
         self.decoder.handle_packet(self.start + at, &packet, &header, &mut self.out);
         self.end_batch(&packet);
+        if index.is_multiple_of(HAND_OVER as u64) {
+            self.decoder = handed_over(&self.decoder);
+        }
     }
 
     fn fec(&mut self, at: Duration, port: FecStream, packet: &[u8]) -> Result<(), FecError> {

@@ -1,6 +1,7 @@
 //! The receiver under a simulated network, in virtual time: every run is the same, and every run wraps.
 
 use proptest::prelude::*;
+use serde::de::DeserializeOwned;
 
 use super::*;
 use crate::proto::rtp::header::FIXED_LEN;
@@ -22,11 +23,13 @@ struct Bench {
     out: Vec<Released>,
     /// SSRC, sequence number, discontinuity.
     delivered: Vec<(u32, u16, bool)>,
+    sent: usize,
 }
 
 impl Bench {
     fn new(window: Duration) -> Self {
-        Self { receiver: RtpReceiver::new(window), start: Instant::now(), out: Vec::new(), delivered: Vec::new() }
+        let (receiver, start) = (RtpReceiver::new(window), Instant::now());
+        Self { receiver, start, out: Vec::new(), delivered: Vec::new(), sent: 0 }
     }
 
     fn send(&mut self, at: Duration, ssrc: u32, seq: u16) {
@@ -40,6 +43,10 @@ impl Bench {
         let header = Header::parse(&packet).unwrap();
         self.receiver.handle_packet(self.start + at, &packet, &header, &mut self.out);
         self.end_batch(&packet);
+        self.sent += 1;
+        if self.sent.is_multiple_of(HAND_OVER) {
+            self.receiver = handed_over(&self.receiver);
+        }
     }
 
     /// Call the receiver at each time it asks for, up to `at`.
@@ -81,6 +88,15 @@ impl Bench {
         self.delivered.iter().map(|(_, seq, _)| *seq).collect()
     }
 }
+
+/// What the next process makes of what this one leaves to it. Machines are handed over amid every simulation: none must
+/// notice.
+pub(crate) fn handed_over<T: Serialize + DeserializeOwned>(machine: &T) -> T {
+    rmp_serde::from_slice(&rmp_serde::to_vec_named(machine).unwrap()).unwrap()
+}
+
+/// So many packets come between two times at which a machine is handed over.
+pub(crate) const HAND_OVER: usize = 397;
 
 /// xorshift64*: seeded, the same everywhere.
 pub(crate) struct Random(pub(crate) u64);

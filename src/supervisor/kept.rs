@@ -1,0 +1,439 @@
+//! What outlives the process, in the service manager's store: the sockets of sources and outputs, in which packets wait
+//! until the next process reads them; a list of what they are; and, when the daemon was told to end, where each flow
+//! stands.
+//!
+//! Names in the store are short, since all of them are passed in one string of at most 128 KiB: a number, and what it is
+//! stands in the list.
+
+use std::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::File;
+use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::net::{IpAddr, SocketAddr};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::time::Duration;
+
+use nix::sys::memfd::{MFdFlags, memfd_create};
+use serde::{Deserialize, Serialize};
+use tokio::io::AsyncReadExt;
+use tokio::net::unix::pipe;
+use tokio::sync::oneshot;
+
+use crate::config::value::FlowName;
+use crate::flow::FlowState;
+use crate::flow::egress::SenderKey;
+use crate::io::fdstore;
+use crate::io::links::InterfaceRef;
+use crate::io::open::{OpenError, ReceiveSpec, Receiver, SendSpec, Sender, open_receiver, open_sender};
+use crate::observe::event::{Event, emit};
+use crate::time::Instant;
+
+/// The list of sockets.
+const LIST: &str = "list";
+/// Where the flows stand.
+const STATE: &str = "state";
+/// Of what is in [`STATE`]: another one is not read. To be counted up with every change of what a flow's state means.
+const STATE_VERSION: u32 = 1;
+/// Sockets that are kept: their names, of up to five letters each, fit into the string. `FileDescriptorStoreMax=` is two
+/// more.
+const MOST: usize = 16_384;
+/// How long the service manager may take to hear what it was told.
+const HEARD: Duration = Duration::from_secs(1);
+/// How long sockets of the process before wait for a flow that wants them; one of its host names may not be known yet.
+const UNCLAIMED: Duration = Duration::from_secs(60);
+
+/// What a socket is, by which it is found again.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(super) enum SocketKey {
+    /// Bound and joined so.
+    In { bind: SocketAddr, dual_stack: bool, interface: Option<InterfaceRef>, senders: Vec<IpAddr> },
+    /// What a flow sends from.
+    Out { flow: String, key: SenderKey },
+}
+
+impl SocketKey {
+    pub(super) fn of(spec: &ReceiveSpec) -> Self {
+        let ReceiveSpec { bind, dual_stack, interface, multicast_sources: senders, .. } = spec.clone();
+        Self::In { bind, dual_stack, interface, senders }
+    }
+}
+
+/// Whose sockets they are.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Owner {
+    Source(String),
+    Sender(SenderKey),
+}
+
+/// A line of the list.
+#[derive(Debug, Serialize, Deserialize)]
+struct Listed {
+    number: u32,
+    key: SocketKey,
+}
+
+/// Where the flows stood.
+#[derive(Debug, Serialize, Deserialize)]
+struct Left<F> {
+    version: u32,
+    /// When they were read last.
+    at: Instant,
+    flows: BTreeMap<String, F>,
+}
+
+/// What is kept, and what the process before this one left.
+#[derive(Debug)]
+pub(super) struct Kept {
+    /// There may be a store.
+    on: bool,
+    inner: RefCell<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    list: Option<File>,
+    lines: usize,
+    next: u32,
+    keys: BTreeMap<u32, SocketKey>,
+    owners: BTreeMap<(FlowName, Owner), Vec<u32>>,
+    /// From the process before this one, not taken yet.
+    waiting: Vec<(u32, OwnedFd)>,
+    since: Instant,
+    left: Option<Left<FlowState>>,
+    /// So many sockets were taken, and so many flows went on.
+    taken: (usize, usize),
+    /// Something was removed, and that may not have been heard yet.
+    removed: bool,
+}
+
+fn name(number: u32) -> String {
+    format!("{number:x}")
+}
+
+/// Told once for all: nothing can be done about a service manager that does not listen.
+fn tell(told: io::Result<()>) -> bool {
+    if let Err(error) = &told {
+        emit(Event::NotifyFailed { error: error.to_string() });
+    }
+    told.is_ok()
+}
+
+fn memory(name: &str) -> io::Result<File> {
+    Ok(File::from(memfd_create(name, MFdFlags::MFD_CLOEXEC)?))
+}
+
+impl Kept {
+    /// With what the process before this one left.
+    pub(super) fn start() -> Self {
+        let mut inner = Inner::new();
+        let on = fdstore::is_there();
+        if on {
+            inner.begin(fdstore::take_kept());
+        }
+        Self { on, inner: RefCell::new(inner) }
+    }
+
+    /// A socket for a source, open already or not.
+    ///
+    /// # Errors
+    /// As [`open_receiver`].
+    pub(super) fn receiver(&self, flow: &FlowName, source: &str, spec: &ReceiveSpec) -> Result<Receiver, OpenError> {
+        let (key, owner) = (SocketKey::of(spec), Owner::Source(source.to_owned()));
+        if let Some(socket) = self.claim(flow, &owner, &key) {
+            return Ok(Receiver::resume(socket, spec.gro));
+        }
+        let receiver = open_receiver(spec)?;
+        self.put(flow, owner, key, receiver.as_fd());
+        Ok(receiver)
+    }
+
+    /// The same for outputs.
+    ///
+    /// # Errors
+    /// As [`open_sender`].
+    pub(super) fn sender(&self, flow: &FlowName, key: SenderKey, spec: &SendSpec) -> Result<Sender, OpenError> {
+        let (socket_key, owner) = (SocketKey::Out { flow: flow.to_string(), key }, Owner::Sender(key));
+        if let Some(socket) = self.claim(flow, &owner, &socket_key) {
+            return Ok(Sender::resume(socket));
+        }
+        let sender = open_sender(spec)?;
+        self.put(flow, owner, socket_key, sender.as_fd());
+        Ok(sender)
+    }
+
+    fn claim(&self, flow: &FlowName, owner: &Owner, key: &SocketKey) -> Option<OwnedFd> {
+        let inner = &mut *self.inner.borrow_mut();
+        let at = inner.waiting.iter().position(|(number, _)| inner.keys.get(number) == Some(key))?;
+        let (number, socket) = inner.waiting.swap_remove(at);
+        inner.owners.entry((flow.clone(), owner.clone())).or_default().push(number);
+        inner.taken.0 += 1;
+        Some(socket)
+    }
+
+    fn put(&self, flow: &FlowName, owner: Owner, key: SocketKey, socket: BorrowedFd<'_>) {
+        let inner = &mut *self.inner.borrow_mut();
+        if !self.on || inner.keys.len() >= MOST {
+            return;
+        }
+        let number = inner.next;
+        // First it is listed: one in the store that is not would be of no use.
+        let listed = inner.write(number, &key);
+        if listed.is_ok() && tell(fdstore::put(&name(number), socket)) {
+            inner.next += 1;
+            inner.keys.insert(number, key);
+            inner.owners.entry((flow.clone(), owner)).or_default().push(number);
+        }
+    }
+
+    /// The sockets of a source or a sender are closed.
+    pub(super) fn release(&self, flow: &FlowName, owner: Owner) {
+        let inner = &mut *self.inner.borrow_mut();
+        let numbers = inner.owners.remove(&(flow.clone(), owner));
+        numbers.into_iter().flatten().for_each(|number| inner.remove(number));
+    }
+
+    /// All of a flow.
+    pub(super) fn release_all(&self, flow: &FlowName, which: impl Fn(&Owner) -> bool) {
+        let owners: Vec<_> = {
+            let inner = self.inner.borrow();
+            inner
+                .owners
+                .keys()
+                .filter(|(of, owner)| of == flow && which(owner))
+                .map(|(_, owner)| owner.clone())
+                .collect()
+        };
+        owners.into_iter().for_each(|owner| self.release(flow, owner));
+    }
+
+    /// Of the sockets that packets come to, just these are wanted.
+    pub(super) fn want(&self, wanted: &BTreeSet<SocketKey>) {
+        self.forget(|key| matches!(key, SocketKey::Out { .. }) || wanted.contains(key));
+    }
+
+    /// What nobody wanted for long is closed.
+    pub(super) fn forget_unclaimed(&self) {
+        if self.inner.borrow().since.elapsed() >= UNCLAIMED {
+            self.forget(|_| false);
+        }
+    }
+
+    fn forget(&self, keep: impl Fn(&SocketKey) -> bool) {
+        let inner = &mut *self.inner.borrow_mut();
+        let (keep, forget) = std::mem::take(&mut inner.waiting)
+            .into_iter()
+            .partition(|(number, _)| inner.keys.get(number).is_some_and(&keep));
+        inner.waiting = keep;
+        let forget: Vec<_> = forget;
+        forget.into_iter().for_each(|(number, _)| inner.remove(number));
+    }
+
+    /// When what was removed is closed by the service manager too; `None`: there is nothing to wait for.
+    pub(super) fn settled(&self) -> Option<oneshot::Receiver<()>> {
+        if !std::mem::take(&mut self.inner.borrow_mut().removed) {
+            return None;
+        }
+        let (done, settled) = oneshot::channel();
+        let barrier = fdstore::barrier().and_then(pipe::Receiver::from_owned_fd).ok()?;
+        tokio::task::spawn_local(async move {
+            heard(barrier).await;
+            // Nobody waits any more when it is late.
+            let _ = done.send(());
+        });
+        Some(settled)
+    }
+
+    /// Where a flow stood, once.
+    pub(super) fn state_of(&self, flow: &FlowName) -> Option<Box<FlowState>> {
+        let inner = &mut *self.inner.borrow_mut();
+        let state = inner.left.as_mut()?.flows.remove(flow.as_str())?;
+        inner.taken.1 += 1;
+        Some(Box::new(state))
+    }
+
+    /// Tell what was taken over, if anything was.
+    pub(super) fn tell(&self) {
+        let inner = self.inner.borrow();
+        let (sockets, flows) = inner.taken;
+        if sockets > 0 {
+            emit(Event::TakenOver { sockets, flows, gap: inner.left.as_ref().map(|left| left.at.elapsed()) });
+        }
+    }
+
+    /// Whether flows can be left as they are when the daemon ends.
+    pub(super) const fn is_on(&self) -> bool {
+        self.on
+    }
+
+    /// Leave where the flows stand to the next process.
+    pub(super) async fn leave(&self, at: Instant, flows: BTreeMap<String, FlowState>) {
+        let left = Left { version: STATE_VERSION, at, flows };
+        let kept = rmp_serde::to_vec_named(&left).map_err(io::Error::other).and_then(|bytes| {
+            let mut file = memory(STATE)?;
+            file.write_all(&bytes)?;
+            fdstore::put(STATE, file.as_fd())?;
+            fdstore::barrier().and_then(pipe::Receiver::from_owned_fd)
+        });
+        match kept {
+            Ok(barrier) => _ = tokio::time::timeout(HEARD, heard(barrier)).await,
+            Err(error) => emit(Event::NotifyFailed { error: error.to_string() }),
+        }
+    }
+}
+
+/// Wait for the end of a [barrier](fdstore::barrier).
+async fn heard(mut barrier: pipe::Receiver) {
+    // Nothing is ever written to it; an error is its end as well.
+    let _ = barrier.read(&mut [0]).await;
+}
+
+impl Inner {
+    fn new() -> Self {
+        Self {
+            list: None,
+            lines: 0,
+            next: 0,
+            keys: BTreeMap::new(),
+            owners: BTreeMap::new(),
+            waiting: Vec::new(),
+            since: Instant::now(),
+            left: None,
+            taken: (0, 0),
+            removed: false,
+        }
+    }
+
+    fn begin(&mut self, kept: Vec<(String, OwnedFd)>) {
+        let mut sockets = BTreeMap::new();
+        let mut listed = BTreeMap::new();
+        for (name, fd) in kept {
+            match name.as_str() {
+                LIST => {
+                    let mut file = File::from(fd);
+                    listed = read_list(&mut file);
+                    self.list = Some(file);
+                }
+                STATE => self.left = read_state(File::from(fd)),
+                _ => match u32::from_str_radix(&name, 16) {
+                    Ok(number) => _ = sockets.insert(number, fd),
+                    Err(_) => _ = tell(fdstore::remove(&name)),
+                },
+            }
+        }
+        // It was true for this start alone.
+        let _ = tell(fdstore::remove(STATE));
+        for (number, fd) in sockets {
+            self.next = self.next.max(number + 1);
+            match listed.remove(&number) {
+                Some(key) => {
+                    self.keys.insert(number, key);
+                    self.waiting.push((number, fd));
+                }
+                None => self.remove(number),
+            }
+        }
+        if self.list.is_none()
+            && let Ok(file) = memory(LIST)
+            && tell(fdstore::put(LIST, file.as_fd()))
+        {
+            self.list = Some(file);
+        }
+        let _ = self.rewrite();
+    }
+
+    fn remove(&mut self, number: u32) {
+        self.keys.remove(&number);
+        self.removed |= tell(fdstore::remove(&name(number)));
+    }
+
+    /// Add a line to the list.
+    fn write(&mut self, number: u32, key: &SocketKey) -> io::Result<()> {
+        if self.lines > 2 * self.keys.len() + 1000 {
+            self.rewrite()?;
+        }
+        let file = self.list.as_mut().ok_or(io::ErrorKind::NotFound)?;
+        let mut line = serde_json::to_vec(&Listed { number, key: key.clone() })?;
+        line.push(b'\n');
+        self.lines += 1;
+        file.write_all(&line)
+    }
+
+    /// Leave just what is kept on the list. A process that is killed amid this leaves some unlisted, which the next one
+    /// opens anew.
+    fn rewrite(&mut self) -> io::Result<()> {
+        let Some(file) = &mut self.list else { return Ok(()) };
+        file.set_len(0)?;
+        file.seek(SeekFrom::Start(0))?;
+        self.lines = 0;
+        for (number, key) in self.keys.clone() {
+            self.write(number, &key)?;
+        }
+        Ok(())
+    }
+}
+
+fn read_list(file: &mut File) -> BTreeMap<u32, SocketKey> {
+    let mut text = String::new();
+    let read = file.seek(SeekFrom::Start(0)).and_then(|_| file.read_to_string(&mut text));
+    if read.is_err() {
+        return BTreeMap::new();
+    }
+    // The last line may have been cut short.
+    let lines = text.lines().filter_map(|line| serde_json::from_str::<Listed>(line).ok());
+    lines.map(|Listed { number, key }| (number, key)).collect()
+}
+
+/// Where the flows stood. That of another version is not understood; its flows begin anew, with their sockets.
+fn read_state(mut file: File) -> Option<Left<FlowState>> {
+    let mut bytes = Vec::new();
+    let read = file.seek(SeekFrom::Start(0)).and_then(|_| file.read_to_end(&mut bytes));
+    // Never again, even if this process is killed before the service manager hears that it is to be removed.
+    let emptied = file.set_len(0);
+    let understood = read.and(emptied).map_err(|error| error.to_string()).and_then(|()| parse_state(&bytes));
+    understood.inspect_err(|error| emit(Event::StateUnreadable { error: error.clone() })).ok()
+}
+
+fn parse_state(bytes: &[u8]) -> Result<Left<FlowState>, String> {
+    let Left { version, .. } =
+        rmp_serde::from_slice::<Left<serde::de::IgnoredAny>>(bytes).map_err(|e| e.to_string())?;
+    if version != STATE_VERSION {
+        return Err(format!("it is of version {version}, not {STATE_VERSION}"));
+    }
+    rmp_serde::from_slice(bytes).map_err(|error| error.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn written(version: u32, flows: BTreeMap<String, u32>) -> Vec<u8> {
+        rmp_serde::to_vec_named(&Left { version, at: Instant::now(), flows }).unwrap()
+    }
+
+    #[test]
+    fn what_is_of_another_version_or_no_state_at_all_is_not_read() {
+        let none = BTreeMap::new;
+        assert_eq!(parse_state(&written(STATE_VERSION, none())).unwrap().flows.len(), 0);
+        let other = parse_state(&written(STATE_VERSION + 1, none())).unwrap_err();
+        assert!(other.contains("version 2, not 1"), "{other}");
+        assert!(parse_state(&written(STATE_VERSION, BTreeMap::from([("news".to_owned(), 7)]))).is_err());
+        assert!(parse_state(b"").is_err() && parse_state(b"nonsense").is_err());
+    }
+
+    #[test]
+    fn a_list_that_was_cut_short_is_read_as_far_as_it_goes() {
+        let mut inner = Inner { list: Some(tempfile::tempfile().unwrap()), ..Inner::new() };
+        let key = |port: u16| SocketKey::In {
+            bind: SocketAddr::from(([127, 0, 0, 1], port)),
+            dual_stack: false,
+            interface: None,
+            senders: vec![],
+        };
+        (1..=3).for_each(|number| inner.write(number, &key(number as u16)).unwrap());
+        let mut file = inner.list.take().unwrap();
+        let length = file.metadata().unwrap().len();
+        file.set_len(length - 5).unwrap();
+        assert_eq!(read_list(&mut file), BTreeMap::from([(1, key(1)), (2, key(2))]));
+    }
+}
