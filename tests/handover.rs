@@ -10,7 +10,8 @@ use nix::sys::signal::{Signal, kill};
 use support::ends::Got;
 use support::feed::{Feeding, Inlet};
 use support::machine::Machine;
-use support::media::{Feed, Received, SEVEN, Sending, Sink, Stream, Wire, v4};
+use support::media::{Feed, Received, SEVEN, Sending, Sink, Stream, Wire, receiving_socket, v4};
+use support::rist::{self, Options, PASSPHRASE, Profile, Program};
 use support::{sample, wait_for};
 
 const STREAM: Stream = Stream::at(5_000_000);
@@ -174,10 +175,7 @@ fn content_that_is_encrypted_goes_on_at_once() {
     let (stream, whole) = (&sample::stream()[..1500 * SEVEN], 1500);
     let packets = stream.chunks_exact(SEVEN).map(<[u8]>::to_vec);
     let feeding = Feeding::start(Inlet::udp(INPUT), whole, packets, 4 * sample::BITS_PER_SECOND);
-    for part in 1..5 {
-        wait_for("a part of it is sent", || (feeding.sent() > part * whole / 6).then_some(()));
-        machine.ok(&["systemctl", "restart", "mediaconnectd"]);
-    }
+    restart_amid(&machine, &feeding, whole, 4);
     let received = got.wait_for_length(stream.len() as u64);
     let packets =
         |bytes: &[u8]| bytes.as_chunks::<PACKET_LEN>().0.iter().map(PacketHeader::parse).collect::<Option<Vec<_>>>();
@@ -187,6 +185,98 @@ fn content_that_is_encrypted_goes_on_at_once() {
     let place = |packet: &PacketHeader| (packet.pid(), packet.continuity());
     let other = received.iter().zip(&sent).position(|(received, sent)| place(received) != place(sent));
     assert_eq!(other, None);
+}
+
+/// A restart of the service, so often, while so many datagrams are fed.
+fn restart_amid(machine: &Machine, feeding: &Feeding, whole: u64, restarts: u64) {
+    let begun = feeding.sent();
+    for part in 1..=restarts {
+        wait_for("a part of it is sent", || (feeding.sent() > begun + part * whole / (restarts + 2)).then_some(()));
+        machine.ok(&["systemctl", "restart", "mediaconnectd"]);
+    }
+}
+
+#[test]
+fn rist_from_and_to_librist_goes_on() {
+    const PROFILES: [Profile; 3] = [Profile::Simple, Profile::Main(None), Profile::Main(Some(16))];
+    let machine = Machine::boot();
+    machine.ok(&["install", "-d", "-m", "2750", "-g", "mediaconnect", "/etc/mediaconnect/secrets"]);
+    let key = format!("echo '{PASSPHRASE}' | install -m 640 /dev/stdin /etc/mediaconnect/secrets/key");
+    machine.ok(&["sh", "-c", &key]);
+    let port = |n: usize, of: u16| INPUT + 100 * n as u16 + of;
+    for (n, profile) in PROFILES.into_iter().enumerate() {
+        let keys = match profile {
+            Profile::Simple => "profile = 'simple'\n",
+            Profile::Main(None) => "profile = 'main'\n",
+            Profile::Main(Some(_)) => "profile = 'main'\npassphrase-file = 'key'\n",
+        };
+        let inward = source("main", port(n, 0), "rist") + keys + &output(port(n, 10), "udp");
+        let outward = source("main", port(n, 20), "udp") + &output(port(n, 30), "rist") + keys;
+        machine.write_flow(&format!("in-{n}"), &inward);
+        machine.write_flow(&format!("out-{n}"), &outward);
+    }
+    machine.start();
+    let (stream, whole) = (&sample::stream()[..3000 * SEVEN], 3000);
+    let packets = || stream.chunks_exact(SEVEN).map(<[u8]>::to_vec);
+    let rate = 2 * sample::BITS_PER_SECOND;
+    let (mut feedings, mut gots, mut senders, mut receivers) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+    for (n, profile) in PROFILES.into_iter().enumerate() {
+        let options = Options::new(profile);
+        let got = Got::at(port(n, 10));
+        let mut sender = rist::ends::Sender::start(Program::Librist, &[v4(port(n, 0))], &options);
+        feedings.push(sender.feed_for(&got, whole, packets(), rate));
+        senders.push(sender);
+        gots.push(got);
+        let receiver = rist::ends::Receiver::start(Program::Librist, &[v4(port(n, 30))], &options);
+        let datagrams = packets().chain(std::iter::repeat_with(sample::stuffing));
+        let feeding = Feeding::led(Inlet::udp(port(n, 20)), whole, datagrams, rate);
+        receiver.wait_for_more(SEVEN as u64);
+        feeding.begin();
+        feedings.push(feeding);
+        receivers.push(receiver);
+    }
+    restart_amid(&machine, &feedings[feedings.len() - 1], whole, 5);
+    gots.iter().for_each(|got| got.assert_received(stream));
+    receivers.iter().for_each(|receiver| receiver.got.assert_received(stream));
+}
+
+/// Whether a compound packet of RTCP has a goodbye in it (RFC 3550, section 6.6).
+fn says_goodbye(mut rtcp: &[u8]) -> bool {
+    while let [_, kind, high, low, ..] = rtcp {
+        if *kind == 203 {
+            return true;
+        }
+        let length = 4 * (1 + usize::from(u16::from_be_bytes([*high, *low])));
+        rtcp = rtcp.get(length..).unwrap_or_default();
+    }
+    false
+}
+
+#[test]
+fn receivers_of_rist_are_told_of_a_stop_and_not_of_a_restart() {
+    let machine = Machine::boot();
+    machine.write_flow("news", &(source("main", INPUT, "udp") + &output(OUTPUT, "rist")));
+    let [_media, control] = [OUTPUT, OUTPUT + 1].map(|port| receiving_socket(v4(port)));
+    control.set_read_timeout(Some(std::time::Duration::from_secs(5))).unwrap();
+    machine.start();
+    let _feed = Feed::new(Wire::Udp, v4(INPUT), STREAM).start();
+    let heard = || {
+        let mut datagram = [0; 1500];
+        let length = control.recv(&mut datagram).expect("reports come");
+        says_goodbye(&datagram[..length])
+    };
+    for _ in 0..3 {
+        assert!(!heard());
+        machine.ok(&["systemctl", "restart", "mediaconnectd"]);
+    }
+    let begin = std::time::Instant::now();
+    while begin.elapsed() < std::time::Duration::from_secs(1) {
+        assert!(!heard(), "it goes on");
+    }
+    machine.ok(&["systemctl", "stop", "mediaconnectd"]);
+    wait_for("a goodbye", || heard().then_some(()));
+    machine.start();
+    assert_eq!(machine.run(&["test", "-e", "/run/mediaconnect/stopping"]).status.code(), Some(1));
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! Content encryption on the way through (DVB-CISSA, [`crate::proto::cissa`]). What is changed is a copy: other outputs
 //! send the packets as they came.
 
+use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 
 use super::egress::MediaPacket;
@@ -13,7 +14,7 @@ use crate::proto::mpegts::psi::Psi;
 use crate::time::Instant;
 
 /// What an output sends: in clear, or by one of the flow's encryptions.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Serialize, Deserialize)]
 pub enum Variant {
     /// As it is.
     #[default]

@@ -1,6 +1,7 @@
 //! What a flow has sent by SRT or RIST lately: each payload once, however many receivers it went to, for those who ask
 //! again.
 
+use serde::{Deserialize, Serialize};
 use std::collections::VecDeque;
 use std::time::Duration;
 
@@ -21,7 +22,7 @@ const PAYLOAD: usize = 7 * PACKET_LEN;
 const GATHERED: Duration = Duration::from_millis(20);
 
 /// The histories of what is sent in clear, and by each encryption.
-#[derive(Default)]
+#[derive(Default, Serialize, Deserialize)]
 pub(super) struct Histories(Vec<(Variant, Box<History>)>);
 
 impl Histories {
@@ -45,6 +46,21 @@ impl Histories {
         self.0.retain(|(variant, _)| used(*variant));
     }
 
+    /// Go on with a history that was handed over.
+    pub(super) fn resume(&mut self, variant: Variant, mut history: Box<History>) {
+        history.ring.recount();
+        match self.0.iter_mut().find(|(known, _)| *known == variant) {
+            Some((_, there)) => *there = history,
+            None => self.0.push((variant, history)),
+        }
+    }
+
+    /// Take the history of a variant out.
+    pub(super) fn take(&mut self, variant: Variant) -> Option<Box<History>> {
+        let at = self.0.iter().position(|(known, _)| *known == variant)?;
+        Some(self.0.swap_remove(at).1)
+    }
+
     /// Add packets of a variant that somebody receives.
     pub(super) fn extend(&mut self, variant: Variant, packets: &[MediaPacket<'_>], now: Instant) {
         if let Some((_, history)) = self.0.iter_mut().find(|(known, _)| *known == variant) {
@@ -54,6 +70,7 @@ impl Histories {
 }
 
 /// Packets by number, from the flow's first on.
+#[derive(Serialize, Deserialize)]
 pub(super) struct History {
     /// From which on timestamps count.
     start: Instant,
@@ -64,6 +81,7 @@ pub(super) struct History {
     keep: Duration,
 }
 
+#[derive(Serialize, Deserialize)]
 struct Kept {
     span: Span,
     origin: Instant,

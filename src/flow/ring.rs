@@ -2,13 +2,14 @@
 //! Memory grows by a block with what has to wait, up to a bound, and what it has it keeps. Nothing is ever moved: to copy
 //! what waits into larger memory would hold up the flow.
 
+use serde::{Deserialize, Serialize};
 use std::collections::VecDeque;
 
 /// Bytes of a block: the longest datagram fits.
 const BLOCK: usize = 64 << 10;
 
 /// Where a datagram lies in the ring.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 pub(in crate::flow) struct Span {
     /// Blocks are counted from the ring's first on.
     block: u64,
@@ -17,13 +18,14 @@ pub(in crate::flow) struct Span {
 }
 
 /// First in, first out.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub(in crate::flow) struct Ring {
     /// Those in use, the oldest first; the last one is being filled.
     blocks: VecDeque<Vec<u8>>,
     /// The number of the first of `blocks`.
     first: u64,
     /// Empty ones.
+    #[serde(skip)]
     spare: Vec<Vec<u8>>,
     /// Of all blocks.
     capacity: usize,
@@ -39,6 +41,11 @@ impl Ring {
     /// Take at most `limit` bytes of memory from now on; what is taken already stays.
     pub(in crate::flow) const fn set_limit(&mut self, limit: usize) {
         self.limit = limit;
+    }
+
+    /// It was handed over: its blocks are as long as what is in them.
+    pub(in crate::flow) fn recount(&mut self) {
+        self.capacity = self.blocks.iter().map(Vec::capacity).sum();
     }
 
     /// Copy a datagram. `None`: there is no room.

@@ -6,14 +6,15 @@
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use nix::sys::socket::{setsockopt, sockopt};
 use socket2::Socket;
 
 use super::links::InterfaceRef;
 use super::open::{
-    OpenError, ReceiveSpec, Sender, bind_socket, datagram_socket, set_receive_buffer, set_send_buffer, with_fallback,
+    OpenError, ReceiveSpec, Sender, bind_socket, datagram_socket, granted, set_receive_buffer, set_send_buffer,
+    with_fallback,
 };
 use super::sys;
 
@@ -71,6 +72,13 @@ impl Steering {
 }
 
 impl Endpoint {
+    /// One that the process before this one opened.
+    pub fn resume(fd: OwnedFd) -> Self {
+        let sender = Sender::resume(fd);
+        let v6 = sender.local_addr().is_ok_and(|address| address.is_ipv6());
+        Self { granted: granted(&sender), sender, v6 }
+    }
+
     /// To send from.
     pub fn sender(&self) -> &Sender {
         &self.sender

@@ -169,7 +169,8 @@ pub(super) fn set_receive_buffer(socket: &Socket, bytes: usize) -> usize {
     granted(socket)
 }
 
-fn granted(socket: &impl AsFd) -> usize {
+/// Bytes of receive buffer that a socket has.
+pub(super) fn granted(socket: &impl AsFd) -> usize {
     // It keeps twice what was asked, for its own overhead.
     getsockopt(socket, sockopt::RcvBuf).map_or(0, |n| n / 2)
 }
@@ -198,6 +199,14 @@ pub enum Family {
 }
 
 impl Family {
+    /// Its address that stands for any.
+    pub const fn unspecified(self) -> IpAddr {
+        match self {
+            Self::V4 => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+            Self::V6 => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
+        }
+    }
+
     /// Of this address.
     pub const fn of(address: IpAddr) -> Self {
         match address {
@@ -277,11 +286,7 @@ impl AsFd for Sender {
 /// # Errors
 /// See [`OpenError`].
 pub fn open_sender(spec: &SendSpec) -> Result<Sender, OpenError> {
-    let ip: IpAddr = match spec.family {
-        Family::V4 => Ipv4Addr::UNSPECIFIED.into(),
-        Family::V6 => Ipv6Addr::UNSPECIFIED.into(),
-    };
-    let bind = SocketAddr::new(ip, spec.source_port.unwrap_or(0));
+    let bind = SocketAddr::new(spec.family.unspecified(), spec.source_port.unwrap_or(0));
     sender_socket(spec, bind).map_err(|e| OpenError::at_bind(bind, e))
 }
 

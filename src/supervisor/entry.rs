@@ -197,9 +197,9 @@ pub(super) struct Entry {
     pub(super) tallies: BTreeMap<srt::Part, Arc<Tally>>,
     senders: BTreeMap<SenderKey, usize>,
     /// Where its sockets are kept.
-    kept: Rc<Kept>,
+    pub(super) kept: Rc<Kept>,
     /// Where it stood in the process before this one, until it has gone on.
-    state: Option<Box<FlowState>>,
+    pub(super) before: Option<Box<FlowState>>,
     /// The encryptions of its outputs, each once, with their figures.
     pub(super) encryptions: Vec<EncryptionSeed>,
     pub(super) task: Option<Task>,
@@ -215,7 +215,7 @@ impl Entry {
     /// A flow of which nothing is open yet.
     pub(super) fn new(file: Arc<FlowPlan>, plan: Arc<FlowPlan>, kept: Rc<Kept>) -> Self {
         Self {
-            state: kept.state_of(&file.name),
+            before: kept.state_of(&file.name),
             kept,
             name: file.name.clone(),
             file,
@@ -285,7 +285,7 @@ impl Entry {
             srt::Part::Output(name) => self.plan.outputs.contains_key(name),
             srt::Part::Entitlement(_) => false,
         });
-        if let (Some(_), state @ Some(_)) = (&self.task, self.state.take()) {
+        if let (Some(_), state @ Some(_)) = (&self.task, self.before.take()) {
             self.send(FlowCommand::Resume(state));
         }
         self.end_if_idle();
@@ -294,11 +294,11 @@ impl Entry {
     /// Close what is by connections: these do not outlive the process.
     pub(super) fn close_connections(&mut self) -> Closing {
         let mut closing = Closing::new();
-        let sources = self.sources.iter().filter(|(_, source)| !matches!(source.part, Part::Open(_)));
+        let sources = self.sources.iter().filter(|(_, source)| source.part.srt().is_some());
         for name in sources.map(|(name, _)| name.clone()).collect::<Vec<_>>() {
             self.close_source(&name, &mut closing);
         }
-        let outputs = self.outputs.iter().filter(|(_, output)| !matches!(output.part, Part::Open(_)));
+        let outputs = self.outputs.iter().filter(|(_, output)| output.part.srt().is_some());
         for name in outputs.map(|(name, _)| name.clone()).collect::<Vec<_>>() {
             self.close_output(&name, &mut closing);
         }
@@ -488,7 +488,7 @@ impl Entry {
             stats: self.stats.clone(),
             commands: inbox,
             news: env.news.clone(),
-            resumes: self.state.is_some(),
+            resumes: self.before.is_some(),
         };
         let shard = env.shards.spawn(self.name.clone(), self.runs, seed);
         self.task = Some(Task { commands, run: self.runs, shard, air: AirConfig::Single, watching: None });

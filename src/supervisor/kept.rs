@@ -11,6 +11,7 @@ use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use nix::sys::memfd::{MFdFlags, memfd_create};
@@ -18,16 +19,20 @@ use serde::{Deserialize, Serialize};
 use tokio::io::AsyncReadExt;
 use tokio::net::unix::pipe;
 use tokio::sync::oneshot;
+use zeroize::Zeroizing;
 
 use crate::config::value::FlowName;
 use crate::flow::FlowState;
 use crate::flow::egress::SenderKey;
+use crate::io::endpoint::{Endpoint, EndpointSpec, open_answering, open_endpoint};
 use crate::io::fdstore;
 use crate::io::links::InterfaceRef;
 use crate::io::open::{OpenError, ReceiveSpec, Receiver, SendSpec, Sender, open_receiver, open_sender};
 use crate::observe::event::{Event, emit};
 use crate::time::Instant;
 
+/// In the runtime directory.
+const STOP_MARK: &str = "stopping";
 /// The list of sockets.
 const LIST: &str = "list";
 /// Where the flows stand.
@@ -47,15 +52,35 @@ const UNCLAIMED: Duration = Duration::from_secs(60);
 #[serde(rename_all = "kebab-case")]
 pub(super) enum SocketKey {
     /// Bound and joined so.
-    In { bind: SocketAddr, dual_stack: bool, interface: Option<InterfaceRef>, senders: Vec<IpAddr> },
+    In { bind: SocketAddr, dual_stack: bool, interface: Option<InterfaceRef>, senders: Vec<IpAddr>, answers: bool },
     /// What a flow sends from.
     Out { flow: String, key: SenderKey },
+    /// What an output by RIST sends from, and is answered at.
+    Leg { flow: String, leg: LegKey, bind: SocketAddr },
+}
+
+/// A socket of an output by RIST.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub(super) struct LegKey {
+    pub(super) output: String,
+    pub(super) number: usize,
+    /// Of RTCP; else of media, or of both.
+    pub(super) control: bool,
 }
 
 impl SocketKey {
-    pub(super) fn of(spec: &ReceiveSpec) -> Self {
+    /// `answers`: it is sent from, too.
+    pub(super) fn of(spec: &ReceiveSpec, answers: bool) -> Self {
         let ReceiveSpec { bind, dual_stack, interface, multicast_sources: senders, .. } = spec.clone();
-        Self::In { bind, dual_stack, interface, senders }
+        Self::In { bind, dual_stack, interface, senders, answers }
+    }
+
+    /// The local port that was asked for; `None`: any.
+    fn port(&self) -> Option<u16> {
+        match self {
+            Self::In { bind, .. } | Self::Leg { bind, .. } => Some(bind.port()).filter(|port| *port != 0),
+            Self::Out { key, .. } => key.source_port,
+        }
     }
 }
 
@@ -64,6 +89,14 @@ impl SocketKey {
 pub(super) enum Owner {
     Source(String),
     Sender(SenderKey),
+    Leg(LegKey),
+}
+
+impl Owner {
+    /// Whether it is an output by RIST of this name, or one of its legs.
+    pub(super) fn is_of_output(&self, name: &str, number: Option<usize>) -> bool {
+        matches!(self, Self::Leg(leg) if leg.output == name && number.is_none_or(|number| leg.number == number))
+    }
 }
 
 /// A line of the list.
@@ -87,6 +120,8 @@ struct Left<F> {
 pub(super) struct Kept {
     /// There may be a store.
     on: bool,
+    /// There when the service is stopped, not started anew: the unit's `ExecStop=` makes it.
+    stop_mark: PathBuf,
     inner: RefCell<Inner>,
 }
 
@@ -125,13 +160,16 @@ fn memory(name: &str) -> io::Result<File> {
 
 impl Kept {
     /// With what the process before this one left.
-    pub(super) fn start() -> Self {
+    pub(super) fn start(runtime: &Path) -> Self {
+        let stop_mark = runtime.join(STOP_MARK);
+        // Of an earlier stop, where the directory outlived that.
+        let _ = std::fs::remove_file(&stop_mark);
         let mut inner = Inner::new();
         let on = fdstore::is_there();
         if on {
             inner.begin(fdstore::take_kept());
         }
-        Self { on, inner: RefCell::new(inner) }
+        Self { on, stop_mark, inner: RefCell::new(inner) }
     }
 
     /// A socket for a source, open already or not.
@@ -139,13 +177,8 @@ impl Kept {
     /// # Errors
     /// As [`open_receiver`].
     pub(super) fn receiver(&self, flow: &FlowName, source: &str, spec: &ReceiveSpec) -> Result<Receiver, OpenError> {
-        let (key, owner) = (SocketKey::of(spec), Owner::Source(source.to_owned()));
-        if let Some(socket) = self.claim(flow, &owner, &key) {
-            return Ok(Receiver::resume(socket, spec.gro));
-        }
-        let receiver = open_receiver(spec)?;
-        self.put(flow, owner, key, receiver.as_fd());
-        Ok(receiver)
+        let (owner, key) = (Owner::Source(source.to_owned()), SocketKey::of(spec, false));
+        self.have(flow, owner, key, |socket| Receiver::resume(socket, spec.gro), || open_receiver(spec))
     }
 
     /// The same for outputs.
@@ -153,13 +186,67 @@ impl Kept {
     /// # Errors
     /// As [`open_sender`].
     pub(super) fn sender(&self, flow: &FlowName, key: SenderKey, spec: &SendSpec) -> Result<Sender, OpenError> {
-        let (socket_key, owner) = (SocketKey::Out { flow: flow.to_string(), key }, Owner::Sender(key));
-        if let Some(socket) = self.claim(flow, &owner, &socket_key) {
-            return Ok(Sender::resume(socket));
+        let socket_key = SocketKey::Out { flow: flow.to_string(), key };
+        self.have(flow, Owner::Sender(key), socket_key, Sender::resume, || open_sender(spec))
+    }
+
+    /// The same for who answers where it is sent to.
+    ///
+    /// # Errors
+    /// As [`open_answering`].
+    pub(super) fn answering(
+        &self,
+        flow: &FlowName,
+        owner: Owner,
+        spec: &ReceiveSpec,
+        send_buffer: usize,
+    ) -> Result<Endpoint, OpenError> {
+        self.have(flow, owner, SocketKey::of(spec, true), Endpoint::resume, || open_answering(spec, send_buffer))
+    }
+
+    /// The same for a leg of an output by RIST, whose socket hears.
+    ///
+    /// # Errors
+    /// As [`open_endpoint`].
+    pub(super) fn leg(&self, flow: &FlowName, leg: LegKey, spec: &EndpointSpec) -> Result<Endpoint, OpenError> {
+        let key = SocketKey::Leg { flow: flow.to_string(), leg: leg.clone(), bind: spec.bind };
+        self.have(flow, Owner::Leg(leg), key, Endpoint::resume, || open_endpoint(spec))
+    }
+
+    /// The same for one that only sends.
+    ///
+    /// # Errors
+    /// As [`open_sender`].
+    pub(super) fn leg_sender(&self, flow: &FlowName, leg: LegKey, spec: &SendSpec) -> Result<Sender, OpenError> {
+        let bind = SocketAddr::new(spec.family.unspecified(), spec.source_port.unwrap_or(0));
+        let key = SocketKey::Leg { flow: flow.to_string(), leg: leg.clone(), bind };
+        self.have(flow, Owner::Leg(leg), key, Sender::resume, || open_sender(spec))
+    }
+
+    fn have<S: AsFd>(
+        &self,
+        flow: &FlowName,
+        owner: Owner,
+        key: SocketKey,
+        resume: impl FnOnce(OwnedFd) -> S,
+        open: impl FnOnce() -> Result<S, OpenError>,
+    ) -> Result<S, OpenError> {
+        if let Some(socket) = self.claim(flow, &owner, &key) {
+            return Ok(resume(socket));
         }
-        let sender = open_sender(spec)?;
-        self.put(flow, owner, socket_key, sender.as_fd());
-        Ok(sender)
+        match open() {
+            Ok(socket) => {
+                self.put(flow, owner, key, socket.as_fd());
+                Ok(socket)
+            }
+            Err(error) => {
+                // One that nobody has wanted yet may be in its way: the next try finds it closed.
+                if key.port().is_some() {
+                    self.forget(|kept| kept.port() != key.port());
+                }
+                Err(error)
+            }
+        }
     }
 
     fn claim(&self, flow: &FlowName, owner: &Owner, key: &SocketKey) -> Option<OwnedFd> {
@@ -209,7 +296,7 @@ impl Kept {
 
     /// Of the sockets that packets come to, just these are wanted.
     pub(super) fn want(&self, wanted: &BTreeSet<SocketKey>) {
-        self.forget(|key| matches!(key, SocketKey::Out { .. }) || wanted.contains(key));
+        self.forget(|key| !matches!(key, SocketKey::In { .. }) || wanted.contains(key));
     }
 
     /// What nobody wanted for long is closed.
@@ -261,15 +348,16 @@ impl Kept {
         }
     }
 
-    /// Whether flows can be left as they are when the daemon ends.
-    pub(super) const fn is_on(&self) -> bool {
-        self.on
+    /// Whether another process goes on when this one ends: there is a service manager, and it has not said that it stops
+    /// the service.
+    pub(super) fn outlives(&self) -> bool {
+        self.on && !self.stop_mark.exists()
     }
 
     /// Leave where the flows stand to the next process.
     pub(super) async fn leave(&self, at: Instant, flows: BTreeMap<String, FlowState>) {
         let left = Left { version: STATE_VERSION, at, flows };
-        let kept = rmp_serde::to_vec_named(&left).map_err(io::Error::other).and_then(|bytes| {
+        let kept = rmp_serde::to_vec_named(&left).map_err(io::Error::other).map(Zeroizing::new).and_then(|bytes| {
             let mut file = memory(STATE)?;
             file.write_all(&bytes)?;
             fdstore::put(STATE, file.as_fd())?;
@@ -386,7 +474,8 @@ fn read_list(file: &mut File) -> BTreeMap<u32, SocketKey> {
 
 /// Where the flows stood. That of another version is not understood; its flows begin anew, with their sockets.
 fn read_state(mut file: File) -> Option<Left<FlowState>> {
-    let mut bytes = Vec::new();
+    // Keys may be in it.
+    let mut bytes = Zeroizing::new(Vec::new());
     let read = file.seek(SeekFrom::Start(0)).and_then(|_| file.read_to_end(&mut bytes));
     // Never again, even if this process is killed before the service manager hears that it is to be removed.
     let emptied = file.set_len(0);
@@ -429,6 +518,7 @@ mod tests {
             dual_stack: false,
             interface: None,
             senders: vec![],
+            answers: false,
         };
         (1..=3).for_each(|number| inner.write(number, &key(number as u16)).unwrap());
         let mut file = inner.list.take().unwrap();

@@ -184,7 +184,7 @@ async fn run(dirs: Dirs, stop: impl AsyncFnOnce(Rc<dyn View>, StopSignals) -> &'
         keys: srt::Keys::new(derived_tx),
         ports: RefCell::default(),
         helpers: Rc::new(content::Helpers::new(crate::content::socket(&dirs.runtime))),
-        kept: Rc::new(Kept::start()),
+        kept: Rc::new(Kept::start(&dirs.runtime)),
         subscribers,
         entitlements: entitle::Entitlements::new(&dirs.state, &dirs.log, audit.clone()),
         listeners: http::Listeners::default(),
@@ -515,12 +515,12 @@ impl Supervisor {
     /// Close everything, in order and with a bound on the time. What the next process goes on with is left last, so that
     /// it goes on soon.
     async fn drain(self, why: &str) {
+        let left = self.state.borrow().kept.outlives();
         let closing = {
             let mut s = self.state.borrow_mut();
             service::stopping(&summary(&s));
             emit(Event::DaemonStopping { why: why.to_owned(), flows: s.flows.len() });
             let mut closing: entry::Closing = s.close_desk("the daemon stops");
-            let left = s.kept.is_on();
             for entry in s.flows.values_mut() {
                 closing.extend(if left { entry.close_connections() } else { entry.close_all() });
             }
@@ -530,7 +530,9 @@ impl Supervisor {
         apply::closed(closing).await;
         self.state.borrow_mut().entitlements.ledger.close(Instant::now(), SystemTime::now());
         self.state.borrow().audit.record(Record::Stop { why: why.to_owned() });
-        self.leave().await;
+        if left {
+            self.leave().await;
+        }
         if let Some(logger) = &self.state.borrow().logger {
             logger.flush(Duration::from_secs(2));
         }
@@ -539,9 +541,6 @@ impl Supervisor {
     /// Leave where the flows stand to the next process.
     async fn leave(&self) {
         let kept = self.state.borrow().kept.clone();
-        if !kept.is_on() {
-            return;
-        }
         let suspended: Vec<_> =
             self.state.borrow().flows.values().map(|entry| (entry.name.to_string(), entry.suspend())).collect();
         let (at, mut flows) = (Instant::now(), BTreeMap::new());

@@ -7,6 +7,7 @@ mod view;
 use std::sync::Arc;
 
 pub(super) use self::conditions::{output_conditions, source_conditions};
+pub(super) use self::part::control_spec;
 pub(super) use self::view::{output_doc, source_doc};
 use crate::config::plan::RistProfile;
 use crate::flow::egress::LegConfig;

@@ -168,7 +168,7 @@ pub struct BoundSocket(String);
 /// Who receives on a UDP port of this network, by the kernel's tables.
 fn bound_socket(port: u16) -> Option<BoundSocket> {
     let wanted = format!(":{port:04X}");
-    ["/proc/self/net/udp", "/proc/self/net/udp6"].iter().find_map(|table| {
+    ["/proc/thread-self/net/udp", "/proc/thread-self/net/udp6"].iter().find_map(|table| {
         read(Path::new(table)).lines().find_map(|line| {
             let columns: Vec<_> = line.split_whitespace().collect();
             let here = columns.get(1).is_some_and(|address| address.ends_with(&wanted));

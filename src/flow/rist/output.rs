@@ -1,10 +1,13 @@
 //! The outputs of RIST of a flow: one stream for all of them, and for each a sender with its legs.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::ops::Range;
 use std::sync::Arc;
 use std::task::Context;
 use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
 
 use super::stats::{Figures, OutputFigures, PUBLISH};
 use super::{GROUP_TTL, LegSockets, RistKeys, RistLeg, RistOutputConfig, RistOutputSeed, cname, ntp_now};
@@ -51,6 +54,30 @@ struct Scratch {
     media: Vec<MediaOut>,
     control: Vec<u8>,
     controls: Vec<(LegId, Range<usize>)>,
+}
+
+/// Where all of them stand, but for what waits in their sockets.
+#[derive(Serialize, Deserialize)]
+pub(in crate::flow) struct RistOutputsState {
+    outputs: Vec<RistOutputState>,
+    histories: Histories,
+}
+
+impl RistOutputsState {
+    /// The SSRC that an output has sent with.
+    pub(in crate::flow) fn ssrc(&self, output: &str) -> Option<u32> {
+        self.outputs.iter().find(|state| state.name == output).map(|state| state.ssrc)
+    }
+}
+
+#[derive(Serialize, Deserialize)]
+struct RistOutputState {
+    name: String,
+    sender: Sender,
+    ssrc: u32,
+    legs: [Option<(LegId, SocketAddr)>; 2],
+    variant: Variant,
+    counted: SenderStats,
 }
 
 struct RistOutput {
@@ -193,6 +220,43 @@ impl RistOutputs {
         }
     }
 
+    /// What goes on in [`Self::resume`]. Receivers are not told.
+    pub(in crate::flow) fn suspend(&mut self) -> RistOutputsState {
+        let state = |RistOutput { name, sender, ssrc, legs, variant, counted, .. }| {
+            let legs = legs.map(|leg| leg.map(|leg| (leg.id, leg.address)));
+            RistOutputState { name, sender, ssrc, legs, variant, counted }
+        };
+        let outputs = self.outputs.drain(..).map(state).collect();
+        RistOutputsState { outputs, histories: std::mem::take(&mut self.histories) }
+    }
+
+    /// Go on where others stood. Those that share a history do it all of them, or none. Keys are asked for anew: the
+    /// passphrases may be others by now.
+    pub(in crate::flow) fn resume(&mut self, state: RistOutputsState, now: Instant) {
+        let RistOutputsState { outputs: states, mut histories } = state;
+        let mut variants: Vec<Variant> = self.outputs.iter().map(|output| output.variant).collect();
+        variants.dedup();
+        let mut states: BTreeMap<_, _> = states.into_iter().map(|state| (state.name.clone(), state)).collect();
+        for variant in variants {
+            let of_variant = || self.outputs.iter().filter(|output| output.variant == variant);
+            let mut before = of_variant().map(|output| {
+                states.get(&output.name).filter(|state| output.is_gone_on_with_by(state)).map(|state| state.variant)
+            });
+            let Some(Some(first)) = before.next() else { continue };
+            if before.any(|other| other != Some(first)) {
+                continue;
+            }
+            let Some(history) = histories.take(first) else { continue };
+            self.histories.resume(variant, history);
+            for output in self.outputs.iter_mut().filter(|output| output.variant == variant) {
+                if let Some(state) = states.remove(&output.name) {
+                    output.resume(state, now);
+                }
+            }
+        }
+        self.keep(now);
+    }
+
     /// Keep what the most patient output needs.
     fn keep(&mut self, now: Instant) {
         let Self { outputs, histories, .. } = self;
@@ -295,6 +359,29 @@ fn targets(way: &Way, address: SocketAddr, interface: Option<u32>, config: RistO
 }
 
 impl RistOutput {
+    /// Whether it sends to the same places in the same way.
+    fn is_gone_on_with_by(&self, state: &RistOutputState) -> bool {
+        self.legs.iter().zip(&state.legs).all(|(leg, before)| match (leg, before) {
+            (None, None) => true,
+            (Some(leg), Some((id, address))) => {
+                let has_tunnel = state.sender.leg_stats(*id).is_some_and(|leg| leg.tunnel.is_some());
+                leg.address == *address && has_tunnel == matches!(leg.way, Way::Main { .. })
+            }
+            _ => false,
+        })
+    }
+
+    fn resume(&mut self, state: RistOutputState, now: Instant) {
+        let RistOutputState { sender, ssrc, legs, counted, .. } = state;
+        (self.sender, self.ssrc, self.counted) = (sender, ssrc, counted);
+        for (leg, before) in self.legs.iter_mut().zip(legs) {
+            if let (Some(leg), Some((id, _))) = (leg, before) {
+                leg.id = id;
+            }
+        }
+        self.sender.renew_keys(now);
+    }
+
     fn receive(&mut self, batch: &mut ReceiveBatch, budget: Duration, now: Instant) -> u64 {
         let (mut datagrams, clocks) = (0, Offset::sample());
         for leg in self.legs.iter_mut().flatten() {

@@ -3,6 +3,8 @@
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use crate::io::batch::Target;
 use crate::io::endpoint::Endpoint;
 use crate::proto::rist::RemoteId;
@@ -27,7 +29,28 @@ struct Remote {
     heard: Instant,
 }
 
+/// The same, as they are handed over.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct RemotesState {
+    known: Vec<(RemoteId, SocketAddr, Option<IpAddr>, Instant)>,
+    next: u32,
+}
+
 impl Remotes {
+    pub(super) fn into_state(self) -> RemotesState {
+        let known = self.known.iter().map(|known| (known.id, known.address, known.local, known.heard)).collect();
+        RemotesState { known, next: self.next }
+    }
+
+    /// Those that answer by this endpoint.
+    pub(super) fn resumed(RemotesState { known, next }: RemotesState, endpoint: &Endpoint) -> Self {
+        let known = known.into_iter().map(|(id, address, local, heard)| {
+            let target = Target::from_endpoint(endpoint, address, local, (None, 0));
+            Remote { id, address, local, target, heard }
+        });
+        Self { known: known.collect(), next }
+    }
+
     fn number(&mut self) -> RemoteId {
         let id = RemoteId(self.next);
         self.next = self.next.wrapping_add(1);

@@ -4,7 +4,9 @@ use std::sync::Arc;
 use std::task::Context;
 use std::time::Duration;
 
-use super::remotes::Remotes;
+use serde::{Deserialize, Serialize};
+
+use super::remotes::{Remotes, RemotesState};
 use super::stats::{Figures, PUBLISH, SourceFigures};
 use super::{RistEvent, RistKeys, RistSourceConfig, RistSourceSeed, SourceSockets, cname, ntp_now};
 use crate::flow::egress::MediaPacket;
@@ -60,6 +62,17 @@ pub(in crate::flow) struct RistInput {
     figures: SourceFigures,
     publishes: Arc<Figures<SourceFigures>>,
     published: Option<Instant>,
+}
+
+/// Where a source stands, but for what waits in its sockets.
+#[derive(Debug, Serialize, Deserialize)]
+pub(in crate::flow) struct RistSourceState {
+    receiver: Receiver,
+    leg: LegId,
+    remotes: RemotesState,
+    counted: ReceiverStats,
+    undecrypted: u64,
+    sender_uses: Option<usize>,
 }
 
 /// What a packet passes on its way to the outputs or the merge.
@@ -180,6 +193,28 @@ impl RistInput {
         };
         input.retune(config, now);
         Ok(input)
+    }
+
+    /// What comes is dealt with no more; what goes on in [`Self::resume`].
+    pub(in crate::flow) fn into_state(self) -> RistSourceState {
+        let Self { receiver, leg, remotes, counted, undecrypted, sender_uses, .. } = self;
+        RistSourceState { receiver, leg, remotes: remotes.into_state(), counted, undecrypted, sender_uses }
+    }
+
+    /// Go on where another one stood that had the same sockets. Its keys are asked for anew: the passphrases may be others
+    /// by now.
+    pub(in crate::flow) fn resume(&mut self, state: RistSourceState, now: Instant) {
+        let has_tunnel = state.receiver.leg_stats(state.leg).is_some_and(|leg| leg.tunnel.is_some());
+        if has_tunnel != matches!(self.ports, Ports::Main { .. }) {
+            return;
+        }
+        let RistSourceState { receiver, leg, remotes, counted, undecrypted, sender_uses } = state;
+        self.remotes = Remotes::resumed(remotes, self.ports.control());
+        (self.receiver, self.leg, self.counted) = (receiver, leg, counted);
+        (self.undecrypted, self.sender_uses) = (undecrypted, sender_uses);
+        self.receiver.set_delivery(if self.window.is_some() { Delivery::AtOnce } else { Delivery::Buffered });
+        self.set_times(now);
+        self.receiver.renew_keys(now);
     }
 
     /// Change what is checked, without a gap.

@@ -1,5 +1,6 @@
 //! The clocks of an end: signed nanoseconds since an origin in one word, and times as they go over the wire.
 
+use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
 use crate::proto::seq::RtpTime;
@@ -11,7 +12,7 @@ pub(super) const MILLISECOND: i64 = 1_000_000;
 pub(super) const SECOND: i64 = 1_000_000_000;
 
 /// A moment, in nanoseconds since the origin. Arithmetic stays within its range of 292 years either way.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Serialize, Deserialize)]
 pub(super) struct Tick(pub(super) i64);
 
 impl Tick {
@@ -32,7 +33,7 @@ impl Tick {
 }
 
 /// From moments of the host to those of an end and back, and to times of NTP.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 pub(super) struct Clock {
     origin: Instant,
     /// The time of NTP at the origin.

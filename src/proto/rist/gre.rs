@@ -1,6 +1,7 @@
 //! The tunnel's headers (TR-06-2, section 5): GRE, the reduced overhead with its virtual ports, and keep-alives.
 
 use super::psk::KeyLength;
+use serde::{Deserialize, Serialize};
 
 const CHECKSUM: u8 = 0x80;
 const KEY: u8 = 0x20;
@@ -51,7 +52,7 @@ pub(super) enum Content {
 }
 
 /// Virtual ports. RTP goes to an even one, its RTCP to the next.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Ports {
     pub(super) source: u16,
     pub(super) destination: u16,

@@ -19,9 +19,10 @@ mod testing;
 pub mod tunnel;
 
 use self::tunnel::TunnelConfig;
+use serde::{Deserialize, Serialize};
 
 /// A leg of an end.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct LegId(u8);
 
 impl LegId {
@@ -32,11 +33,11 @@ impl LegId {
 }
 
 /// An address of a peer, by a number that the host gives it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct RemoteId(pub u32);
 
 /// A port of a leg.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum Port {
     /// Simple profile: the even one, of media.
     Media,

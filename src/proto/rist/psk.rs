@@ -10,13 +10,14 @@ use aes::cipher::{BlockCipherEncrypt, InnerIvInit, KeyInit, StreamCipherCore, co
 use aes::{Aes128Enc, Aes256Enc};
 use ctr::{CtrCore, flavors::Ctr32BE};
 use pbkdf2::pbkdf2_hmac;
+use serde::{Deserialize, Serialize};
 use sha2::Sha256;
-use zeroize::Zeroizing;
+use zeroize::{Zeroize, Zeroizing};
 
 const ROUNDS: u32 = 1024;
 
 /// How long a key is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum KeyLength {
     /// AES-128.
     Aes128,
@@ -25,7 +26,7 @@ pub enum KeyLength {
 }
 
 /// Which of two passphrases a nonce belongs to, while one replaces the other.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
 pub enum Parity {
     /// The first one.
     #[default]
@@ -35,12 +36,41 @@ pub enum Parity {
 }
 
 /// What a key is derived with besides the passphrase, as on the wire. Never zero.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Nonce([u8; 4]);
 
 /// A key, expanded once; it clears itself.
-#[derive(Clone)]
-pub struct Key(Box<Cipher>);
+#[derive(Clone, Serialize, Deserialize)]
+#[serde(from = "KeyBytes", into = "KeyBytes")]
+pub struct Key {
+    cipher: Box<Cipher>,
+    bytes: Zeroizing<[u8; 32]>,
+}
+
+/// The same as it is handed over.
+#[derive(Serialize, Deserialize)]
+struct KeyBytes {
+    length: KeyLength,
+    bytes: [u8; 32],
+}
+
+impl Drop for KeyBytes {
+    fn drop(&mut self) {
+        self.bytes.zeroize();
+    }
+}
+
+impl From<KeyBytes> for Key {
+    fn from(from: KeyBytes) -> Self {
+        Self::new(&from.bytes, from.length)
+    }
+}
+
+impl From<Key> for KeyBytes {
+    fn from(key: Key) -> Self {
+        Self { length: key.length(), bytes: *key.bytes }
+    }
+}
 
 #[derive(Clone)]
 enum Cipher {
@@ -102,18 +132,19 @@ impl Key {
     }
 
     fn new(bytes: &[u8; 32], length: KeyLength) -> Self {
-        Self(Box::new(match length {
+        let cipher = Box::new(match length {
             KeyLength::Aes128 => {
                 let (short, _) = bytes.split_first_chunk::<16>().unwrap_or((&[0; 16], &[]));
                 Cipher::Aes128(Aes128Enc::new(short.into()))
             }
             KeyLength::Aes256 => Cipher::Aes256(Aes256Enc::new(bytes.into())),
-        }))
+        });
+        Self { cipher, bytes: Zeroizing::new(*bytes) }
     }
 
     /// How long it is.
     pub const fn length(&self) -> KeyLength {
-        match &*self.0 {
+        match &*self.cipher {
             Cipher::Aes128(_) => KeyLength::Aes128,
             Cipher::Aes256(_) => KeyLength::Aes256,
         }
@@ -125,7 +156,7 @@ impl Key {
             CounterForm::First => u128::from(seq) << 96,
             CounterForm::Last => u128::from(seq),
         };
-        match &*self.0 {
+        match &*self.cipher {
             Cipher::Aes128(cipher) => apply(cipher, counter, bytes),
             Cipher::Aes256(cipher) => apply(cipher, counter, bytes),
         }

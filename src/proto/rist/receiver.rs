@@ -42,6 +42,7 @@ mod stream;
 mod timing;
 mod types;
 
+use serde::{Deserialize, Serialize};
 use std::collections::VecDeque;
 use std::time::Duration;
 
@@ -72,7 +73,7 @@ const TRIM: i64 = SECOND;
 const MOST_EVENTS: usize = 32;
 
 /// The receiving end: see the [module](self).
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 pub struct Receiver {
     config: ReceiverConfig,
     clock: Clock,

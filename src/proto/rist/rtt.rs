@@ -4,6 +4,7 @@
 use super::clock::{Clock, MILLISECOND, SECOND, Tick, middle, ntp_nanos};
 use super::nack::NAME;
 use crate::proto::rtp::rtcp::{Packet, write_app};
+use serde::{Deserialize, Serialize};
 
 /// Subtype of an echo that asks, and of one that answers.
 const ECHO: (u8, u8) = (2, 3);
@@ -13,7 +14,7 @@ const LONGEST: i64 = 10 * SECOND;
 const REPORTS: usize = 16;
 
 /// The estimate.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Copy, Default, Serialize, Deserialize)]
 pub(super) struct Rtt {
     /// Smoothed, and its mean deviation. `None`: never measured.
     value: Option<(i64, i64)>,
@@ -65,7 +66,7 @@ impl Rtt {
 }
 
 /// An echo that is to be answered.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Echo {
     /// Who asks: librist takes only an answer with its own SSRC.
     ssrc: u32,
@@ -115,7 +116,7 @@ pub(super) fn answer(echo: &Echo, now: Tick, out: &mut Vec<u8>) {
 }
 
 /// The times of the reports sent lately, by which their answers are known.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Copy, Default, Serialize, Deserialize)]
 pub(super) struct Reports {
     sent: [(u32, Tick); REPORTS],
     next: usize,

@@ -33,6 +33,7 @@ use crate::proto::rtp::header::{self, FIXED_LEN, Header};
 use crate::proto::rtp::rtcp::{write_bye, write_receiver_report, write_source_description};
 use crate::proto::seq::{RtpTime, Seq};
 use crate::time::Instant;
+use serde::{Deserialize, Serialize};
 
 use self::leg::Leg;
 use self::repair::Repair;
@@ -43,7 +44,7 @@ pub use self::types::{History, LegSet, MediaOut, SenderConfig, SenderEvent, Send
 pub const MOST_LEGS: usize = 8;
 
 /// The sending end: see the [module](self).
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 pub struct Sender {
     config: SenderConfig,
     clock: Clock,

@@ -1,11 +1,12 @@
 //! The figures of a receiver, of a sender, and of their legs.
 
+use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
 use crate::time::Instant;
 
 /// What came through a tunnel, or did not.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct TunnelStats {
     /// No packets of a tunnel, or with something in them that makes no sense: perhaps the peer uses the simple profile.
     pub invalid: u64,
@@ -31,7 +32,7 @@ pub struct TunnelStats {
 ///
 /// `lost = recovered + unrecovered`, where an original that only came out of order counts as neither. Every packet of media
 /// ends up in exactly one place: `received = first + duplicates + late + stray + invalid + overflow`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct ReceiverStats {
     /// Packets of media, those sent again included.
     pub received: u64,
@@ -84,7 +85,7 @@ pub struct ReceiverStats {
 }
 
 /// What a receiver has received on one leg.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct ReceiverLegStats {
     /// Packets of media, those sent again included.
     pub received: u64,
@@ -119,7 +120,7 @@ pub struct ReceiverLegStats {
 }
 
 /// What a sender has sent, on all legs together.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct SenderStats {
     /// Packets, each once, however many legs it went to.
     pub packets: u64,
@@ -144,7 +145,7 @@ pub struct SenderStats {
 }
 
 /// What a sender has sent and heard on one leg.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct SenderLegStats {
     /// Packets sent for the first time.
     pub packets: u64,

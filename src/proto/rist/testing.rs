@@ -14,6 +14,7 @@ use super::{LegId, Port, Profile, RemoteId};
 use crate::proto::hitless::{self, Merger};
 pub(super) use crate::proto::netem::{Link, Loss, MS, Path, S};
 use crate::proto::rtp::header::Header;
+use crate::proto::rtp::receive::tests::{HAND_OVER, handed_over};
 use crate::proto::seq::{RtpTime, Seq};
 use crate::time::Instant;
 
@@ -356,6 +357,9 @@ impl Pair {
 
     fn serve(&mut self) {
         self.services += 1;
+        if self.services.is_multiple_of(HAND_OVER as u64) {
+            (self.sender, self.receiver) = (handed_over(&self.sender), handed_over(&self.receiver));
+        }
         let now = self.now;
         while self.feeds() && self.next_packet <= now {
             let media = RtpTime::ticks(self.sender_instant(self.next_packet) - self.base);

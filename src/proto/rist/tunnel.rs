@@ -15,6 +15,7 @@ use super::psk::{CounterForm, Key, KeyLength, Nonce};
 use super::stats::TunnelStats;
 use crate::proto::rtp::header;
 use crate::proto::rtp::rtcp::Compound;
+use serde::{Deserialize, Serialize};
 
 use self::keys::{ReceiveKeys, Tried};
 
@@ -28,7 +29,7 @@ const FIRST_INTERVAL: i64 = 20 * MILLISECOND;
 const ANNOUNCED: u32 = 1 << 20;
 
 /// The key to send with.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct SendKey {
     /// What it was derived with. For one passphrase never the same twice.
     pub nonce: Nonce,
@@ -37,7 +38,7 @@ pub struct SendKey {
 }
 
 /// How a tunnel is used.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct TunnelConfig {
     /// The virtual ports of what we send unasked: where from, and the even one to which media goes. librist uses 32768
     /// and 1968. An answer goes to where the question came from.
@@ -53,7 +54,7 @@ pub struct TunnelConfig {
 }
 
 /// What the host should do for a tunnel.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum TunnelEvent {
     /// The peer encrypts with keys of this nonce: for each passphrase that may be the right one, derive such a key, away
     /// from the packet path, and provide them.
@@ -91,7 +92,7 @@ pub(super) enum Opened {
 }
 
 /// One end of a tunnel.
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Tunnel {
     config: TunnelConfig,
     seq: u32,

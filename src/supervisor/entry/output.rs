@@ -32,7 +32,7 @@ impl Entry {
         if !wanted || entry.part.is_open() {
             return;
         }
-        if let Some(ssrc) = self.state.as_ref().and_then(|state| state.ssrc(name)) {
+        if let Some(ssrc) = self.before.as_ref().and_then(|before| before.ssrc(name)) {
             entry.ssrc = ssrc;
         }
         if let Some(RtpHeader::Regenerate { ssrc: Some(ssrc), .. }) = plan.header() {
@@ -93,6 +93,7 @@ impl Entry {
         let (done, closed) = oneshot::channel();
         self.send(FlowCommand::CloseOutput(name.to_owned(), done));
         closing.push(closed);
+        self.kept.release_all(&self.name, |owner| owner.is_of_output(name, None));
         if let Part::Open(config) = part {
             closing.extend(self.release_senders(&config));
         }

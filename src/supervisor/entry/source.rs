@@ -16,6 +16,7 @@ use crate::io::open::{OpenError, ReceiveSpec, Receiver};
 use crate::observe::event::{Event, emit};
 use crate::supervisor::kept::{Owner, SocketKey};
 use crate::supervisor::resolve::{self, RECEIVE_BUFFER};
+use crate::supervisor::rist::control_spec;
 use crate::supervisor::sample::SourceSample;
 
 /// What to ask of the kernel for a socket of FEC: there is at most one packet of it for four of media.
@@ -166,13 +167,22 @@ fn open_receivers(
 
 /// The sockets that a flow's sources read, as far as that is known now.
 pub(in crate::supervisor) fn sockets(plan: &FlowPlan, links: &Links) -> BTreeSet<SocketKey> {
-    let sources = plan.sources.values().filter(|source| source.enabled);
-    let specs = sources.filter_map(|source| {
-        let input = source.datagrams()?;
-        let spec = resolve::source(source, input, plan, links).ok()?;
-        Some(fec_specs(&spec, input.protocol).into_iter().flatten().chain([spec.clone()]).collect::<Vec<_>>())
-    });
-    specs.flatten().map(|spec| SocketKey::of(&spec)).collect()
+    let keys = |source: &SourcePlan| -> Option<Vec<SocketKey>> {
+        match &source.input {
+            SourceInput::Datagrams(input) => {
+                let spec = resolve::source(source, input, plan, links).ok()?;
+                let fec = fec_specs(&spec, input.protocol).into_iter().flatten();
+                Some(fec.chain([spec]).map(|spec| SocketKey::of(&spec, false)).collect())
+            }
+            SourceInput::Rist(rist) => {
+                let spec = resolve::rist_source(source, rist, links).ok()?;
+                let control = control_spec(&spec, &rist.profile);
+                Some(control.into_iter().chain([spec]).map(|spec| SocketKey::of(&spec, true)).collect())
+            }
+            SourceInput::Srt(_) => None,
+        }
+    };
+    plan.sources.values().filter(|source| source.enabled).filter_map(keys).flatten().collect()
 }
 
 fn source_config(plan: &SourcePlan, input: &DatagramInput) -> SourceConfig {

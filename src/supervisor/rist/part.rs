@@ -1,6 +1,6 @@
 //! Sources and outputs by RIST: opened, changed, and given the keys they ask for.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use super::{Place, RistOpen};
@@ -13,13 +13,14 @@ use crate::flow::rist::{
 };
 use crate::flow::srt::Part;
 use crate::flow::stats::{OutputStats, SourceStats};
-use crate::io::endpoint::{Endpoint, EndpointSpec, open_answering, open_endpoint};
+use crate::io::endpoint::{Endpoint, EndpointSpec};
 use crate::io::links::Links;
-use crate::io::open::{Family, OpenError, ReceiveSpec, SendSpec, open_sender};
+use crate::io::open::{Family, OpenError, ReceiveSpec, SendSpec};
 use crate::proto::rist::LegId;
 use crate::proto::rist::psk::{Key, Nonce, Parity};
 use crate::proto::rist::tunnel::{SendKey, TunnelConfig, TunnelEvent, TunnelKeys};
 use crate::supervisor::entry::{self, Entry, Env, Problem};
+use crate::supervisor::kept::{LegKey, Owner};
 use crate::supervisor::resolve::{self, SEND_BUFFER};
 
 /// What to ask of the kernel for a socket of RTCP: in both directions.
@@ -66,61 +67,22 @@ fn output_config(plan: &OutputPlan, rist: &RistRoute) -> RistOutputConfig {
     RistOutputConfig { latency: rist.latency, ttl: plan.ttl, tos: plan.dscp.tos() }
 }
 
-fn source_sockets(spec: &ReceiveSpec, profile: &RistProfile) -> Result<SourceSockets, Problem> {
-    let first = open_answering(spec, CONTROL_BUFFER).map_err(|error| failed(&error))?;
+/// What to open for a source's RTCP, where it has a port of its own.
+pub(in crate::supervisor) fn control_spec(spec: &ReceiveSpec, profile: &RistProfile) -> Option<ReceiveSpec> {
     if matches!(profile, RistProfile::Main { .. }) {
-        return Ok(SourceSockets::Main { tunnel: first, config: tunnel(profile)? });
+        return None;
     }
     let mut control = ReceiveSpec { receive_buffer: CONTROL_BUFFER, ..spec.clone() };
     // The plan has checked that it is even.
     control.bind.set_port(spec.bind.port() | 1);
-    let group = spec.bind.ip().is_multicast().then(|| (control.bind, spec.interface.as_ref().map(|i| i.index)));
-    let control = open_answering(&control, CONTROL_BUFFER).map_err(|error| failed(&error))?;
-    Ok(SourceSockets::Simple { media: first, control, group })
-}
-
-fn leg_sockets(leg: LegConfig, rist: &RistRoute, links: &Links) -> Result<LegSockets, Problem> {
-    let family = Family::of(leg.address.ip());
-    let any: IpAddr = match family {
-        Family::V4 => Ipv4Addr::UNSPECIFIED.into(),
-        Family::V6 => Ipv6Addr::UNSPECIFIED.into(),
-    };
-    let hearing = |port: u16, send_buffer: usize| -> Result<Endpoint, Problem> {
-        let bind = SocketAddr::new(any, port);
-        let spec = EndpointSpec {
-            bind,
-            dual_stack: false,
-            interface: None,
-            local_addresses: false,
-            receive_buffer: CONTROL_BUFFER,
-            send_buffer,
-        };
-        open_endpoint(&spec).map_err(|error| failed(&error))
-    };
-    match &rist.profile {
-        RistProfile::Simple => {
-            let spec = SendSpec { family, source_port: rist.source_port, send_buffer: SEND_BUFFER };
-            let media = open_sender(&spec).map_err(|error| failed(&error))?;
-            let control = if leg.address.ip().is_multicast() {
-                control_of_group(leg, links)?
-            } else {
-                // The plan leaves room for it.
-                hearing(rist.source_port.map_or(0, |port| port.saturating_add(1)), CONTROL_BUFFER)?
-            };
-            Ok(LegSockets::Simple { media, control })
-        }
-        RistProfile::Main { .. } => {
-            let tunnel_socket = hearing(rist.source_port.unwrap_or(0), SEND_BUFFER)?;
-            Ok(LegSockets::Main { tunnel: tunnel_socket, config: tunnel(&rist.profile)? })
-        }
-    }
+    Some(control)
 }
 
 /// The members of a group tell it what they miss, at the port after that of media (TR-06-1, section 5.1).
-fn control_of_group(leg: LegConfig, links: &Links) -> Result<Endpoint, Problem> {
+fn group_spec(leg: LegConfig, links: &Links) -> ReceiveSpec {
     let mut bind = leg.address;
     bind.set_port(bind.port().saturating_add(1));
-    let spec = ReceiveSpec {
+    ReceiveSpec {
         bind,
         dual_stack: false,
         interface: leg.interface.and_then(|index| links.of_index(index)),
@@ -128,8 +90,69 @@ fn control_of_group(leg: LegConfig, links: &Links) -> Result<Endpoint, Problem> 
         receive_buffer: CONTROL_BUFFER,
         timestamps: true,
         gro: false,
-    };
-    open_answering(&spec, CONTROL_BUFFER).map_err(|error| failed(&error))
+    }
+}
+
+impl Entry {
+    fn rist_source_sockets(
+        &self,
+        name: &str,
+        spec: &ReceiveSpec,
+        profile: &RistProfile,
+    ) -> Result<SourceSockets, Problem> {
+        let open = |spec: &ReceiveSpec| {
+            let socket = self.kept.answering(&self.name, Owner::Source(name.to_owned()), spec, CONTROL_BUFFER);
+            socket.map_err(|error| failed(&error))
+        };
+        let first = open(spec)?;
+        let Some(control) = control_spec(spec, profile) else {
+            return Ok(SourceSockets::Main { tunnel: first, config: tunnel(profile)? });
+        };
+        let group = spec.bind.ip().is_multicast().then(|| (control.bind, spec.interface.as_ref().map(|i| i.index)));
+        Ok(SourceSockets::Simple { media: first, control: open(&control)?, group })
+    }
+
+    fn leg_sockets(
+        &self,
+        (output, number): (&str, usize),
+        leg: LegConfig,
+        rist: &RistRoute,
+        links: &Links,
+    ) -> Result<LegSockets, Problem> {
+        let family = Family::of(leg.address.ip());
+        let key = |control: bool| LegKey { output: output.to_owned(), number, control };
+        let hearing = |key: LegKey, port: u16, send_buffer: usize| -> Result<Endpoint, Problem> {
+            let spec = EndpointSpec {
+                bind: SocketAddr::new(family.unspecified(), port),
+                dual_stack: false,
+                interface: None,
+                local_addresses: false,
+                receive_buffer: CONTROL_BUFFER,
+                send_buffer,
+            };
+            self.kept.leg(&self.name, key, &spec).map_err(|error| failed(&error))
+        };
+        match &rist.profile {
+            RistProfile::Simple => {
+                let spec = SendSpec { family, source_port: rist.source_port, send_buffer: SEND_BUFFER };
+                let media = self.kept.leg_sender(&self.name, key(false), &spec).map_err(|error| failed(&error))?;
+                let control = if leg.address.ip().is_multicast() {
+                    let (spec, owner) = (group_spec(leg, links), Owner::Leg(key(true)));
+                    let socket = self.kept.answering(&self.name, owner, &spec, CONTROL_BUFFER);
+                    socket.map_err(|error| failed(&error))?
+                } else {
+                    // The plan leaves room for it.
+                    let port = rist.source_port.map_or(0, |port| port.saturating_add(1));
+                    hearing(key(true), port, CONTROL_BUFFER)?
+                };
+                Ok(LegSockets::Simple { media, control })
+            }
+            RistProfile::Main { .. } => {
+                let tunnel_socket = hearing(key(false), rist.source_port.unwrap_or(0), SEND_BUFFER)?;
+                Ok(LegSockets::Main { tunnel: tunnel_socket, config: tunnel(&rist.profile)? })
+            }
+        }
+    }
 }
 
 impl Entry {
@@ -143,7 +166,10 @@ impl Entry {
         env: &Env<'_>,
     ) -> Result<(entry::Part<S>, usize), Problem> {
         let spec = resolve::rist_source(plan, rist, env.links).map_err(Problem::Unresolved)?;
-        let sockets = source_sockets(&spec, &rist.profile)?;
+        let sockets = self.rist_source_sockets(name, &spec, &rist.profile).inspect_err(|_| {
+            // All of them, or none.
+            self.kept.release(&self.name, Owner::Source(name.to_owned()));
+        })?;
         let granted = match &sockets {
             SourceSockets::Simple { media: first, .. } | SourceSockets::Main { tunnel: first, .. } => first.granted(),
         };
@@ -173,10 +199,15 @@ impl Entry {
     ) -> Result<(entry::Part<S>, u32), Problem> {
         let legs = resolve::legs(plan, &rist.destination, &rist.legs, (env.links, env.names), env.now);
         let legs = legs.map_err(Problem::Unresolved)?;
-        let open = |leg: Option<LegConfig>| leg.map(|leg| leg_sockets(leg, rist, env.links)).transpose();
-        let sockets = [open(legs[0])?, open(legs[1])?];
+        let open = |number: usize| -> Result<Option<LegSockets>, Problem> {
+            legs[number].map(|leg| self.leg_sockets((name, number), leg, rist, env.links)).transpose()
+        };
+        let sockets = open(0).and_then(|first| Ok([first, open(1)?])).inspect_err(|_| {
+            self.kept.release_all(&self.name, |owner| owner.is_of_output(name, None));
+        })?;
         self.ensure_task(env);
-        let (figures, ssrc) = (Arc::default(), entry::random() & !1);
+        let before = self.before.as_ref().and_then(|before| before.ssrc(name));
+        let (figures, ssrc) = (Arc::default(), before.unwrap_or_else(|| entry::random() & !1));
         let seed = RistOutputSeed { config: output_config(plan, rist), ssrc, figures: Arc::clone(&figures) };
         let encryption = self.encryption(plan);
         self.send(FlowCommand::OpenRistOutput { name: name.to_owned(), seed, encryption, stats });
@@ -213,16 +244,21 @@ impl Entry {
         self.send(FlowCommand::RetuneRistOutput(name.to_owned(), output_config(&plan, rist)));
         let Some(open) = self.outputs.get_mut(name).and_then(|output| output.part.rist_mut()) else { return };
         let renewed = open.take_profile(&rist.profile);
-        let mut changes = Vec::new();
-        if let (Place::Output(legs, _), Ok(now)) =
-            (&mut open.place, resolve::legs(&plan, &rist.destination, &rist.legs, (env.links, env.names), env.now))
-        {
+        let (mut legs, mut changes) = (open.legs(), Vec::new());
+        let now = resolve::legs(&plan, &rist.destination, &rist.legs, (env.links, env.names), env.now);
+        if let Ok(now) = now {
             for (number, (there, wanted)) in legs.iter_mut().zip(now).enumerate().filter(|(_, (a, b))| **a != *b) {
+                self.kept.release_all(&self.name, |owner| owner.is_of_output(name, Some(number)));
                 // Without sockets for it the leg stays as it is; this is tried again.
-                let sockets = wanted.map(|leg| leg_sockets(leg, rist, env.links)).transpose();
+                let sockets = wanted.map(|leg| self.leg_sockets((name, number), leg, rist, env.links)).transpose();
                 let Ok(sockets) = sockets else { continue };
                 *there = wanted;
                 changes.push((number, wanted.zip(sockets)));
+            }
+            if let Some(open) = self.outputs.get_mut(name).and_then(|output| output.part.rist_mut())
+                && let Place::Output(there, _) = &mut open.place
+            {
+                *there = legs;
             }
         }
         changes.into_iter().for_each(|(number, leg)| self.set_rist_leg(name, number, leg));

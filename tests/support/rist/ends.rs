@@ -62,9 +62,21 @@ impl Sender {
         datagrams: impl Iterator<Item = Vec<u8>> + Send + 'static,
         bits_per_second: u64,
     ) -> Feeding {
+        self.feed_for(&to.got, length, datagrams, bits_per_second)
+    }
+
+    /// The same, for whoever gets it in the end.
+    #[track_caller]
+    pub fn feed_for(
+        &mut self,
+        got: &Got,
+        length: u64,
+        datagrams: impl Iterator<Item = Vec<u8>> + Send + 'static,
+        bits_per_second: u64,
+    ) -> Feeding {
         let stream = datagrams.chain(std::iter::repeat_with(stuffing));
-        let (before, feeding) = (to.got.length(), self.feed_stuffing(length, stream, bits_per_second));
-        wait_for("something comes", || (to.got.length() >= before + bits_per_second / 8).then_some(()));
+        let (before, feeding) = (got.length(), self.feed_stuffing(length, stream, bits_per_second));
+        wait_for("something comes", || (got.length() >= before + bits_per_second / 8).then_some(()));
         feeding.begin();
         feeding
     }

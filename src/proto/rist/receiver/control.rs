@@ -9,9 +9,10 @@ use crate::proto::rtp::rtcp::{
     Block, Compound, Packet, ReportBlock, blocks, write_extended_report, write_receiver_report,
     write_source_description,
 };
+use serde::{Deserialize, Serialize};
 
 /// What was reported last, for the fraction that was lost since.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Copy, Default, Serialize, Deserialize)]
 pub(super) struct Reported {
     expected: u64,
     lost: u64,

@@ -1,5 +1,6 @@
 //! One leg of a receiver: whom it hears, how far away that is, and what it is to be told.
 
+use serde::{Deserialize, Serialize};
 use std::collections::VecDeque;
 
 use super::super::clock::{Clock, MILLISECOND, SECOND, Tick, span};
@@ -20,7 +21,7 @@ const ECHOES: i64 = 5 * SECOND;
 /// Echoes that wait for an answer.
 const MOST_ECHOES: usize = 8;
 
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Leg {
     pub(super) tunnel: Option<Tunnel>,
     /// Where feedback goes, whatever RTCP comes from: a group.

@@ -5,6 +5,7 @@
 //! after each other, as it gets lost like all packets: of senders that know echoes, and so answer once a round trip. With
 //! several legs each is asked in turn, the quickest first. All of it is bounded by a budget.
 
+use serde::{Deserialize, Serialize};
 use std::collections::VecDeque;
 
 use super::super::clock::{MILLISECOND, SECOND, Tick};
@@ -26,7 +27,7 @@ const PACKET: i64 = SECOND;
 const MOST_RATE: i64 = 1_000_000;
 
 /// A packet that is missing.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 struct Missing {
     place: u64,
     due: Tick,
@@ -53,7 +54,7 @@ pub(super) struct Askable {
     pub(super) once: bool,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Requests {
     missing: VecDeque<Missing>,
     due: Tick,

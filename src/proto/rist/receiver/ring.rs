@@ -2,12 +2,13 @@
 
 use super::super::clock::Tick;
 use crate::proto::hitless::SlotId;
+use serde::{Deserialize, Serialize};
 
 /// Places of the smallest ring.
 const LEAST: usize = 256;
 
 /// What became of a packet.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub(super) enum State {
     /// It did not come. Before the head of the ring: it was given up.
     #[default]
@@ -21,7 +22,7 @@ pub(super) enum State {
 }
 
 /// One packet.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Copy, Default, Serialize, Deserialize)]
 pub(super) struct Slot {
     pub(super) state: State,
     /// When it is due. Of a missing one, an estimate.
@@ -34,7 +35,7 @@ pub(super) struct Slot {
 
 /// A window of places: from the head, the next to be released, to the end, after the newest one. What lies before the
 /// head is remembered as far as the ring goes back.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Serialize, Deserialize)]
 pub(super) struct Ring {
     slots: Vec<Slot>,
     head: u64,

@@ -7,6 +7,7 @@ use super::super::clock::{MILLISECOND, SECOND, Tick};
 use super::timing::Timing;
 use crate::proto::rtp::header::Header;
 use crate::proto::seq::Seq;
+use serde::{Deserialize, Serialize};
 
 /// Further ahead than this may begin a new stream (RFC 3550, appendix A.1).
 const MAX_DROPOUT: u64 = 3000;
@@ -20,7 +21,7 @@ const SILENCE: (i64, i64) = (20 * MILLISECOND, 500 * MILLISECOND);
 const LATEST: i32 = 10 * 90_000;
 
 /// The stream that is received.
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Stream {
     /// Of packets sent for the first time, but for the lowest bit.
     pub(super) ssrc: u32,
@@ -53,7 +54,7 @@ pub(super) enum Seat {
 }
 
 /// Another stream, which may follow.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 pub(super) struct Candidate {
     ssrc: u32,
     first: Seq,

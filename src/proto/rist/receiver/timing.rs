@@ -7,6 +7,7 @@
 
 use super::super::clock::{MILLISECOND, SECOND, Tick, media_nanos};
 use crate::proto::seq::RtpTime;
+use serde::{Deserialize, Serialize};
 
 /// The distance is looked at this often.
 const WINDOW: i64 = SECOND;
@@ -22,7 +23,7 @@ const ROGUE_STEP: i64 = 20 * MILLISECOND;
 const ROGUE_WINDOWS: u8 = 3;
 
 /// The sender's clock, seen from ours.
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Timing {
     latency: i64,
     /// From media time to the arrival of a packet that was not delayed.

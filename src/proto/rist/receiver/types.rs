@@ -1,5 +1,6 @@
 //! What a receiver is given, and what it gives.
 
+use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
 use super::super::tunnel::TunnelEvent;
@@ -9,7 +10,7 @@ use crate::proto::rtp::header::Header;
 use crate::time::Instant;
 
 /// When packets are handed on.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub enum Delivery {
     /// In order, each at its time.
     #[default]
@@ -19,7 +20,7 @@ pub enum Delivery {
 }
 
 /// How a receiver works.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct ReceiverConfig {
     /// From when a packet was sent to its release, as if the path took no time: the buffer in which what is missing can be
     /// asked for. 10 ms to 30 s.
@@ -57,7 +58,7 @@ pub struct Transmit {
 }
 
 /// A packet whose time has come.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Released {
     /// Where its bytes are: [`held`](super::Receiver::held), until [`recycle`](super::Receiver::recycle).
     pub slot: SlotId,
@@ -88,7 +89,7 @@ pub struct Passed<'a> {
 }
 
 /// What the host should know.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum ReceiverEvent {
     /// The stream began anew, with this SSRC.
     SourceRestarted(u32),

@@ -1,5 +1,6 @@
 //! One leg of a sender: what it has told and heard.
 
+use serde::{Deserialize, Serialize};
 use std::collections::VecDeque;
 
 use super::super::clock::{Clock, MILLISECOND, SECOND, Tick, short, span};
@@ -23,7 +24,7 @@ const ECHOES: i64 = 5 * SECOND;
 /// Echoes, and reports, that wait for an answer.
 const MOST_ANSWERS: usize = 8;
 
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Leg {
     pub(super) tunnel: Option<Tunnel>,
     since: Tick,

@@ -1,5 +1,6 @@
 //! What is asked for, and sent again.
 
+use serde::{Deserialize, Serialize};
 use std::collections::VecDeque;
 
 use super::super::LegId;
@@ -28,7 +29,7 @@ const LEAST_AGAIN: i64 = 100;
 const LEAST_BURST: i64 = 64;
 
 /// Packets that were asked for together.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 struct Asked {
     next: u64,
     end: u64,
@@ -43,11 +44,13 @@ struct Sent {
     at: Tick,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Repair {
     asked: VecDeque<Asked>,
     /// Packets in it.
     waiting: u64,
+    /// Forgotten when the sender is handed over: then a packet may be sent again once more.
+    #[serde(skip)]
     sent: [Option<Box<[Sent; REMEMBERED]>>; MOST_LEGS],
     percent: i64,
     tokens: i64,

@@ -6,6 +6,7 @@ use super::super::tunnel::{TunnelConfig, TunnelEvent};
 use super::MOST_LEGS;
 use crate::proto::rtp::header::FIXED_LEN;
 use crate::proto::seq::{RtpTime, Seq};
+use serde::{Deserialize, Serialize};
 
 /// Bytes of the longest header: RTP with its extension.
 pub(super) const MOST_HEAD: usize = FIXED_LEN + extension::LEN;
@@ -26,7 +27,7 @@ pub trait History {
 }
 
 /// How a sender works.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct SenderConfig {
     /// Our SSRC. Its lowest bit does not count: it marks what is sent again.
     pub ssrc: u32,
@@ -57,7 +58,7 @@ pub enum SenderProfile {
 }
 
 /// Legs that a packet leaves on.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct LegSet(pub(super) u8);
 
 impl LegSet {
@@ -103,7 +104,7 @@ impl MediaOut {
 }
 
 /// What the host should know.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum SenderEvent {
     /// A tunnel needs something.
     Tunnel(LegId, TunnelEvent),

@@ -1,5 +1,6 @@
 //! The peer's keys, by their nonces.
 
+use serde::{Deserialize, Serialize};
 use std::collections::VecDeque;
 
 use super::super::clock::{MILLISECOND, SECOND, Tick};
@@ -29,7 +30,7 @@ const GRUDGE: i64 = 10 * SECOND;
 /// Passphrases that are tried.
 const MOST_KEYS: usize = 8;
 
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 struct Seen {
     nonce: Nonce,
     length: KeyLength,
@@ -43,7 +44,7 @@ struct Seen {
 }
 
 /// A key with which something was read.
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 struct Known {
     nonce: Nonce,
     key: Key,
@@ -52,7 +53,7 @@ struct Known {
 }
 
 /// Keys, one for each passphrase, for a nonce with which nothing was read yet.
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 struct Fresh {
     nonce: Nonce,
     keys: Vec<Key>,
@@ -69,7 +70,7 @@ pub(super) enum Tried<T> {
     Garbage,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Serialize, Deserialize)]
 pub(super) struct ReceiveKeys {
     /// The one used last first.
     known: Vec<Known>,
