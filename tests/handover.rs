@@ -40,6 +40,7 @@ impl Relayed {
     /// of two sources in standby, in turn.
     fn start(flows: usize) -> Self {
         let machine = Machine::boot();
+        machine.ok(&["sh", "-c", "echo 127.0.0.1 receiver.example.net >> /etc/hosts"]);
         let (mut feeds, mut sinks, mut names) = (Vec::new(), Vec::new(), Vec::new());
         for n in 0..flows {
             let (input, out) = (INPUT + 20 * n as u16, OUTPUT + 20 * n as u16);
@@ -49,7 +50,11 @@ impl Relayed {
                 1 => {
                     ("smooth", Wire::Udp, source("main", input, "udp") + &output(out, "udp") + "smoothing = '100ms'\n")
                 }
-                2 => ("rtp", Wire::Rtp, source("main", input, "rtp") + &output(out, "rtp")),
+                // A name takes its time to be looked up.
+                2 => {
+                    let output = output(out, "rtp").replace("127.0.0.1", "receiver.example.net");
+                    ("rtp", Wire::Rtp, source("main", input, "rtp") + &output)
+                }
                 3 => ("fec", Wire::Rtp, source("main", input, "rtp-fec") + &output(out, "rtp-fec")),
                 4 => ("merge", Wire::Rtp, two("rtp") + "[failover]\nmode = 'merge'\n" + &output(out, "rtp")),
                 _ => ("standby", Wire::Rtp, two("rtp") + "[failover]\nmode = 'failover'\n" + &output(out, "rtp")),
@@ -64,6 +69,10 @@ impl Relayed {
             names.push(name);
         }
         machine.start();
+        for name in &names {
+            let idle = || machine.flow(name)["outputs"]["out"]["state"] == "idle";
+            wait_for("its output is open", || idle().then_some(()));
+        }
         let feed = |(n, port, wire)| (n, Feed::new(wire, v4(port), STREAM).start());
         let feeds = feeds.into_iter().map(feed).collect();
         sinks.iter().for_each(Sink::wait_for_media);

@@ -148,7 +148,7 @@ pub enum FlowCommand {
     /// The daemon ends: send what waits, read no more, and say where all of it stands.
     Suspend(oneshot::Sender<FlowState>),
     /// Go on where this says. Until it comes, a flow that [resumes](FlowSeed::resumes) reads nothing.
-    Resume(Option<Box<FlowState>>),
+    Resume(Box<FlowState>),
     /// Panic; for tests, in debug builds only.
     Panic,
 }
@@ -407,7 +407,7 @@ impl Flow {
             FlowCommand::Suspend(done) => _ = done.send(self.suspend()),
             FlowCommand::Resume(state) => {
                 self.resumes = false;
-                state.into_iter().for_each(|state| self.resume(*state));
+                self.resume(*state);
             }
             FlowCommand::Panic => panic!("asked to, by a test"),
         }

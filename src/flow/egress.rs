@@ -68,6 +68,8 @@ pub struct Egress {
     encryptions: Vec<(u32, Encryption)>,
     /// Encryptions so far.
     encrypted: u32,
+    /// Where the RTP of outputs stood in the process before this one that are not open yet.
+    left: BTreeMap<String, RtpState>,
     pub(super) srt: SrtOutputs,
     pub(super) rist: RistOutputs,
     /// Whoever looks at what is sent.
@@ -89,7 +91,9 @@ impl Egress {
     /// Add an output, or replace the one of that name.
     pub fn open(&mut self, name: String, config: &OutputConfig, variant: Variant, ssrc: u32, stats: Arc<OutputStats>) {
         self.close(&name);
-        let output = Output::new(name, config, ssrc, stats);
+        let left = self.left.remove(&name);
+        let mut output = Output::new(name, config, ssrc, stats);
+        left.into_iter().for_each(|state| output.resume(state));
         let fits = |lane: &&mut Lane| (lane.smoothing, lane.variant) == (config.smoothing, variant);
         if let Some(lane) = self.lanes.iter_mut().find(fits) {
             return lane.add(output);
@@ -164,10 +168,11 @@ impl Egress {
         self.encryptions.iter_mut().for_each(|(_, encryption)| encryption.set_tables(tables.clone()));
     }
 
-    /// Go on with the RTP of outputs.
-    pub(super) fn resume(&mut self, mut states: BTreeMap<String, RtpState>) {
+    /// Go on with the RTP of outputs, also of those that are still to be opened.
+    pub(super) fn resume(&mut self, states: BTreeMap<String, RtpState>) {
+        self.left = states;
         for output in self.lanes.iter_mut().flat_map(|lane| &mut lane.outputs) {
-            if let Some(state) = states.remove(&output.name) {
+            if let Some(state) = self.left.remove(&output.name) {
                 output.resume(state);
             }
         }

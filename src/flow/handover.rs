@@ -52,9 +52,10 @@ impl fmt::Debug for FlowState {
 }
 
 impl FlowState {
-    /// The SSRC that an output has sent with; `None`: it has sent no RTP headers of its own.
-    pub fn ssrc(&self, output: &str) -> Option<u32> {
-        self.outputs.get(output).map(|output| output.ssrc).or_else(|| self.rist.ssrc(output))
+    /// The SSRCs that outputs have sent with that send RTP headers of their own.
+    pub fn ssrcs(&self) -> BTreeMap<String, u32> {
+        let by_rtp = self.outputs.iter().map(|(name, output)| (name.clone(), output.ssrc));
+        by_rtp.chain(self.rist.ssrcs()).collect()
     }
 }
 

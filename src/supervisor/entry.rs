@@ -39,6 +39,9 @@ use crate::observe::event::{Event, emit};
 /// How long until a part that can't be opened is tried again: at first, and at most.
 const RETRY: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(10));
 
+/// How long names of outputs are looked up before a flow goes on without them where another process left it.
+const PATIENCE: Duration = Duration::from_secs(1);
+
 /// What opening a part needs of the appliance.
 pub(super) struct Env<'a> {
     pub(super) shards: &'a Shards,
@@ -199,7 +202,10 @@ pub(super) struct Entry {
     /// Where its sockets are kept.
     pub(super) kept: Rc<Kept>,
     /// Where it stood in the process before this one, until it has gone on.
-    pub(super) before: Option<Box<FlowState>>,
+    before: Option<Box<FlowState>>,
+    go_on_by: Instant,
+    /// The SSRCs that outputs had there, until they are open.
+    pub(super) ssrcs: BTreeMap<String, u32>,
     /// The encryptions of its outputs, each once, with their figures.
     pub(super) encryptions: Vec<EncryptionSeed>,
     pub(super) task: Option<Task>,
@@ -214,8 +220,11 @@ pub(super) type Closing = Vec<oneshot::Receiver<()>>;
 impl Entry {
     /// A flow of which nothing is open yet.
     pub(super) fn new(file: Arc<FlowPlan>, plan: Arc<FlowPlan>, kept: Rc<Kept>) -> Self {
+        let before = kept.state_of(&file.name);
         Self {
-            before: kept.state_of(&file.name),
+            go_on_by: Instant::now() + PATIENCE,
+            ssrcs: before.as_ref().map(|before| before.ssrcs()).unwrap_or_default(),
+            before,
             kept,
             name: file.name.clone(),
             file,
@@ -285,10 +294,24 @@ impl Entry {
             srt::Part::Output(name) => self.plan.outputs.contains_key(name),
             srt::Part::Entitlement(_) => false,
         });
-        if let (Some(_), state @ Some(_)) = (&self.task, self.before.take()) {
-            self.send(FlowCommand::Resume(state));
-        }
+        self.go_on(env.now);
         self.end_if_idle();
+    }
+
+    /// Let the task go on where the one of the process before stood, when all outputs are open whose names are only being
+    /// looked up, or it takes too long: until then it reads nothing, so that they miss nothing.
+    fn go_on(&mut self, now: Instant) {
+        let is_pending = |output: &OutputEntry| {
+            let waiting = output.part.waiting();
+            waiting.is_some_and(|waiting| matches!(waiting.problem, Problem::Unresolved(Unresolved::Pending(_))))
+        };
+        if now < self.go_on_by && self.outputs.values().any(|output| is_pending(output)) {
+            return;
+        }
+        // Where there is no task by now, nothing of it can be gone on with later.
+        if let Some(before) = self.before.take() {
+            self.send(FlowCommand::Resume(before));
+        }
     }
 
     /// Close what is by connections: these do not outlive the process.
@@ -381,7 +404,13 @@ impl Entry {
     pub(super) fn retry_due(&self) -> Option<Instant> {
         let sources = self.sources.values().filter_map(|s| s.part.waiting());
         let outputs = self.outputs.values().filter_map(|o| o.part.waiting());
-        sources.chain(outputs).map(|w| w.retry_at).chain(self.restart_at).chain(self.next_call()).min()
+        sources
+            .chain(outputs)
+            .map(|w| w.retry_at)
+            .chain(self.restart_at)
+            .chain(self.next_call())
+            .chain(self.before.as_ref().map(|_| self.go_on_by))
+            .min()
     }
 
     /// Try again what could not be opened: what is due, or (`all`, when an interface or a name changed) everything; and
@@ -400,6 +429,7 @@ impl Entry {
         for name in outputs.into_iter().map(|(n, _)| n.clone()).collect::<Vec<_>>() {
             self.open_output(&name, env);
         }
+        self.go_on(env.now);
         self.call(env);
     }
 

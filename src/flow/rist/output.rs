@@ -64,9 +64,9 @@ pub(in crate::flow) struct RistOutputsState {
 }
 
 impl RistOutputsState {
-    /// The SSRC that an output has sent with.
-    pub(in crate::flow) fn ssrc(&self, output: &str) -> Option<u32> {
-        self.outputs.iter().find(|state| state.name == output).map(|state| state.ssrc)
+    /// The SSRC that each output has sent with.
+    pub(in crate::flow) fn ssrcs(&self) -> impl Iterator<Item = (String, u32)> {
+        self.outputs.iter().map(|state| (state.name.clone(), state.ssrc))
     }
 }
 

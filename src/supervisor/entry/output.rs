@@ -32,7 +32,9 @@ impl Entry {
         if !wanted || entry.part.is_open() {
             return;
         }
-        if let Some(ssrc) = self.before.as_ref().and_then(|before| before.ssrc(name)) {
+        if !matches!(plan.route, OutputRoute::Rist(_))
+            && let Some(ssrc) = self.ssrcs.remove(name)
+        {
             entry.ssrc = ssrc;
         }
         if let Some(RtpHeader::Regenerate { ssrc: Some(ssrc), .. }) = plan.header() {

@@ -188,7 +188,8 @@ impl Entry {
         Ok((entry::Part::Rist(Box::new(RistOpen { profile: rist.profile.clone(), place })), granted))
     }
 
-    /// Open an output by RIST. Its SSRC is a new one: receivers have heard that the one before left.
+    /// Open an output by RIST. Its SSRC is a new one, as receivers have heard that the one before left, but for that of the
+    /// process before, which has not said so.
     pub(in crate::supervisor) fn open_rist_output<S>(
         &mut self,
         name: &str,
@@ -206,7 +207,7 @@ impl Entry {
             self.kept.release_all(&self.name, |owner| owner.is_of_output(name, None));
         })?;
         self.ensure_task(env);
-        let before = self.before.as_ref().and_then(|before| before.ssrc(name));
+        let before = self.ssrcs.remove(name);
         let (figures, ssrc) = (Arc::default(), before.unwrap_or_else(|| entry::random() & !1));
         let seed = RistOutputSeed { config: output_config(plan, rist), ssrc, figures: Arc::clone(&figures) };
         let encryption = self.encryption(plan);
