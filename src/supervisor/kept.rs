@@ -39,9 +39,9 @@ const LIST: &str = "list";
 const STATE: &str = "state";
 /// Of what is in [`STATE`]: another one is not read. To be counted up with every change of what a flow's state means.
 const STATE_VERSION: u32 = 1;
-/// Sockets that are kept: their names, of up to five letters each, fit into the string. `FileDescriptorStoreMax=` is two
+/// Sockets that are kept: their names, of up to eight letters each, fit into the string. `FileDescriptorStoreMax=` is two
 /// more.
-const MOST: usize = 16_384;
+const MOST: usize = 14_000;
 /// How long the service manager may take to hear what it was told.
 const HEARD: Duration = Duration::from_secs(1);
 /// How long sockets of the process before wait for a flow that wants them; one of its host names may not be known yet.
@@ -131,9 +131,9 @@ struct Inner {
     lines: usize,
     next: u32,
     keys: BTreeMap<u32, SocketKey>,
-    owners: BTreeMap<(FlowName, Owner), Vec<u32>>,
+    owners: BTreeMap<FlowName, BTreeMap<Owner, Vec<u32>>>,
     /// From the process before this one, not taken yet.
-    waiting: Vec<(u32, OwnedFd)>,
+    waiting: BTreeMap<SocketKey, Vec<(u32, OwnedFd)>>,
     since: Instant,
     left: Option<Left<FlowState>>,
     /// So many sockets were taken, and so many flows went on.
@@ -146,7 +146,7 @@ fn name(number: u32) -> String {
     format!("{number:x}")
 }
 
-/// Told once for all: nothing can be done about a service manager that does not listen.
+/// Whether it could be told. Nothing can be done about a service manager that does not listen.
 fn tell(told: io::Result<()>) -> bool {
     if let Err(error) = &told {
         emit(Event::NotifyFailed { error: error.to_string() });
@@ -251,9 +251,8 @@ impl Kept {
 
     fn claim(&self, flow: &FlowName, owner: &Owner, key: &SocketKey) -> Option<OwnedFd> {
         let inner = &mut *self.inner.borrow_mut();
-        let at = inner.waiting.iter().position(|(number, _)| inner.keys.get(number) == Some(key))?;
-        let (number, socket) = inner.waiting.swap_remove(at);
-        inner.owners.entry((flow.clone(), owner.clone())).or_default().push(number);
+        let (number, socket) = inner.waiting.get_mut(key)?.pop()?;
+        inner.own(flow, owner.clone(), number);
         inner.taken.0 += 1;
         Some(socket)
     }
@@ -269,29 +268,31 @@ impl Kept {
         if listed.is_ok() && tell(fdstore::put(&name(number), socket)) {
             inner.next += 1;
             inner.keys.insert(number, key);
-            inner.owners.entry((flow.clone(), owner)).or_default().push(number);
+            inner.own(flow, owner, number);
         }
     }
 
     /// The sockets of a source or a sender are closed.
-    pub(super) fn release(&self, flow: &FlowName, owner: Owner) {
-        let inner = &mut *self.inner.borrow_mut();
-        let numbers = inner.owners.remove(&(flow.clone(), owner));
-        numbers.into_iter().flatten().for_each(|number| inner.remove(number));
+    pub(super) fn release(&self, flow: &FlowName, owner: &Owner) {
+        self.release_all(flow, |other| other == owner);
     }
 
-    /// All of a flow.
+    /// Those of a flow whose owners these are.
     pub(super) fn release_all(&self, flow: &FlowName, which: impl Fn(&Owner) -> bool) {
-        let owners: Vec<_> = {
-            let inner = self.inner.borrow();
-            inner
-                .owners
-                .keys()
-                .filter(|(of, owner)| of == flow && which(owner))
-                .map(|(_, owner)| owner.clone())
-                .collect()
-        };
-        owners.into_iter().for_each(|owner| self.release(flow, owner));
+        let inner = &mut *self.inner.borrow_mut();
+        let Some(owners) = inner.owners.get_mut(flow) else { return };
+        let mut closed = Vec::new();
+        owners.retain(|owner, numbers| {
+            let stays = !which(owner);
+            if !stays {
+                closed.append(numbers);
+            }
+            stays
+        });
+        if owners.is_empty() {
+            inner.owners.remove(flow);
+        }
+        closed.into_iter().for_each(|number| inner.remove(number));
     }
 
     /// Of the sockets that packets come to, just these are wanted.
@@ -308,12 +309,15 @@ impl Kept {
 
     fn forget(&self, keep: impl Fn(&SocketKey) -> bool) {
         let inner = &mut *self.inner.borrow_mut();
-        let (keep, forget) = std::mem::take(&mut inner.waiting)
-            .into_iter()
-            .partition(|(number, _)| inner.keys.get(number).is_some_and(&keep));
-        inner.waiting = keep;
-        let forget: Vec<_> = forget;
-        forget.into_iter().for_each(|(number, _)| inner.remove(number));
+        let mut forgotten = Vec::new();
+        inner.waiting.retain(|key, kept| {
+            let stays = keep(key);
+            if !stays {
+                forgotten.append(kept);
+            }
+            stays
+        });
+        forgotten.into_iter().for_each(|(number, _)| inner.remove(number));
     }
 
     /// When what was removed is closed by the service manager too; `None`: there is nothing to wait for.
@@ -339,12 +343,12 @@ impl Kept {
         Some(Box::new(state))
     }
 
-    /// Tell what was taken over, if anything was.
-    pub(super) fn tell(&self) {
-        let inner = self.inner.borrow();
-        let (sockets, flows) = inner.taken;
+    /// All flows that there are have begun: tell what was taken over, if anything was. Flows that come later begin anew.
+    pub(super) fn begun(&self) {
+        let inner = &mut *self.inner.borrow_mut();
+        let (left, (sockets, flows)) = (inner.left.take(), inner.taken);
         if sockets > 0 {
-            emit(Event::TakenOver { sockets, flows, gap: inner.left.as_ref().map(|left| left.at.elapsed()) });
+            emit(Event::TakenOver { sockets, flows, gap: left.map(|left| left.at.elapsed()) });
         }
     }
 
@@ -384,7 +388,7 @@ impl Inner {
             next: 0,
             keys: BTreeMap::new(),
             owners: BTreeMap::new(),
-            waiting: Vec::new(),
+            waiting: BTreeMap::new(),
             since: Instant::now(),
             left: None,
             taken: (0, 0),
@@ -415,8 +419,8 @@ impl Inner {
             self.next = self.next.max(number + 1);
             match listed.remove(&number) {
                 Some(key) => {
-                    self.keys.insert(number, key);
-                    self.waiting.push((number, fd));
+                    self.keys.insert(number, key.clone());
+                    self.waiting.entry(key).or_default().push((number, fd));
                 }
                 None => self.remove(number),
             }
@@ -428,6 +432,10 @@ impl Inner {
             self.list = Some(file);
         }
         let _ = self.rewrite();
+    }
+
+    fn own(&mut self, flow: &FlowName, owner: Owner, number: u32) {
+        self.owners.entry(flow.clone()).or_default().entry(owner).or_default().push(number);
     }
 
     fn remove(&mut self, number: u32) {

@@ -338,7 +338,7 @@ impl Supervisor {
         let mut s = self.state.borrow_mut();
         s.ready = true;
         let took = s.started.elapsed();
-        s.kept.tell();
+        s.kept.begun();
         emit(Event::DaemonStarted { version: env!("CARGO_PKG_VERSION"), flows: s.flows.len(), took });
         service::ready(&summary(&s));
     }

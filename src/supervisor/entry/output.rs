@@ -118,7 +118,7 @@ impl Entry {
             *users = users.saturating_sub(1);
             if *users == 0 && key.source_port.is_some() {
                 self.senders.remove(&key);
-                self.kept.release(&self.name, Owner::Sender(key));
+                self.kept.release(&self.name, &Owner::Sender(key));
                 let (done, closed) = oneshot::channel();
                 self.send(FlowCommand::DropSender(key, done));
                 closing.push(closed);

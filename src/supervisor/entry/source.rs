@@ -91,7 +91,7 @@ impl Entry {
         let receivers = open_receivers(&spec, input.protocol, |spec| self.kept.receiver(&self.name, name, spec));
         // All of them, or none.
         let receivers = receivers.map_err(|error| {
-            self.kept.release(&self.name, Owner::Source(name.to_owned()));
+            self.kept.release(&self.name, &Owner::Source(name.to_owned()));
             Problem::Open(error.to_string())
         })?;
         let granted = receivers.media.granted();
@@ -108,7 +108,7 @@ impl Entry {
         if std::mem::replace(&mut entry.part, Part::Closed).is_open() {
             let (done, closed) = oneshot::channel();
             self.send(FlowCommand::CloseSource(name.to_owned(), done));
-            self.kept.release(&self.name, Owner::Source(name.to_owned()));
+            self.kept.release(&self.name, &Owner::Source(name.to_owned()));
             closing.push(closed);
         }
     }

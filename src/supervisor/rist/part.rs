@@ -168,7 +168,7 @@ impl Entry {
         let spec = resolve::rist_source(plan, rist, env.links).map_err(Problem::Unresolved)?;
         let sockets = self.rist_source_sockets(name, &spec, &rist.profile).inspect_err(|_| {
             // All of them, or none.
-            self.kept.release(&self.name, Owner::Source(name.to_owned()));
+            self.kept.release(&self.name, &Owner::Source(name.to_owned()));
         })?;
         let granted = match &sockets {
             SourceSockets::Simple { media: first, .. } | SourceSockets::Main { tunnel: first, .. } => first.granted(),
