@@ -215,9 +215,9 @@ fn rist_from_and_to_librist_goes_on() {
     let port = |n: usize, of: u16| INPUT + 100 * n as u16 + of;
     for (n, profile) in PROFILES.into_iter().enumerate() {
         let keys = match profile {
-            Profile::Simple => "profile = 'simple'\n",
-            Profile::Main(None) => "profile = 'main'\n",
-            Profile::Main(Some(_)) => "profile = 'main'\npassphrase-file = 'key'\n",
+            Profile::Simple => "profile = 'simple'\nlatency = '3s'\n",
+            Profile::Main(None) => "profile = 'main'\nlatency = '3s'\n",
+            Profile::Main(Some(_)) => "profile = 'main'\nlatency = '3s'\npassphrase-file = 'key'\n",
         };
         let inward = source("main", port(n, 0), "rist") + keys + &output(port(n, 10), "udp");
         let outward = source("main", port(n, 20), "udp") + &output(port(n, 30), "rist") + keys;
@@ -230,7 +230,8 @@ fn rist_from_and_to_librist_goes_on() {
     let rate = 2 * sample::BITS_PER_SECOND;
     let (mut feedings, mut gots, mut senders, mut receivers) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
     for (n, profile) in PROFILES.into_iter().enumerate() {
-        let options = Options::new(profile);
+        // More than a restart takes, on a machine that is busy with everything else.
+        let options = Options { buffer: 3000, ..Options::new(profile) };
         let got = Got::at(port(n, 10));
         let mut sender = rist::ends::Sender::start(Program::Librist, &[v4(port(n, 0))], &options);
         feedings.push(sender.feed_for(&got, whole, packets(), rate));
