@@ -388,7 +388,7 @@ impl Seen {
                 (self.newest, self.any) = (header.seq, true);
             }
             Ok(Packet::Control { control: Control::DropRequest { last, .. }, .. }) if last.is_after(self.newest) => {
-                self.newest = last;
+                (self.newest, self.any) = (last, true);
             }
             _ => {}
         }
@@ -400,7 +400,7 @@ impl Seen {
         match control {
             Control::Ack(Ack { seq, .. }) | Control::LightAck(seq) => {
                 let beyond = seq.distance(self.newest.next());
-                assert!(beyond <= 0 || beyond > 600, "acknowledges what never came");
+                assert!(beyond <= 0 || beyond > 600, "acknowledges {seq}; the newest that came is {}", self.newest);
             }
             Control::Nak(losses) => {
                 for range in losses.ranges() {
