@@ -4,6 +4,8 @@
 
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use crate::time::Instant;
 
 use super::seq::Timestamp;
@@ -14,7 +16,7 @@ pub(super) const SECOND: i64 = 1_000_000;
 pub(super) const MILLISECOND: i64 = 1000;
 
 /// A moment on a connection's clock. Arithmetic stays within its range of 292,000 years either way.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Serialize, Deserialize)]
 pub(super) struct Tick(pub(super) i64);
 
 impl Tick {
@@ -38,7 +40,7 @@ impl Tick {
 }
 
 /// From moments of the host to moments of the connection and back.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 pub(super) struct Clock {
     origin: Instant,
 }

@@ -28,6 +28,8 @@ use crate::time::Instant;
 use std::collections::VecDeque;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use super::UDP_HEADERS;
 use super::clock::{Clock, MILLISECOND, SECOND, Tick, micros, span};
 use super::crypto::{Kek, MAX_KEY};
@@ -58,7 +60,7 @@ const KEEPALIVE_SAMPLE: i64 = SECOND / 2;
 const MOST_EVENTS: usize = 32;
 
 /// Why a connection ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum CloseReason {
     /// The host closed it.
     Local,
@@ -71,7 +73,7 @@ pub enum CloseReason {
 }
 
 /// What the host should know.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum ConnectionEvent {
     /// It ends, and this is why. What waits is still released in its time; nothing is received or sent any more, but for
     /// a SHUTDOWN.
@@ -115,7 +117,7 @@ pub struct ReleasedPacket<'a> {
     pub gap_before: u64,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 enum State {
     Open,
     /// What waits is released, then it is closed.
@@ -126,6 +128,7 @@ enum State {
 }
 
 /// An established connection: see the [module](self).
+#[derive(Serialize, Deserialize)]
 pub struct Connection {
     clock: Clock,
     local: SocketId,

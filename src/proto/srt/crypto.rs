@@ -11,6 +11,7 @@ use aes_kw::AesKw;
 use aes_kw::cipher::common::InnerInit;
 use ctr::{CtrCore, flavors::Ctr32BE};
 use pbkdf2::pbkdf2_hmac;
+use serde::{Deserialize, Serialize};
 use sha1::Sha1;
 use zeroize::Zeroizing;
 
@@ -41,7 +42,7 @@ pub enum UnwrapError {
 }
 
 /// The key encryption key of one passphrase, salt and key length.
-#[derive(Clone)]
+#[derive(Clone, Serialize, Deserialize)]
 pub struct Kek {
     salt: Salt,
     length: KeyLength,
@@ -144,7 +145,7 @@ fn kw<C: KeyInit>(key: &[u8]) -> Option<AesKw<C>> {
 }
 
 /// One stream key, as it goes into key material. Cleared when dropped.
-#[derive(Clone)]
+#[derive(Clone, Serialize, Deserialize)]
 pub struct StreamSecret {
     length: KeyLength,
     bytes: Zeroizing<[u8; MAX_KEY]>,
@@ -166,7 +167,7 @@ impl StreamSecret {
 /// The stream keys of one direction: the one in use, and while it is being replaced also the other one.
 ///
 /// Both directions begin with the same ones, and go apart with the first refresh.
-#[derive(Clone)]
+#[derive(Clone, Serialize, Deserialize)]
 pub struct StreamKeys {
     salt: Salt,
     length: KeyLength,
@@ -253,12 +254,27 @@ impl StreamKeys {
     }
 }
 
-/// A stream key, expanded once.
-#[derive(Clone)]
+/// A stream key, expanded once. It is handed over as it was before.
+#[derive(Clone, Serialize, Deserialize)]
+#[serde(try_from = "StreamSecret", into = "StreamSecret")]
 struct StreamKey {
     secret: StreamSecret,
     /// Boxed, as most of the time there is only one of the two. It clears itself, too.
     cipher: Box<Cipher>,
+}
+
+impl TryFrom<StreamSecret> for StreamKey {
+    type Error = &'static str;
+
+    fn try_from(secret: StreamSecret) -> Result<Self, Self::Error> {
+        Self::new(secret).ok_or("a key has another length than it says")
+    }
+}
+
+impl From<StreamKey> for StreamSecret {
+    fn from(key: StreamKey) -> Self {
+        key.secret
+    }
 }
 
 #[derive(Clone)]

@@ -3,6 +3,8 @@
 
 use std::fmt;
 
+use serde::{Deserialize, Serialize};
+
 /// Bytes of a salt.
 pub const SALT_LEN: usize = 16;
 /// What wrapping adds to the keys (RFC 3394).
@@ -18,7 +20,7 @@ const NO_AUTHENTICATION: u8 = 0;
 const MPEG_TS_IN_SRT: u8 = 2;
 
 /// How long the keys are.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
 pub enum KeyLength {
     /// 16 bytes.
     #[default]
@@ -87,7 +89,7 @@ impl KeySet {
 }
 
 /// The salt that is mixed into the passphrase and into every counter. It is no secret.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Salt(pub [u8; SALT_LEN]);
 
 /// Why a key material message is refused.
@@ -198,7 +200,7 @@ impl<'a> KeyMaterial<'a> {
 }
 
 /// How far one end of a connection is with encryption, in the words of libsrt.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum KmState {
     /// 0: it has no passphrase, and got no keys.
     Unsecured,

@@ -3,6 +3,8 @@
 //! A bit for each packet in flight that was reported missing, and when it was last sent again. Memory is taken at the
 //! first report, grows with what is in flight, and is given back when nothing was lost for a while.
 
+use serde::{Deserialize, Serialize};
+
 use super::clock::Tick;
 use super::window::{BitRing, ExtSeq};
 
@@ -10,7 +12,7 @@ use super::window::{BitRing, ExtSeq};
 const LEAST: usize = 64;
 
 /// When a packet was sent again.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Copy, Default, Serialize, Deserialize)]
 struct Again {
     at: Tick,
     /// How often; 0: never.
@@ -18,7 +20,7 @@ struct Again {
 }
 
 /// The packets in flight: which are to be sent again, and which were.
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 pub(super) struct LossList {
     pending: BitRing,
     again: Vec<Again>,

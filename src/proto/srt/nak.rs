@@ -1,5 +1,7 @@
 //! The loss list of a NAK (draft-sharabayko-srt, appendix A): single sequence numbers, and ranges.
 
+use serde::{Deserialize, Serialize};
+
 use super::control::{ControlError, NAK};
 use super::packet::{self, CONTROL, HEADER_LEN};
 use super::seq::{SeqNo, SocketId, Timestamp};
@@ -8,7 +10,7 @@ use super::seq::{SeqNo, SocketId, Timestamp};
 const RANGE: u32 = 0x8000_0000;
 
 /// Packets that are missing, from the first to the last of them.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LossRange {
     /// The first one.
     pub first: SeqNo,

@@ -1,5 +1,7 @@
 //! Packets: the header of 16 bytes, and data packets (draft-sharabayko-srt, section 3).
 
+use serde::{Deserialize, Serialize};
+
 use super::control::{Control, ControlError};
 use super::seq::{MsgNo, SeqNo, SocketId, Timestamp};
 
@@ -26,7 +28,7 @@ pub enum PacketError {
 }
 
 /// Which of the two stream keys (the field KK).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Key {
     /// KK 01; the first of a connection.
     Even,

@@ -14,6 +14,8 @@ mod memory;
 mod rate;
 mod report;
 
+use serde::{Deserialize, Serialize};
+
 use super::clock::{SECOND, Tick};
 use super::packet::{DataHeader, Key};
 use super::rekey::ReceiveKeys;
@@ -37,7 +39,7 @@ const LEAST_SLOTS: usize = 64;
 const MOST_AHEAD: i64 = 2 * SECOND;
 
 /// What there is of a packet that has a place in the ring.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Copy, Default, Serialize, Deserialize)]
 struct Slot {
     /// Its time on the peer's clock.
     time: i64,
@@ -53,7 +55,7 @@ struct Slot {
 }
 
 /// The bounds of a receiver.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 pub(super) struct Bounds {
     pub(super) packets: u32,
     pub(super) bytes: usize,
@@ -72,6 +74,7 @@ pub(super) struct Arrived<'a> {
 }
 
 /// What the peer sent and we have not delivered yet.
+#[derive(Serialize, Deserialize)]
 pub(super) struct Receiver {
     pub(super) tsbpd: Tsbpd,
     pub(super) counters: ReceiveCounters,

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use super::clock::{micros, span};
 
 /// Before anything was measured (libsrt's `INITIAL_RTT`), microseconds.
@@ -12,7 +14,7 @@ const INITIAL_VAR: i64 = 50_000;
 const LONGEST: i64 = 30_000_000;
 
 /// Round trip and variation, smoothed: 7/8 and 3/4 of the old value stay at each sample.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 pub(super) struct Rtt {
     rtt: i64,
     var: i64,

@@ -12,6 +12,8 @@ use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use crate::time::Instant;
 
 use super::clock::{Clock, MILLISECOND, SECOND, Tick};
@@ -49,7 +51,7 @@ pub trait History {
 }
 
 /// Which data leaves first when both wait. It matters only while the pace holds them up.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub enum SendOrder {
     /// What is sent again, then what was never sent: as libsrt before 1.5.5, and draft-sharabayko-srt. What was lost has
     /// less time left. Simulated with 150 ms outages, a latency of 6 round trips and a pace of 1.3 times the stream, a
@@ -77,7 +79,7 @@ pub struct DataOut {
 }
 
 /// What the sender is to go by.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 pub(super) struct SendRules {
     pub(super) remote: SocketId,
     /// Packets in the peer's buffer.
@@ -97,13 +99,14 @@ pub(super) struct SendRules {
 }
 
 /// From here on, the packet with this sequence number has this index.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 struct Segment {
     seq: ExtSeq,
     index: u64,
 }
 
 /// The sending side of a connection.
+#[derive(Serialize, Deserialize)]
 pub(super) struct Sender {
     pub(super) counters: SendCounters,
     rules: SendRules,

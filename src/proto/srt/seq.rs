@@ -3,8 +3,10 @@
 use std::fmt;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 /// The sequence number of a data packet: 31 bits that wrap (draft-sharabayko-srt, section 3.1).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
 pub struct SeqNo(u32);
 
 impl SeqNo {
@@ -71,7 +73,7 @@ impl fmt::Display for SeqNo {
 ///
 /// In live mode each data packet is a message. 0 is none: a packet of the packet filter, or a drop request that names
 /// no message.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
 pub struct MsgNo(u32);
 
 impl MsgNo {
@@ -116,7 +118,7 @@ impl fmt::Display for MsgNo {
 }
 
 /// Microseconds since the sender's start: 32 bits that wrap every 71 min 35 s.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
 pub struct Timestamp(pub u32);
 
 impl Timestamp {
@@ -150,7 +152,7 @@ impl fmt::Display for Timestamp {
 }
 
 /// Which socket of a host a packet is for. Each end chooses its own and tells it in the handshake.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
 pub struct SocketId(pub u32);
 
 impl SocketId {

@@ -5,8 +5,10 @@
 
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 /// Totals of the sending side.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SendCounters {
     /// Data packets sent for the first time (`pktSentUnique`).
     pub packets: u64,
@@ -31,7 +33,7 @@ pub struct SendCounters {
 }
 
 /// Totals of the receiving side.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ReceiveCounters {
     /// Data packets received, whatever became of them (`pktRecv`).
     pub packets: u64,

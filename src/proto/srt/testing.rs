@@ -18,6 +18,7 @@ use super::packet::{Key, Packet};
 use super::seq::{SeqNo, SocketId};
 use super::stats::ConnectionStats;
 pub(super) use crate::proto::netem::{Link, Loss, MS, Path, S};
+use crate::proto::rtp::receive::tests::{HAND_OVER, handed_over};
 
 /// The packets that an end sends: each says its index, and more that follows from it.
 pub(super) struct Stream {
@@ -370,6 +371,9 @@ impl Pair {
         let nominal = move |index| first + (index - FIRST_INDEX) * every + after;
         let end = &mut self.ends[number];
         end.services += 1;
+        if end.services.is_multiple_of(HAND_OVER as u64) {
+            end.connection = handed_over(&end.connection);
+        }
         let here = end.instant(now);
         while let Some((at, datagram)) = self.links[1 - number].arrived(now) {
             let arrival = end.instant(at);

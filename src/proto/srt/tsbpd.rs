@@ -10,6 +10,8 @@
 //! stamp against its arrival, less half of what the round trip grew since the first one. The mean of 1000 samples, or of
 //! those of a minute, is the drift; where it is beyond 5 ms, the base moves by as much.
 
+use serde::{Deserialize, Serialize};
+
 use super::clock::{MILLISECOND, SECOND, Tick};
 use super::seq::Timestamp;
 
@@ -25,7 +27,7 @@ const MAX_DRIFT: i64 = 5 * MILLISECOND;
 const MAX_SAMPLE: i64 = SECOND;
 
 /// The peer's clock, seen from ours.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub(super) struct Tsbpd {
     base: Tick,
     latency: i64,

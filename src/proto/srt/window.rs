@@ -1,9 +1,11 @@
 //! Sequence numbers that no longer wrap, and a bit for each of those in a window that moves along them.
 
+use serde::{Deserialize, Serialize};
+
 use super::seq::SeqNo;
 
 /// A sequence number of one direction that no longer wraps. Its low 31 bits are the [`SeqNo`] on the wire.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub(super) struct ExtSeq(u64);
 
 impl ExtSeq {
@@ -52,7 +54,7 @@ impl ExtSeq {
 const WORD: u64 = 64;
 
 /// A bit for each number of a window. Who uses it says where the window is, and clears what leaves it.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub(super) struct BitRing {
     words: Vec<u64>,
 }

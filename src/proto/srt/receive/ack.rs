@@ -5,6 +5,8 @@
 
 use std::collections::VecDeque;
 
+use serde::{Deserialize, Serialize};
+
 use super::Receiver;
 use crate::proto::srt::clock::{MILLISECOND, Tick};
 use crate::proto::srt::control::{Ack, AckRates, Control};
@@ -20,14 +22,14 @@ const MOST_RECORDS: usize = 1024;
 /// Numbers go up to this and begin again.
 const LAST_NUMBER: u32 = 0x7FFF_FFFF;
 
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 struct Record {
     sent: Tick,
     upto: ExtSeq,
     starved: bool,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Acks {
     /// Of the last full one.
     number: u32,

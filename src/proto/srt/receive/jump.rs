@@ -6,6 +6,8 @@
 //! stamps than all before, when none comes any more that fits, and when nothing waits to be released. What came in the
 //! meantime is then missing, and reported.
 
+use serde::{Deserialize, Serialize};
+
 use super::Receiver;
 use crate::proto::srt::clock::{SECOND, Tick};
 use crate::proto::srt::seq::SeqNo;
@@ -21,7 +23,7 @@ const SPAN: i64 = SECOND;
 pub(super) const FURTHEST: u64 = 1 << 20;
 
 /// Packets that came from elsewhere.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 pub(super) struct Stray {
     first: SeqNo,
     last: SeqNo,

@@ -1,11 +1,13 @@
 //! Payloads that wait: bytes behind bytes in small blocks, so that a packet takes what it is long. They leave about as
 //! they came, so blocks empty one after the other and are used again.
 
+use serde::{Deserialize, Deserializer, Serialize};
+
 /// Bytes of a block: memory grows and shrinks by this. No payload is longer.
 pub(super) const BLOCK: usize = 16 << 10;
 
 /// Where a payload lies.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Place {
     block: u32,
     start: u16,
@@ -20,7 +22,7 @@ impl Place {
 }
 
 /// All payloads of a connection.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Serialize, Deserialize)]
 pub(super) struct Memory {
     blocks: Vec<Block>,
     /// Numbers of the empty blocks that have their memory.
@@ -35,10 +37,20 @@ pub(super) struct Memory {
     limit: usize,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Serialize, Deserialize)]
 struct Block {
+    #[serde(serialize_with = "serde_bytes::serialize", deserialize_with = "block")]
     bytes: Vec<u8>,
     packets: u32,
+}
+
+/// One that was handed over, with room for what a block has room for.
+fn block<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<u8>, D::Error> {
+    let mut bytes: Vec<u8> = serde_bytes::deserialize(from)?;
+    if !bytes.is_empty() {
+        bytes.reserve_exact(BLOCK.saturating_sub(bytes.len()));
+    }
+    Ok(bytes)
 }
 
 impl Memory {
@@ -69,18 +81,16 @@ impl Memory {
     fn next_block(&mut self) -> Option<u32> {
         let number = if let Some(number) = self.free.pop() {
             number
-        } else {
-            let number = match self.bare.pop() {
-                Some(number) => number,
-                None if self.blocks.len() < self.limit => {
-                    self.blocks.push(Block::default());
-                    self.blocks.len() as u32 - 1
-                }
-                None => return None,
-            };
-            self.blocks[number as usize].bytes.reserve_exact(BLOCK);
+        } else if let Some(number) = self.bare.pop() {
             number
+        } else if self.blocks.len() < self.limit {
+            self.blocks.push(Block::default());
+            self.blocks.len() as u32 - 1
+        } else {
+            return None;
         };
+        // Free ones have it, unless they were handed over.
+        self.blocks[number as usize].bytes.reserve_exact(BLOCK);
         self.filling = Some(number);
         self.peak = self.peak.max(self.in_use());
         Some(number)

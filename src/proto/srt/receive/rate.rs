@@ -1,5 +1,7 @@
 //! How fast packets arrive, for acknowledgements and status: nothing is decided by it.
 
+use serde::{Deserialize, Serialize};
+
 use crate::proto::srt::clock::{SECOND, Tick};
 
 /// What is counted is made into a rate after so long.
@@ -8,7 +10,7 @@ const SPAN: i64 = SECOND / 2;
 const PAIRS: usize = 16;
 
 /// Rates of what arrives.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub(super) struct Rate {
     since: Option<Tick>,
     packets: u32,

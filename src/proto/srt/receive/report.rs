@@ -10,6 +10,8 @@
 //! made: packets that were lost several times are few, and it costs next to nothing to ask for them twice and three
 //! times. A report also gets lost: one that is answered only once is made twice, shortly after each other.
 
+use serde::{Deserialize, Serialize};
+
 use super::{Receiver, Slot};
 use crate::proto::srt::clock::{MILLISECOND, Tick};
 use crate::proto::srt::control::LossRange;
@@ -25,14 +27,14 @@ const LEAST_MARGIN: i64 = 5 * MILLISECOND;
 /// How long after a report it is made once more, in case it got lost.
 const TWICE: i64 = 10 * MILLISECOND;
 
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Reports {
     /// When there is something to report.
     due: Tick,
 }
 
 /// When which packet is reported.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 struct Schedule {
     now: Tick,
     /// After a report its answer takes so long.
@@ -161,6 +163,7 @@ impl Receiver {
 }
 
 /// A loss report as it is being made.
+#[derive(Serialize, Deserialize)]
 struct Losses {
     ranges: Vec<LossRange>,
     room: usize,

@@ -2,6 +2,8 @@
 
 use std::collections::VecDeque;
 
+use serde::{Deserialize, Serialize};
+
 use crate::proto::srt::clock::{SECOND, Tick};
 use crate::proto::srt::crypto::{Kek, StreamKeys, UnwrapError};
 use crate::proto::srt::km::{KeyLength, KeyMaterial, KmState, Salt};
@@ -22,6 +24,7 @@ const LONGEST: usize = 16 + 16 + 8 + 64;
 /// A message holds the key in use and the next one, which takes the place of the one before. Packets of all three may be
 /// on their way: those before are sent again, and a libsrt switches to the next whether we have it or not. Which one a
 /// packet has follows from its flag and from its place among the others.
+#[derive(Serialize, Deserialize)]
 pub(in crate::proto::srt) struct ReceiveKeys {
     keys: StreamKeys,
     /// The key before, once the next one has its place.

@@ -1,5 +1,7 @@
 //! The keys of what we send.
 
+use serde::{Deserialize, Serialize};
+
 use super::{LAST_USE, MOST_TRIES, SLOW_RETRY};
 use crate::proto::srt::clock::{MILLISECOND, Tick};
 use crate::proto::srt::crypto::{Kek, MAX_KEY, StreamKeys, StreamSecret};
@@ -11,6 +13,7 @@ use crate::proto::srt::stats::KeyState;
 use crate::proto::srt::window::ExtSeq;
 
 /// The keys of what we send, and how far the next one is.
+#[derive(Serialize, Deserialize)]
 pub(in crate::proto::srt) struct SendKeys {
     keys: StreamKeys,
     kek: Kek,
@@ -31,6 +34,7 @@ pub(in crate::proto::srt) struct SendKeys {
 }
 
 /// How far the next key is.
+#[derive(Serialize, Deserialize)]
 enum Next {
     /// There is none yet.
     None,
@@ -40,6 +44,7 @@ enum Next {
     Confirmed,
 }
 
+#[derive(Serialize, Deserialize)]
 struct Announcement {
     message: Vec<u8>,
     tries: u32,

@@ -1,6 +1,8 @@
 //! How fast data may leave: a rate for everything (libsrt's LiveCC), trains of a few packets, and a budget for what is
 //! sent again.
 
+use serde::{Deserialize, Serialize};
+
 use crate::proto::srt::clock::{MILLISECOND, SECOND, Tick};
 
 /// Bytes of headers of a data packet: IPv4, UDP, SRT.
@@ -15,7 +17,7 @@ const LEAST_BURST: i64 = 64;
 const PACKET: i64 = 100;
 
 /// When the next packet may leave, in nanoseconds of the connection's clock.
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Pace {
     /// Nanoseconds a byte takes, times 2^16.
     per_byte: u64,
@@ -63,7 +65,7 @@ impl Pace {
 }
 
 /// How much may be sent again.
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Budget {
     /// Packets that may be sent again for each hundred sent for the first time.
     percent: i64,

@@ -1,7 +1,8 @@
 //! What is sent again, and what the peer is told is not.
 
-use crate::time::Instant;
 use std::cmp::Reverse;
+
+use serde::{Deserialize, Serialize};
 
 use super::{DataOut, History, Sender};
 use crate::proto::srt::clock::{Clock, MILLISECOND, Tick};
@@ -11,6 +12,7 @@ use crate::proto::srt::rekey::SendKeys;
 use crate::proto::srt::rtt::Rtt;
 use crate::proto::srt::seq::MsgNo;
 use crate::proto::srt::window::ExtSeq;
+use crate::time::Instant;
 
 /// Between two drop requests.
 pub(super) const DROP_INTERVAL: i64 = 20 * MILLISECOND;
@@ -28,7 +30,7 @@ const COPY_RESERVE: i64 = 16;
 const MOST_BACKOFF: u32 = 6;
 
 /// Why nothing is sent just now.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) enum Blocked {
     /// There is nothing, or the peer has no room.
     Nothing,
@@ -39,7 +41,7 @@ pub(super) enum Blocked {
 }
 
 /// A packet that is to be sent once more after it was sent again.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub(super) struct Copy {
     due: Tick,
     at: ExtSeq,
