@@ -3,7 +3,8 @@
 use std::path::PathBuf;
 use std::time::SystemTime;
 
-use super::{Refused, Severity, count, port, rfc3339};
+use super::{Refusal, Refused, Severity, count, port, rfc3339};
+use crate::proto::srt::access::Access;
 
 /// What is not as it should be with entitlements.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -68,7 +69,7 @@ impl EntitlementTrouble {
 
     pub(super) fn help(&self) -> String {
         match self {
-            Self::Refused { refused, .. } => refused.help(),
+            Self::Refused { refused, .. } => help(refused),
             Self::Expired { .. } => "Change `expires` if it shall be had for longer, or remove the entitlement.".into(),
             Self::Unreachable { wanted: true, .. } => {
                 "See the conditions of the appliance: `mediaconnectctl status`.".into()
@@ -91,5 +92,47 @@ impl EntitlementTrouble {
                 )
             }
         }
+    }
+}
+
+/// What is wrong with a subscriber stands in its file, not in the flow's.
+fn help(refused: &Refused) -> String {
+    let access = refused.stream_id.as_deref().and_then(|id| Access::parse(id).ok().flatten());
+    let Some(subscriber) = access.and_then(|access| access.user) else { return refused.help() };
+    let file = format!("subscribers.d/{subscriber}.toml");
+    match &refused.why {
+        Refusal::Address => format!("If it is right, add {} to `allow` in {file}.", refused.address),
+        Refusal::WrongPassphrase => format!(
+            "Compare the caller's passphrase with the file that `passphrase-file` in {file} names, letter by letter; while \
+             keys are changed, list both in `passphrase-files`."
+        ),
+        Refusal::NoPassphrase => format!("Set the passphrase on the caller whose file {file} names."),
+        _ => refused.help(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_is_turned_away_is_helped_by_the_file_of_the_subscriber() {
+        let refused = |why| Refused {
+            flow: "news".parse().unwrap(),
+            address: "203.0.113.7".to_owned(),
+            why,
+            stream_id: Some("#!::u=acme,r=news/main".to_owned()),
+            times: 1,
+            others: false,
+            publisher: None,
+        };
+        assert_eq!(
+            help(&refused(Refusal::Address)),
+            "If it is right, add 203.0.113.7 to `allow` in subscribers.d/acme.toml."
+        );
+        for why in [Refusal::WrongPassphrase, Refusal::NoPassphrase] {
+            assert!(help(&refused(why.clone())).contains("subscribers.d/acme.toml"), "{why:?}");
+        }
+        assert_eq!(help(&refused(Refusal::NotEntitled)), refused(Refusal::NotEntitled).help());
     }
 }
