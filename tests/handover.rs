@@ -12,6 +12,7 @@ use support::feed::{Feeding, Inlet};
 use support::machine::Machine;
 use support::media::{Feed, Received, SEVEN, Sending, Sink, Stream, Wire, receiving_socket, v4};
 use support::rist::{self, Options, PASSPHRASE, Profile, Program};
+use support::srt::{self, Place};
 use support::{sample, wait_for};
 
 const STREAM: Stream = Stream::at(5_000_000);
@@ -27,9 +28,91 @@ fn output(port: u16, protocol: &str) -> String {
     format!("[outputs.out]\nprotocol = '{protocol}'\ndestination = '127.0.0.1:{port}'\n")
 }
 
+/// Other people's programs that send to flows by SRT and RIST, and that receive from others: numbered datagrams.
+struct Peers {
+    feedings: Vec<Feeding>,
+    /// What came in by SRT, and by RIST.
+    gots: [Got; 2],
+    _senders: (srt::ends::Sender, rist::ends::Sender),
+    by_srt: Vec<srt::ends::Receiver>,
+    by_rist: rist::ends::Receiver,
+}
+
+impl Peers {
+    /// SRT in, RIST in, SRT out, RIST out: where each is, and where it leads or comes from.
+    const PORTS: [[u16; 2]; 4] = [[4000, 4010], [4020, 4030], [4040, 4050], [4060, 4070]];
+    const ENDLESS: u64 = 1_000_000;
+    const RATE: u64 = 5_000_000;
+
+    fn write_flows(machine: &Machine) {
+        write_secret(machine, "key", PASSPHRASE);
+        let [srt_in, rist_in, srt_out, rist_out] = Self::PORTS;
+        let srt = |section, port| {
+            let options = srt::Options::new().encrypted(PASSPHRASE, 16).keys("km-refresh-rate = 400");
+            srt::ends::srt_section(section, Place::Listener(port), &options)
+        };
+        let rist = "profile = 'main'\nlatency = '3s'\npassphrase-file = 'key'\n";
+        machine.write_flow("srt-in", &(srt("sources.main", srt_in[0]) + &output(srt_in[1], "udp")));
+        machine.write_flow("rist-in", &(source("main", rist_in[0], "rist") + rist + &output(rist_in[1], "udp")));
+        let many = "max-callers = 2\n";
+        machine.write_flow("srt-out", &(source("main", srt_out[1], "udp") + &srt("outputs.out", srt_out[0]) + many));
+        machine.write_flow("rist-out", &(source("main", rist_out[1], "udp") + &output(rist_out[0], "rist") + rist));
+    }
+
+    /// Start them, and wait until all have begun. `again`: those that connect again.
+    fn start(again: bool) -> Self {
+        use srt::Program::{Ffmpeg, LiveTransmit};
+        let [srt_in, rist_in, srt_out, rist_out] = Self::PORTS;
+        let numbered = || (0..Self::ENDLESS).map(sample::numbered);
+        let options = srt::Options { again, ..srt::Options::new().encrypted(PASSPHRASE, 16) };
+        let gots = [srt_in, rist_in].map(|[_, to]| Got::at(to));
+        let mut sender = srt::ends::Sender::start(LiveTransmit, Place::Caller(srt_in[0]), &options);
+        let mut feedings = vec![sender.feed_with(Self::ENDLESS, numbered(), Self::RATE)];
+        let rist_options = Options { buffer: 3000, ..Options::new(Profile::Main(Some(16))) };
+        let mut rist_sender = rist::ends::Sender::start(Program::Librist, &[v4(rist_in[0])], &rist_options);
+        feedings.push(rist_sender.feed_for(&gots[1], Self::ENDLESS, numbered(), Self::RATE));
+        let start = |program| srt::ends::Receiver::start(program, Place::Caller(srt_out[0]), &options);
+        let by_srt = [if again { LiveTransmit } else { Ffmpeg }, LiveTransmit].map(start).into();
+        let by_rist = rist::ends::Receiver::start(Program::Librist, &[v4(rist_out[0])], &rist_options);
+        let feed = |port| Feeding::start(Inlet::udp(port), Self::ENDLESS, numbered(), Self::RATE);
+        feedings.extend([srt_out[1], rist_out[1]].map(feed));
+        let this = Self { feedings, gots, _senders: (sender, rist_sender), by_srt, by_rist };
+        this.wait_for_more(&[0; 5]);
+        this
+    }
+
+    /// Bytes that each has received.
+    fn lengths(&self) -> Vec<u64> {
+        let by_srt = self.by_srt.iter().map(|receiver| receiver.length());
+        self.gots.iter().chain([&self.by_rist.got]).map(Got::length).chain(by_srt).collect()
+    }
+
+    fn wait_for_more(&self, before: &[u64]) {
+        // srt-live-transmit keeps some of it back.
+        let more = || self.lengths().iter().zip(before).all(|(now, before)| *now > before + 20 * SEVEN as u64);
+        wait_for("all peers receive", || more().then_some(()));
+    }
+
+    /// The numbers that each has received, when what is sent now has arrived.
+    fn numbers(&self) -> Vec<(&'static str, Vec<u64>)> {
+        let sent = self.feedings.iter().map(Feeding::sent).max().unwrap();
+        let mut all = Vec::new();
+        for (name, got) in ["srt in", "rist in"].into_iter().zip(&self.gots).chain([("rist out", &self.by_rist.got)]) {
+            got.wait_for_number(sent);
+            all.push((name, got.numbers()));
+        }
+        for receiver in &self.by_srt {
+            receiver.wait_for_number(sent);
+            all.push(("srt out", receiver.numbers()));
+        }
+        all
+    }
+}
+
 /// One flow of each kind, its feeds, and who receives it.
 struct Relayed {
     machine: Machine,
+    peers: Option<Peers>,
     feeds: Vec<(usize, Sending)>,
     sinks: Vec<Sink>,
     names: Vec<String>,
@@ -39,6 +122,15 @@ impl Relayed {
     /// So many flows: by UDP, by UDP with smoothing, by RTP with headers of our own, with FEC, merged of two legs, and one
     /// of two sources in standby, in turn.
     fn start(flows: usize) -> Self {
+        Self::start_with(flows, None)
+    }
+
+    /// With peers by SRT and RIST, too. `again`: those that connect again.
+    fn start_with_peers(flows: usize, again: bool) -> Self {
+        Self::start_with(flows, Some(again))
+    }
+
+    fn start_with(flows: usize, peers: Option<bool>) -> Self {
         let machine = Machine::boot();
         machine.ok(&["sh", "-c", "echo 127.0.0.1 receiver.example.net >> /etc/hosts"]);
         let (mut feeds, mut sinks, mut names) = (Vec::new(), Vec::new(), Vec::new());
@@ -68,6 +160,9 @@ impl Relayed {
             sinks.push(Sink::bind(wire, v4(out), STREAM));
             names.push(name);
         }
+        if peers.is_some() {
+            Peers::write_flows(&machine);
+        }
         machine.start();
         for name in &names {
             let idle = || machine.flow(name)["outputs"]["out"]["state"] == "idle";
@@ -76,13 +171,14 @@ impl Relayed {
         let feed = |(n, port, wire)| (n, Feed::new(wire, v4(port), STREAM).start());
         let feeds = feeds.into_iter().map(feed).collect();
         sinks.iter().for_each(Sink::wait_for_media);
-        Self { machine, feeds, sinks, names }
+        Self { machine, peers: peers.map(Peers::start), feeds, sinks, names }
     }
 
     /// Wait until every flow sends again what comes now.
     fn wait_until_all_flow(&self) {
         let count = |sink: &Sink| sink.received().datagrams;
         let before: Vec<_> = self.sinks.iter().map(count).collect();
+        self.peers.iter().for_each(|peers| peers.wait_for_more(&peers.lengths()));
         wait_for("all flows send", || {
             self.sinks.iter().zip(&before).all(|(sink, before)| count(sink) > before + 20).then_some(())
         });
@@ -124,6 +220,10 @@ impl Relayed {
             println!("{name}: {sent} packets");
             sink.assert_all(sent);
         }
+        for (name, numbers) in self.peers.iter().flat_map(Peers::numbers) {
+            println!("{name}: {} packets", numbers.len());
+            assert_eq!(numbers.windows(2).find(|pair| pair[1] != pair[0] + 1), None, "{name}");
+        }
     }
 
     /// Kill it so often: what is lost is what was read and not sent yet.
@@ -136,6 +236,11 @@ impl Relayed {
         assert_eq!(self.said("which was killed, are read on"), kills, "{}", self.machine.journal());
         assert_eq!(self.stored(), stored);
         self.stop();
+        for (name, numbers) in self.peers.iter().flat_map(Peers::numbers) {
+            let missing: u64 = numbers.windows(2).map(|pair| pair[1].saturating_sub(pair[0] + 1)).sum();
+            println!("{name}: {missing} of {} packets lost by {kills} kills", numbers.len() as u64 + missing);
+            assert!(numbers.is_sorted(), "{name}: nothing comes twice");
+        }
         let received = self.sinks.iter().map(Sink::received);
         self.names.iter().cloned().zip(received).collect()
     }
@@ -156,14 +261,14 @@ fn after_kill_9_packets_wait_in_the_sockets() {
 
 #[test]
 #[ignore = "half a gigabit a second, for a minute or two"]
-fn no_packet_of_a_hundred_flows_is_lost_by_restarts() {
-    Relayed::start(100).assert_restarts_lose_nothing(20);
+fn no_packet_of_a_hundred_flows_and_of_peers_is_lost_by_restarts() {
+    Relayed::start_with_peers(100, false).assert_restarts_lose_nothing(20);
 }
 
 #[test]
 #[ignore = "half a gigabit a second, for a minute or two"]
 fn after_kill_9_the_packets_of_a_hundred_flows_wait_in_the_sockets() {
-    let received = Relayed::start(100).assert_kills_cost_what_was_held(20);
+    let received = Relayed::start_with_peers(100, true).assert_kills_cost_what_was_held(20);
     for kind in ["udp", "smooth", "rtp", "fec", "merge", "standby"] {
         let of = || received.iter().filter(|(name, _)| name.starts_with(kind)).map(|(_, received)| received.verdict);
         let (missing, ok) = (of().map(|v| v.missing).sum::<u64>(), of().map(|v| v.ok).sum::<u64>());
@@ -174,9 +279,7 @@ fn after_kill_9_the_packets_of_a_hundred_flows_wait_in_the_sockets() {
 #[test]
 fn content_that_is_encrypted_goes_on_at_once() {
     let machine = Machine::boot();
-    machine.ok(&["install", "-d", "-m", "2750", "-g", "mediaconnect", "/etc/mediaconnect/secrets"]);
-    let key = "echo 00112233445566778899aabbccddeeff | install -m 640 /dev/stdin /etc/mediaconnect/secrets/content";
-    machine.ok(&["sh", "-c", key]);
+    write_secret(&machine, "content", "00112233445566778899aabbccddeeff");
     let cissa = "encryption = { scheme = 'cissa', key-file = 'content' }\n";
     machine.write_flow("news", &(source("main", INPUT, "udp") + &output(OUTPUT, "udp") + cissa));
     machine.start();
@@ -209,9 +312,7 @@ fn restart_amid(machine: &Machine, feeding: &Feeding, whole: u64, restarts: u64)
 fn rist_from_and_to_librist_goes_on() {
     const PROFILES: [Profile; 3] = [Profile::Simple, Profile::Main(None), Profile::Main(Some(16))];
     let machine = Machine::boot();
-    machine.ok(&["install", "-d", "-m", "2750", "-g", "mediaconnect", "/etc/mediaconnect/secrets"]);
-    let key = format!("echo '{PASSPHRASE}' | install -m 640 /dev/stdin /etc/mediaconnect/secrets/key");
-    machine.ok(&["sh", "-c", &key]);
+    write_secret(&machine, "key", PASSPHRASE);
     let port = |n: usize, of: u16| INPUT + 100 * n as u16 + of;
     for (n, profile) in PROFILES.into_iter().enumerate() {
         let keys = match profile {
@@ -248,6 +349,200 @@ fn rist_from_and_to_librist_goes_on() {
     restart_amid(&machine, &feedings[feedings.len() - 1], whole, 5);
     gots.iter().for_each(|got| got.assert_received(stream));
     receivers.iter().for_each(|receiver| receiver.got.assert_received(stream));
+}
+
+/// How many connections by SRT were made: lines of the journal.
+fn connected(machine: &Machine) -> usize {
+    machine.records().iter().filter(|record| record["MEDIACONNECT_EVENT"] == "srt-connected").count()
+}
+
+#[test]
+fn srt_from_and_to_other_peoples_programs_goes_on() {
+    let machine = Machine::boot();
+    write_secret(&machine, "key", PASSPHRASE);
+    let (stream, whole) = (&sample::stream()[..3000 * SEVEN], 3000);
+    let packets = || stream.chunks_exact(SEVEN).map(<[u8]>::to_vec);
+    let rate = 2 * sample::BITS_PER_SECOND;
+    let port = |n: usize| INPUT + 10 * n as u16;
+    // Two flows share a port, and so do two receivers of one flow; keys change all the time.
+    let plain = srt::Options::new;
+    let id = |options: srt::Options, id: &str| options.stream_id(id);
+    let secret = || plain().encrypted(PASSPHRASE, 32).keys("km-refresh-rate = 400");
+    let inward = [
+        (srt::Program::LiveTransmit, Place::Listener(port(0)), id(plain(), "one")),
+        (srt::Program::Ffmpeg, Place::Listener(port(0)), id(secret(), "other")),
+        (srt::Program::LiveTransmit, Place::Caller(port(2)), secret()),
+        (srt::Program::LiveTransmit, Place::rendezvous(port(3))[0], plain()),
+    ];
+    let outward = [
+        (&[srt::Program::Ffmpeg, srt::Program::LiveTransmit][..], Place::Listener(port(4)), secret()),
+        (&[srt::Program::Ffmpeg], Place::Listener(port(5)), plain()),
+        (&[srt::Program::Gstreamer], Place::Caller(port(6)), secret()),
+        (&[srt::Program::LiveTransmit], Place::rendezvous(port(7))[0], plain()),
+    ];
+    for (n, (_, place, options)) in inward.iter().enumerate() {
+        let source = srt::ends::srt_section("sources.main", *place, options);
+        machine.write_flow(&format!("in-{n}"), &(source + &output(OUTPUT + n as u16, "udp")));
+    }
+    for (n, (_, place, options)) in outward.iter().enumerate() {
+        let many = if let Place::Listener(_) = place { "max-callers = 2\n" } else { "" };
+        let output = srt::ends::srt_section("outputs.out", *place, options) + many;
+        machine.write_flow(&format!("out-{n}"), &(source("main", OUTPUT + 100 + n as u16, "udp") + &output));
+    }
+    machine.start();
+    // The key rate is ours alone.
+    let theirs = |options: &srt::Options| srt::Options { keys: String::new(), ..options.clone() };
+    let (mut feedings, mut gots, mut ends) = (Vec::new(), Vec::new(), (Vec::new(), Vec::new()));
+    for (n, (program, place, options)) in inward.iter().enumerate() {
+        let got = Got::at(OUTPUT + n as u16);
+        let mut sender = srt::ends::Sender::start(*program, place.opposite(), &theirs(options));
+        feedings.push(sender.feed_with(whole, packets(), rate));
+        gots.push(got);
+        ends.0.push(sender);
+    }
+    for (n, (programs, place, options)) in outward.iter().enumerate() {
+        let begin = |program| srt::ends::Receiver::start(program, place.opposite(), &theirs(options));
+        let receivers: Vec<_> = programs.iter().copied().map(begin).collect();
+        let datagrams = packets().chain(std::iter::repeat_with(sample::stuffing));
+        let feeding = Feeding::led(Inlet::udp(OUTPUT + 100 + n as u16), whole, datagrams, rate);
+        for receiver in &receivers {
+            // srt-live-transmit keeps some of it back.
+            wait_for("it receives", || (receiver.length() > 10 * SEVEN as u64).then_some(()));
+        }
+        feeding.begin();
+        feedings.push(feeding);
+        ends.1.extend(receivers);
+    }
+    assert_eq!(connected(&machine), 9);
+    restart_amid(&machine, &feedings[feedings.len() - 1], whole, 5);
+    gots.iter().for_each(|got| got.assert_received(stream));
+    ends.1.iter().for_each(|receiver| receiver.assert_received(stream));
+    assert_eq!(connected(&machine), 9, "nobody has connected again: {}", machine.journal());
+}
+
+/// A flow by SRT, from a daemon that calls it, and to one that calls it.
+struct Calls {
+    machine: Machine,
+    _sender: srt::ends::Sender,
+    _feeding: Feeding,
+    receiver: srt::ends::Receiver,
+}
+
+impl Calls {
+    const NEWS: [&str; 2] = [
+        "[sources.main]\nprotocol = 'srt-listener'\nbind = '127.0.0.1:5000'\n",
+        "[outputs.out]\nprotocol = 'srt-listener'\nbind = '127.0.0.1:5010'\n",
+    ];
+
+    fn start() -> Self {
+        let machine = Machine::boot();
+        machine.write_flow("news", &Self::NEWS.concat());
+        machine.start();
+        let start = srt::ends::Receiver::start;
+        let receiver = start(srt::Program::Mediaconnect, Place::Caller(5010), &srt::Options::new());
+        let mut sender =
+            srt::ends::Sender::start(srt::Program::Mediaconnect, Place::Caller(5000), &srt::Options::new());
+        receiver.wait_until_connected();
+        let endless = 1_000_000;
+        let feeding = sender.feed_with(endless, (0..endless).map(sample::numbered), 5_000_000);
+        wait_for("it arrives", || (receiver.length() > 100 * SEVEN as u64).then_some(()));
+        Self { machine, _sender: sender, _feeding: feeding, receiver }
+    }
+
+    /// Wait until what comes now arrives.
+    fn wait_until_it_arrives(&self) {
+        let before = self.receiver.length();
+        wait_for("it arrives again", || (self.receiver.length() > before + 200 * SEVEN as u64).then_some(()));
+    }
+}
+
+#[test]
+fn after_kill_9_peers_of_srt_are_told_to_connect_again() {
+    let calls = Calls::start();
+    for kills in 1..=5 {
+        kill(calls.machine.main_process(), Signal::SIGKILL).unwrap();
+        wait_for("they connect again", || (connected(&calls.machine) == 2 * (kills + 1)).then_some(()));
+        calls.wait_until_it_arrives();
+        let said = calls.machine.journal().matches("what it held is lost; 2 peers by SRT must connect again").count();
+        assert_eq!(said, kills, "{}", calls.machine.journal());
+    }
+    let numbers = calls.receiver.numbers();
+    let missing: u64 = numbers.windows(2).map(|pair| pair[1].saturating_sub(pair[0] + 1)).sum();
+    println!("5 kills: {missing} of {} datagrams lost", numbers.len() as u64 + missing);
+    assert!(numbers.is_sorted(), "nothing comes twice");
+}
+
+#[test]
+fn peers_of_srt_whose_part_has_changed_meanwhile_are_told_to_connect_again() {
+    let calls = Calls::start();
+    let restart = || calls.machine.ok(&["systemctl", "restart", "mediaconnectd"]);
+    let [source, output] = Calls::NEWS;
+    // What can be changed while it runs can be here, too.
+    calls.machine.write_flow("news", &(source.to_owned() + output + "allow = ['127.0.0.0/8']\n"));
+    restart();
+    calls.wait_until_it_arrives();
+    assert_eq!(connected(&calls.machine), 2);
+    calls.machine.write_flow("news", &(source.to_owned() + output + "latency = '400ms'\n"));
+    restart();
+    wait_for("it has connected again", || (connected(&calls.machine) == 3).then_some(()));
+    calls.wait_until_it_arrives();
+    let journal = calls.machine.journal();
+    assert!(journal.contains("; 1 peer by SRT must connect again"), "{journal}");
+    calls.machine.write_flow("news", &(source.to_owned() + output + "latency = '400ms'\nallow = ['192.0.2.0/24']\n"));
+    restart();
+    wait_for("it is gone", || calls.machine.journal().contains("`allow` does not list it any more").then_some(()));
+    calls.machine.ok(&["rm", "/etc/mediaconnect/flows.d/news.toml"]);
+    restart();
+    let journal = calls.machine.journal();
+    assert_eq!(journal.matches("; 1 peer by SRT must connect again").count(), 2, "{journal}");
+}
+
+#[test]
+fn sessions_of_subscribers_go_on() {
+    let machine = Machine::boot();
+    write_secret(&machine, "acme", PASSPHRASE);
+    machine.write("/etc/mediaconnect/mediaconnect.toml", "[entitlements]\nbind = '127.0.0.1:6000'\n");
+    machine.ok(&["mkdir", "-p", "/etc/mediaconnect/subscribers.d"]);
+    let acme = "passphrase-file = 'acme'\nallow = ['127.0.0.0/8']\n";
+    machine.write("/etc/mediaconnect/subscribers.d/acme.toml", acme);
+    let entitlement = "[entitlements.main]\nsubscribers = ['acme']\nmax-sessions = 4\n";
+    machine.write_flow("news", &(source("main", INPUT, "udp") + entitlement));
+    machine.start();
+    let options = srt::Options::new().encrypted(PASSPHRASE, 16).stream_id("#!::u=acme,r=news/main");
+    let start = |_| srt::ends::Receiver::start(srt::Program::LiveTransmit, Place::Caller(6000), &options);
+    let receivers: Vec<_> = (0..3).map(start).collect();
+    let endless = 1_000_000;
+    let feeding = Feeding::start(Inlet::udp(INPUT), endless, (0..endless).map(sample::numbered), 5_000_000);
+    for receiver in &receivers {
+        wait_for("it receives", || (receiver.length() > 10 * SEVEN as u64).then_some(()));
+    }
+    for _ in 0..3 {
+        machine.ok(&["systemctl", "restart", "mediaconnectd"]);
+        let sent = feeding.sent();
+        receivers.iter().for_each(|receiver| receiver.wait_for_number(sent + 100));
+    }
+    for receiver in &receivers {
+        let numbers = receiver.numbers();
+        assert!(numbers.windows(2).all(|pair| pair[1] == pair[0] + 1), "it misses nothing");
+    }
+    let (opened, closed) = sessions(&machine);
+    assert_eq!((opened, closed), (12, 9));
+    machine.ok(&["rm", "/etc/mediaconnect/subscribers.d/acme.toml"]);
+    machine.ok(&["systemctl", "reload", "mediaconnectd"]);
+    wait_for("they are gone", || (sessions(&machine) == (12, 12)).then_some(()));
+}
+
+/// Records of the trail that sessions were opened, and closed.
+fn sessions(machine: &Machine) -> (usize, usize) {
+    let trail = machine.read("/var/log/mediaconnect/audit.jsonl");
+    ["session-opened", "session-closed"].map(|kind| trail.matches(&format!("\"{kind}\"")).count()).into()
+}
+
+/// A file that holds a key.
+fn write_secret(machine: &Machine, name: &str, key: &str) {
+    machine.ok(&["install", "-d", "-m", "2750", "-g", "mediaconnect", "/etc/mediaconnect/secrets"]);
+    let write = format!("echo '{key}' | install -m 640 /dev/stdin /etc/mediaconnect/secrets/{name}");
+    machine.ok(&["sh", "-c", &write]);
 }
 
 /// Whether a compound packet of RTCP has a goodbye in it (RFC 3550, section 6.6).

@@ -13,7 +13,7 @@ use std::sync::{Arc, OnceLock};
 
 use zeroize::Zeroizing;
 
-pub use self::secret::{KeyFile, Secret};
+pub use self::secret::{HandedKey, KeyFile, Secret};
 use super::load::Context;
 use super::source::{ReadError, open, reason};
 use super::value::ValueError;

@@ -21,7 +21,7 @@ use super::rist::source::RistInput;
 use super::rist::{RistKeys, RistLeg, RistNews, RistOutputConfig, RistOutputSeed, RistSourceConfig, RistSourceSeed};
 use super::source::{Input, Receivers, SocketInput, Source, SourceConfig};
 use super::srt::source::SrtInput;
-use super::srt::{Keks, Link, LinkNews, LinkSeed, Part, SrtOutputConfig, SrtSourceConfig};
+use super::srt::{Keks, Link, LinkNews, LinkSeed, Opening, Part, SrtOutputConfig, SrtSourceConfig};
 use super::stats::{FlowStats, OutputStats, SourceStats};
 use super::tap::Tap;
 
@@ -153,6 +153,13 @@ pub enum FlowCommand {
     Panic,
 }
 
+impl FlowCommand {
+    /// Whether it is about a connection by SRT.
+    pub(super) const fn is_about_links(&self) -> bool {
+        matches!(self, Self::OpenLink(..) | Self::CloseLink(_) | Self::ProvideKeks(_))
+    }
+}
+
 /// What a flow's task is made of.
 #[derive(Debug)]
 pub struct FlowSeed {
@@ -199,14 +206,27 @@ impl Flow {
             }
         };
         let budget = self.budget();
-        let link = options.map(|options| self.links.open(part.clone(), seed, &self.shard, budget, options, now));
-        match (link, part) {
-            (None, _) => {}
-            (Some(Err(error)), _) => {
-                tracing::error!(target: "mediaconnect::flow", "a socket of SRT can't be watched: {error}");
+        let goes_on = match (&seed.opening, part) {
+            (Opening::GoOn(before), Part::Output(_) | Part::Entitlement(_)) => {
+                self.egress.srt.adopt(part, before.variant)
             }
-            (Some(Ok(link)), Part::Output(_) | Part::Entitlement(_)) => self.egress.srt.add(part, link),
-            (Some(Ok(link)), Part::Source(name)) => {
+            _ => true,
+        };
+        let Some(options) = options else { return };
+        let link = match self.links.open(part.clone(), seed, &self.shard, budget, options, now) {
+            Ok(link) => link,
+            Err(error) => {
+                tracing::error!(target: "mediaconnect::flow", "a socket of SRT can't be watched: {error}");
+                return;
+            }
+        };
+        if !goes_on {
+            link.stats.close_because("what it was sent before is not known any more".to_owned());
+            link.close();
+        }
+        match part {
+            Part::Output(_) | Part::Entitlement(_) => self.egress.srt.add(part, link),
+            Part::Source(name) => {
                 if let Some(Source { input: Input::Srt(srt), .. }) = self.sources.iter_mut().find(|s| s.name == *name) {
                     srt.add(link);
                 }

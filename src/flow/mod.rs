@@ -145,6 +145,8 @@ pub struct Flow {
     news: UnboundedSender<FlowNews>,
     /// It waits for [`FlowCommand::Resume`] before it reads.
     resumes: bool,
+    /// What is about connections, until then.
+    held: Vec<FlowCommand>,
 }
 
 enum Wake {
@@ -173,6 +175,7 @@ impl Flow {
             name,
             news,
             resumes,
+            held: Vec::new(),
         }
     }
 
@@ -182,6 +185,8 @@ impl Flow {
         while self.resumes {
             match poll_fn(|cx| self.commands.poll(cx)).await {
                 None => return,
+                // What they were sent must be there first.
+                Some(command) if command.is_about_links() => self.held.push(command),
                 Some(command) => self.obey(command),
             }
         }

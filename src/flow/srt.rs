@@ -18,7 +18,10 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::task::{Context, Waker};
 
+use serde::{Deserialize, Serialize};
+
 pub(super) use self::link::Link;
+pub use self::link::{GoingOn, LinkState};
 pub(super) use self::links::FlowLinks;
 pub(super) use self::multiplexer::{Multiplexer, Multiplexers};
 use self::stats::PeerStats;
@@ -30,10 +33,11 @@ use crate::proto::srt::crypto::Kek;
 use crate::proto::srt::km::{KeyLength, Salt};
 use crate::proto::srt::negotiated::Negotiated;
 use crate::proto::srt::rendezvous::RendezvousConfig;
+use crate::proto::srt::seq::SocketId;
 use crate::proto::srt::terms::Failure;
 
 /// A source, an output or an entitlement of a flow, by name.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum Part {
     /// A source.
     Source(String),
@@ -59,6 +63,8 @@ pub enum Opening {
     Call(Box<CallerConfig>),
     /// Both call.
     Meet(Box<RendezvousConfig>),
+    /// It was made in the daemon's process before this one, and goes on.
+    GoOn(Box<GoingOn>),
 }
 
 /// A connection for a flow's task to make.
@@ -75,6 +81,13 @@ pub struct LinkSeed {
     pub config: ConnectionConfig,
     /// Where its figures go.
     pub stats: Arc<PeerStats>,
+}
+
+impl LinkSeed {
+    /// Whether it was made in the process before this one.
+    pub(super) const fn goes_on(&self) -> bool {
+        matches!(self.opening, Opening::GoOn(_))
+    }
 }
 
 /// Without what is secret.
@@ -113,11 +126,26 @@ pub struct LinkNews {
     pub what: LinkEvent,
 }
 
+/// How the peer of a connection is reached.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct ReturnPath {
+    /// From this port of this host.
+    pub port: u16,
+    /// From this address of it; `None`: the route's.
+    pub local: Option<IpAddr>,
+    /// Where the peer is.
+    pub remote: SocketAddr,
+    /// The peer's socket.
+    pub socket: SocketId,
+}
+
 /// What happened to a connection.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum LinkEvent {
     /// The handshake is done.
-    Connected,
+    Connected(ReturnPath),
+    /// A connection of the daemon's process before this one goes on.
+    WentOn(ReturnPath),
     /// The peer sent keys with a salt that is new: derive with it, and answer by `FlowCommand::SrtKeks`.
     NeedKek(Salt, KeyLength),
     /// The peer does not take the next key; the present one stays.

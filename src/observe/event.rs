@@ -107,8 +107,9 @@ pub enum Event {
     /// It can be again.
     AccountsWritten { path: PathBuf },
     /// Sockets of the daemon's last process, in which packets waited, are read on, and so many flows go on where they
-    /// stood. `gap`: since they were read last; `None`: that process was killed.
-    TakenOver { sockets: usize, flows: usize, gap: Option<Duration> },
+    /// stood. So many peers by SRT were told to connect again. `gap`: since the sockets were read last; `None`: that
+    /// process was killed.
+    TakenOver { sockets: usize, flows: usize, sent_away: usize, gap: Option<Duration> },
     /// What the last process left of its flows is not understood; they begin anew.
     StateUnreadable { error: String },
     /// An output can't be opened or can't send; it is retried.

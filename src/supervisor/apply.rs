@@ -234,8 +234,12 @@ pub(super) async fn transition(
                 continue;
             };
             let choice = s.choice(&plan);
-            let kept = s.kept.clone();
-            let entry = s.flows.entry(name).or_insert_with(|| Entry::new(file.clone(), plan.clone(), kept));
+            if !s.flows.contains_key(&name) {
+                let mut entry = Entry::new(file.clone(), plan.clone(), s.kept.clone());
+                entry.end_changed(s.good.get(&name).map(|good| s.effective(good)).as_deref());
+                s.flows.insert(name.clone(), entry);
+            }
+            let Some(entry) = s.flows.get_mut(&name) else { continue };
             if let Some(change) = &change {
                 closing.extend(entry.close(change));
             }

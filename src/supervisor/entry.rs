@@ -7,7 +7,7 @@ pub(super) use self::source::sockets;
 
 use crate::time::Instant;
 use std::cell::RefCell;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -24,12 +24,12 @@ use super::rist::RistOpen;
 use super::sample::{DelaySample, OutputSample, Since, SourceSample};
 use super::shard::Shards;
 use super::srt::{EntitlementEntry, Keys, Ports, SrtOpen, Tally};
-use crate::config::diff::{Action, Change, Effect, Kind};
+use crate::config::diff::{Action, Change, Effect, Kind, diff_flow};
 use crate::config::plan::{ContentKeys, FlowPlan, OutputPlan, OutputRoute, SrtPlan};
 use crate::config::value::{FlowName, Host};
 use crate::content::wire::Wanted;
 use crate::flow::egress::{EncryptionSeed, OutputConfig, SenderKey};
-use crate::flow::srt;
+use crate::flow::srt::{self, LinkState};
 use crate::flow::stats::{FlowStats, OutputStats, SourceStats};
 use crate::flow::{AirConfig, FlowCommand, FlowNews, FlowSeed, FlowState, Orders, orders};
 use crate::io::links::Links;
@@ -298,35 +298,52 @@ impl Entry {
         self.end_if_idle();
     }
 
+    /// The connections that a part had in the process before this one.
+    pub(super) fn links_before(&mut self, part: &srt::Part) -> Vec<LinkState> {
+        self.before.as_mut().map(|before| before.take_links(part)).unwrap_or_default()
+    }
+
+    /// Connections of parts that are to be opened anew after what has changed since the process before ran do not go on;
+    /// `None`: what it ran is not known.
+    pub(super) fn end_changed(&mut self, ran: Option<&FlowPlan>) {
+        let Some(before) = &mut self.before else { return };
+        let change = ran.map(|ran| diff_flow(Some(ran), Some(&self.plan)));
+        let parts: BTreeSet<_> = before.links().iter().map(|link| link.part.clone()).collect();
+        let stays = |part: &srt::Part| {
+            let (kind, name) = match part {
+                srt::Part::Source(name) => (Kind::Source, name),
+                srt::Part::Output(name) => (Kind::Output, name),
+                srt::Part::Entitlement(name) => (Kind::Entitlement, name),
+            };
+            let touches = |change: &Change| {
+                let mut its = change.touches.iter().filter(|touch| (touch.kind, &touch.name) == (kind, name));
+                its.any(|touch| touch.effect != Effect::InPlace)
+            };
+            change.as_ref().is_some_and(|change| !change.as_ref().is_some_and(touches))
+        };
+        for part in parts.iter().filter(|part| !stays(part)) {
+            before.take_links(part);
+        }
+    }
+
     /// Let the task go on where the one of the process before stood, when all outputs are open whose names are only being
-    /// looked up, or it takes too long: until then it reads nothing, so that they miss nothing.
-    fn go_on(&mut self, now: Instant) {
+    /// looked up, and entitlements that had sessions, or it takes too long: until then it reads nothing, so that they miss
+    /// nothing.
+    pub(super) fn go_on(&mut self, now: Instant) {
         let is_pending = |output: &OutputEntry| {
             let waiting = output.part.waiting();
             waiting.is_some_and(|waiting| matches!(waiting.problem, Problem::Unresolved(Unresolved::Pending(_))))
         };
-        if now < self.go_on_by && self.outputs.values().any(|output| is_pending(output)) {
+        // They are opened last.
+        let is_entitlement = |link: &LinkState| matches!(link.part, srt::Part::Entitlement(_));
+        let sessions = self.before.as_ref().is_some_and(|before| before.links().iter().any(is_entitlement));
+        if now < self.go_on_by && (sessions || self.outputs.values().any(|output| is_pending(output))) {
             return;
         }
         // Where there is no task by now, nothing of it can be gone on with later.
         if let Some(before) = self.before.take() {
             self.send(FlowCommand::Resume(before));
         }
-    }
-
-    /// Close what is by connections: these do not outlive the process.
-    pub(super) fn close_connections(&mut self) -> Closing {
-        let mut closing = Closing::new();
-        let sources = self.sources.iter().filter(|(_, source)| source.part.srt().is_some());
-        for name in sources.map(|(name, _)| name.clone()).collect::<Vec<_>>() {
-            self.close_source(&name, &mut closing);
-        }
-        let outputs = self.outputs.iter().filter(|(_, output)| output.part.srt().is_some());
-        for name in outputs.map(|(name, _)| name.clone()).collect::<Vec<_>>() {
-            self.close_output(&name, &mut closing);
-        }
-        self.close_entitlements("the daemon stops", &mut closing);
-        closing
     }
 
     /// The daemon ends, and another one goes on: what has sockets is left as it is, and where it stands is told.
@@ -386,6 +403,7 @@ impl Entry {
         self.task = None;
         self.senders.clear();
         self.kept.release_all(&self.name, |_| true);
+        self.kept.forget_peers(&self.name);
         self.panics += 1;
         let retry_in = RETRY.0.saturating_mul(1 << (self.panics - 1).min(8)).min(RETRY.1) / 10;
         self.restart_at = Some(now + retry_in);
@@ -520,7 +538,9 @@ impl Entry {
             news: env.news.clone(),
             resumes: self.before.is_some(),
         };
-        let shard = env.shards.spawn(self.name.clone(), self.runs, seed);
+        // Its connections are known by the thread.
+        let shard = self.before.as_ref().filter(|before| !before.links().is_empty()).map(|before| before.shard());
+        let shard = env.shards.spawn(self.name.clone(), self.runs, shard, seed);
         self.task = Some(Task { commands, run: self.runs, shard, air: AirConfig::Single, watching: None });
         self.set_air();
         self.watch_content(env);

@@ -1,9 +1,11 @@
 //! What outlives the process, in the service manager's store: the sockets of sources and outputs, in which packets wait
-//! until the next process reads them; a list of what they are; and, when the daemon was told to end, where each flow
-//! stands.
+//! until the next process reads them; a list of what they are, and of whom there are connections with; and, when the
+//! daemon was told to end, where each flow stands.
 //!
 //! Names in the store are short, since all of them are passed in one string of at most 128 KiB: a number, and what it is
 //! stands in the list.
+
+mod connections;
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
@@ -21,9 +23,12 @@ use tokio::net::unix::pipe;
 use tokio::sync::oneshot;
 use zeroize::Zeroizing;
 
+pub(super) use self::connections::Place;
+use self::connections::{Bound, Peers, another, is_of_connections};
 use crate::config::value::FlowName;
 use crate::flow::FlowState;
 use crate::flow::egress::SenderKey;
+use crate::flow::srt::{Part, ReturnPath};
 use crate::io::endpoint::{Endpoint, EndpointSpec, open_answering, open_endpoint};
 use crate::io::fdstore;
 use crate::io::links::InterfaceRef;
@@ -38,7 +43,7 @@ const LIST: &str = "list";
 /// Where the flows stand.
 const STATE: &str = "state";
 /// Of what is in [`STATE`]: another one is not read. To be counted up with every change of what a flow's state means.
-const STATE_VERSION: u32 = 1;
+const STATE_VERSION: u32 = 2;
 /// Sockets that are kept: their names, of up to eight letters each, fit into the string. `FileDescriptorStoreMax=` is two
 /// more.
 const MOST: usize = 14_000;
@@ -57,6 +62,10 @@ pub(super) enum SocketKey {
     Out { flow: String, key: SenderKey },
     /// What an output by RIST sends from, and is answered at.
     Leg { flow: String, leg: LegKey, bind: SocketAddr },
+    /// Of a port of SRT; `None`: where calls come.
+    Port { port: Bound, place: Option<Place> },
+    /// What a source or an output by SRT calls from.
+    Call { flow: String, part: Part, from: Bound },
 }
 
 /// A socket of an output by RIST.
@@ -79,6 +88,9 @@ impl SocketKey {
     fn port(&self) -> Option<u16> {
         match self {
             Self::In { bind, .. } | Self::Leg { bind, .. } => Some(bind.port()).filter(|port| *port != 0),
+            Self::Port { port: bound, .. } | Self::Call { from: bound, .. } => {
+                Some(bound.port()).filter(|port| *port != 0)
+            }
             Self::Out { key, .. } => key.source_port,
         }
     }
@@ -88,22 +100,37 @@ impl SocketKey {
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Owner {
     Source(String),
+    /// One that calls.
+    Output(String),
     Sender(SenderKey),
     Leg(LegKey),
+    /// It is nobody's alone.
+    Port(Bound),
 }
 
 impl Owner {
-    /// Whether it is an output by RIST of this name, or one of its legs.
+    /// Whether it is an output of this name that answers or calls, or one of its legs.
     pub(super) fn is_of_output(&self, name: &str, number: Option<usize>) -> bool {
-        matches!(self, Self::Leg(leg) if leg.output == name && number.is_none_or(|number| leg.number == number))
+        match self {
+            Self::Leg(leg) => leg.output == name && number.is_none_or(|number| leg.number == number),
+            Self::Output(output) => output == name && number.is_none(),
+            _ => false,
+        }
     }
 }
 
 /// A line of the list.
 #[derive(Debug, Serialize, Deserialize)]
-struct Listed {
-    number: u32,
-    key: SocketKey,
+#[serde(rename_all = "kebab-case")]
+enum Listed {
+    Socket {
+        number: u32,
+        key: SocketKey,
+    },
+    /// There is a connection.
+    Peer(ReturnPath),
+    /// There is none any more.
+    PeerGone(ReturnPath),
 }
 
 /// Where the flows stood.
@@ -131,7 +158,9 @@ struct Inner {
     lines: usize,
     next: u32,
     keys: BTreeMap<u32, SocketKey>,
-    owners: BTreeMap<FlowName, BTreeMap<Owner, Vec<u32>>>,
+    /// `None`: the appliance's.
+    owners: BTreeMap<Option<FlowName>, BTreeMap<Owner, Vec<u32>>>,
+    peers: Peers,
     /// From the process before this one, not taken yet.
     waiting: BTreeMap<SocketKey, Vec<(u32, OwnedFd)>>,
     since: Instant,
@@ -178,7 +207,7 @@ impl Kept {
     /// As [`open_receiver`].
     pub(super) fn receiver(&self, flow: &FlowName, source: &str, spec: &ReceiveSpec) -> Result<Receiver, OpenError> {
         let (owner, key) = (Owner::Source(source.to_owned()), SocketKey::of(spec, false));
-        self.have(flow, owner, key, |socket| Receiver::resume(socket, spec.gro), || open_receiver(spec))
+        self.have(Some(flow), owner, key, |socket| Receiver::resume(socket, spec.gro), || open_receiver(spec))
     }
 
     /// The same for outputs.
@@ -187,7 +216,7 @@ impl Kept {
     /// As [`open_sender`].
     pub(super) fn sender(&self, flow: &FlowName, key: SenderKey, spec: &SendSpec) -> Result<Sender, OpenError> {
         let socket_key = SocketKey::Out { flow: flow.to_string(), key };
-        self.have(flow, Owner::Sender(key), socket_key, Sender::resume, || open_sender(spec))
+        self.have(Some(flow), Owner::Sender(key), socket_key, Sender::resume, || open_sender(spec))
     }
 
     /// The same for who answers where it is sent to.
@@ -201,7 +230,7 @@ impl Kept {
         spec: &ReceiveSpec,
         send_buffer: usize,
     ) -> Result<Endpoint, OpenError> {
-        self.have(flow, owner, SocketKey::of(spec, true), Endpoint::resume, || open_answering(spec, send_buffer))
+        self.have(Some(flow), owner, SocketKey::of(spec, true), Endpoint::resume, || open_answering(spec, send_buffer))
     }
 
     /// The same for a leg of an output by RIST, whose socket hears.
@@ -210,7 +239,7 @@ impl Kept {
     /// As [`open_endpoint`].
     pub(super) fn leg(&self, flow: &FlowName, leg: LegKey, spec: &EndpointSpec) -> Result<Endpoint, OpenError> {
         let key = SocketKey::Leg { flow: flow.to_string(), leg: leg.clone(), bind: spec.bind };
-        self.have(flow, Owner::Leg(leg), key, Endpoint::resume, || open_endpoint(spec))
+        self.have(Some(flow), Owner::Leg(leg), key, Endpoint::resume, || open_endpoint(spec))
     }
 
     /// The same for one that only sends.
@@ -220,12 +249,12 @@ impl Kept {
     pub(super) fn leg_sender(&self, flow: &FlowName, leg: LegKey, spec: &SendSpec) -> Result<Sender, OpenError> {
         let bind = SocketAddr::new(spec.family.unspecified(), spec.source_port.unwrap_or(0));
         let key = SocketKey::Leg { flow: flow.to_string(), leg: leg.clone(), bind };
-        self.have(flow, Owner::Leg(leg), key, Sender::resume, || open_sender(spec))
+        self.have(Some(flow), Owner::Leg(leg), key, Sender::resume, || open_sender(spec))
     }
 
     fn have<S: AsFd>(
         &self,
-        flow: &FlowName,
+        flow: Option<&FlowName>,
         owner: Owner,
         key: SocketKey,
         resume: impl FnOnce(OwnedFd) -> S,
@@ -249,7 +278,7 @@ impl Kept {
         }
     }
 
-    fn claim(&self, flow: &FlowName, owner: &Owner, key: &SocketKey) -> Option<OwnedFd> {
+    fn claim(&self, flow: Option<&FlowName>, owner: &Owner, key: &SocketKey) -> Option<OwnedFd> {
         let inner = &mut *self.inner.borrow_mut();
         let (number, socket) = inner.waiting.get_mut(key)?.pop()?;
         inner.own(flow, owner.clone(), number);
@@ -257,14 +286,14 @@ impl Kept {
         Some(socket)
     }
 
-    fn put(&self, flow: &FlowName, owner: Owner, key: SocketKey, socket: BorrowedFd<'_>) {
+    fn put(&self, flow: Option<&FlowName>, owner: Owner, key: SocketKey, socket: BorrowedFd<'_>) {
         let inner = &mut *self.inner.borrow_mut();
         if !self.on || inner.keys.len() >= MOST {
             return;
         }
         let number = inner.next;
         // First it is listed: one in the store that is not would be of no use.
-        let listed = inner.write(number, &key);
+        let listed = inner.write(&Listed::Socket { number, key: key.clone() });
         if listed.is_ok() && tell(fdstore::put(&name(number), socket)) {
             inner.next += 1;
             inner.keys.insert(number, key);
@@ -279,8 +308,12 @@ impl Kept {
 
     /// Those of a flow whose owners these are.
     pub(super) fn release_all(&self, flow: &FlowName, which: impl Fn(&Owner) -> bool) {
-        let inner = &mut *self.inner.borrow_mut();
-        let Some(owners) = inner.owners.get_mut(flow) else { return };
+        self.release_of(Some(flow), which);
+    }
+
+    fn release_of(&self, flow: Option<&FlowName>, which: impl Fn(&Owner) -> bool) {
+        let (inner, flow) = (&mut *self.inner.borrow_mut(), flow.cloned());
+        let Some(owners) = inner.owners.get_mut(&flow) else { return };
         let mut closed = Vec::new();
         owners.retain(|owner, numbers| {
             let stays = !which(owner);
@@ -290,7 +323,7 @@ impl Kept {
             stays
         });
         if owners.is_empty() {
-            inner.owners.remove(flow);
+            inner.owners.remove(&flow);
         }
         closed.into_iter().for_each(|number| inner.remove(number));
     }
@@ -343,12 +376,14 @@ impl Kept {
         Some(Box::new(state))
     }
 
-    /// All flows that there are have begun: tell what was taken over, if anything was. Flows that come later begin anew.
+    /// All flows that there are have begun: tell what was taken over, if anything was. Flows that come later begin anew,
+    /// and so do connections that nobody goes on with.
     pub(super) fn begun(&self) {
+        let sent_away = self.say_goodbye();
         let inner = &mut *self.inner.borrow_mut();
         let (left, (sockets, flows)) = (inner.left.take(), inner.taken);
-        if sockets > 0 {
-            emit(Event::TakenOver { sockets, flows, gap: left.map(|left| left.at.elapsed()) });
+        if sockets + sent_away > 0 {
+            emit(Event::TakenOver { sockets, flows, sent_away, gap: left.map(|left| left.at.elapsed()) });
         }
     }
 
@@ -388,6 +423,7 @@ impl Inner {
             next: 0,
             keys: BTreeMap::new(),
             owners: BTreeMap::new(),
+            peers: Peers::default(),
             waiting: BTreeMap::new(),
             since: Instant::now(),
             left: None,
@@ -403,7 +439,7 @@ impl Inner {
             match name.as_str() {
                 LIST => {
                     let mut file = File::from(fd);
-                    listed = read_list(&mut file);
+                    (listed, self.peers.before) = read_list(&mut file);
                     self.list = Some(file);
                 }
                 STATE => self.left = read_state(File::from(fd)),
@@ -419,6 +455,7 @@ impl Inner {
             self.next = self.next.max(number + 1);
             match listed.remove(&number) {
                 Some(key) => {
+                    self.peers.sockets.extend(is_of_connections(&key).then(|| another(&fd)).flatten());
                     self.keys.insert(number, key.clone());
                     self.waiting.entry(key).or_default().push((number, fd));
                 }
@@ -434,8 +471,8 @@ impl Inner {
         let _ = self.rewrite();
     }
 
-    fn own(&mut self, flow: &FlowName, owner: Owner, number: u32) {
-        self.owners.entry(flow.clone()).or_default().entry(owner).or_default().push(number);
+    fn own(&mut self, flow: Option<&FlowName>, owner: Owner, number: u32) {
+        self.owners.entry(flow.cloned()).or_default().entry(owner).or_default().push(number);
     }
 
     fn remove(&mut self, number: u32) {
@@ -444,15 +481,21 @@ impl Inner {
     }
 
     /// Add a line to the list.
-    fn write(&mut self, number: u32, key: &SocketKey) -> io::Result<()> {
-        if self.lines > 2 * self.keys.len() + 1000 {
+    fn write(&mut self, line: &Listed) -> io::Result<()> {
+        if self.lines > 2 * (self.keys.len() + self.peers.len()) + 1000 {
             self.rewrite()?;
         }
         let file = self.list.as_mut().ok_or(io::ErrorKind::NotFound)?;
-        let mut line = serde_json::to_vec(&Listed { number, key: key.clone() })?;
+        let mut line = serde_json::to_vec(line)?;
         line.push(b'\n');
         self.lines += 1;
         file.write_all(&line)
+    }
+
+    /// Whether there is a connection.
+    fn write_peer(&mut self, path: ReturnPath, is_there: bool) {
+        // Where it can't be written, the peer notices by itself.
+        let _ = self.write(&if is_there { Listed::Peer(path) } else { Listed::PeerGone(path) });
     }
 
     /// Leave just what is kept on the list. A process that is killed amid this leaves some unlisted, which the next one
@@ -463,21 +506,31 @@ impl Inner {
         file.seek(SeekFrom::Start(0))?;
         self.lines = 0;
         for (number, key) in self.keys.clone() {
-            self.write(number, &key)?;
+            self.write(&Listed::Socket { number, key })?;
+        }
+        for path in self.peers.all() {
+            self.write(&Listed::Peer(path))?;
         }
         Ok(())
     }
 }
 
-fn read_list(file: &mut File) -> BTreeMap<u32, SocketKey> {
+fn read_list(file: &mut File) -> (BTreeMap<u32, SocketKey>, BTreeSet<ReturnPath>) {
+    let (mut sockets, mut peers) = (BTreeMap::new(), BTreeSet::new());
     let mut text = String::new();
     let read = file.seek(SeekFrom::Start(0)).and_then(|_| file.read_to_string(&mut text));
     if read.is_err() {
-        return BTreeMap::new();
+        return (sockets, peers);
     }
     // The last line may have been cut short.
-    let lines = text.lines().filter_map(|line| serde_json::from_str::<Listed>(line).ok());
-    lines.map(|Listed { number, key }| (number, key)).collect()
+    for line in text.lines().filter_map(|line| serde_json::from_str::<Listed>(line).ok()) {
+        match line {
+            Listed::Socket { number, key } => _ = sockets.insert(number, key),
+            Listed::Peer(path) => _ = peers.insert(path),
+            Listed::PeerGone(path) => _ = peers.remove(&path),
+        }
+    }
+    (sockets, peers)
 }
 
 /// Where the flows stood. That of another version is not understood; its flows begin anew, with their sockets.
@@ -503,6 +556,7 @@ fn parse_state(bytes: &[u8]) -> Result<Left<FlowState>, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::proto::srt::seq::SocketId;
 
     fn written(version: u32, flows: BTreeMap<String, u32>) -> Vec<u8> {
         rmp_serde::to_vec_named(&Left { version, at: Instant::now(), flows }).unwrap()
@@ -513,7 +567,7 @@ mod tests {
         let none = BTreeMap::new;
         assert_eq!(parse_state(&written(STATE_VERSION, none())).unwrap().flows.len(), 0);
         let other = parse_state(&written(STATE_VERSION + 1, none())).unwrap_err();
-        assert!(other.contains("version 2, not 1"), "{other}");
+        assert!(other.contains("version 3, not 2"), "{other}");
         assert!(parse_state(&written(STATE_VERSION, BTreeMap::from([("news".to_owned(), 7)]))).is_err());
         assert!(parse_state(b"").is_err() && parse_state(b"nonsense").is_err());
     }
@@ -528,10 +582,22 @@ mod tests {
             senders: vec![],
             answers: false,
         };
-        (1..=3).for_each(|number| inner.write(number, &key(number as u16)).unwrap());
+        let path = |port| ReturnPath {
+            port,
+            local: None,
+            remote: SocketAddr::from(([127, 0, 0, 1], 9000)),
+            socket: SocketId(7),
+        };
+        inner.write_peer(path(1), true);
+        inner.write_peer(path(2), true);
+        inner.write_peer(path(1), false);
+        let socket = |number: u32| Listed::Socket { number, key: key(number as u16) };
+        (1..=3).for_each(|number| inner.write(&socket(number)).unwrap());
         let mut file = inner.list.take().unwrap();
         let length = file.metadata().unwrap().len();
         file.set_len(length - 5).unwrap();
-        assert_eq!(read_list(&mut file), BTreeMap::from([(1, key(1)), (2, key(2))]));
+        let (sockets, peers) = read_list(&mut file);
+        assert_eq!(sockets, BTreeMap::from([(1, key(1)), (2, key(2))]));
+        assert_eq!(peers, BTreeSet::from([path(2)]));
     }
 }

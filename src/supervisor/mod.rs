@@ -162,6 +162,7 @@ async fn run(dirs: Dirs, stop: impl AsyncFnOnce(Rc<dyn View>, StopSignals) -> &'
     let (derived_tx, derived) = mpsc::unbounded_channel();
     let shards = Shards::start(&daemon.limits, &ended_tx)?;
     let audit = Arc::new(Audit::start(&dirs.log, &dirs.state)?);
+    let kept = Rc::new(Kept::start(&dirs.runtime));
     let state = Rc::new(RefCell::new(State {
         started: Instant::now(),
         ready: false,
@@ -179,12 +180,12 @@ async fn run(dirs: Dirs, stop: impl AsyncFnOnce(Rc<dyn View>, StopSignals) -> &'
         store,
         links: Links::read().unwrap_or_default(),
         names: Names::new(answers_tx),
+        ports: RefCell::new(srt::Ports::new(kept.clone(), shards.len())),
         shards,
         news: news_tx,
         keys: srt::Keys::new(derived_tx),
-        ports: RefCell::default(),
         helpers: Rc::new(content::Helpers::new(crate::content::socket(&dirs.runtime))),
-        kept: Rc::new(Kept::start(&dirs.runtime)),
+        kept,
         subscribers,
         entitlements: entitle::Entitlements::new(&dirs.state, &dirs.log, audit.clone()),
         listeners: http::Listeners::default(),
@@ -369,6 +370,7 @@ impl Supervisor {
                 Some(news) = self.news.recv() => {
                     let mut s = self.state.borrow_mut();
                     if let FlowNews::Link(news) = &news {
+                        s.kept.hear(news);
                         s.entitlements.ledger.hear(news, Instant::now(), SystemTime::now());
                     }
                     let (flows, env) = s.split(Instant::now());
@@ -516,19 +518,20 @@ impl Supervisor {
     /// it goes on soon.
     async fn drain(self, why: &str) {
         let left = self.state.borrow().kept.outlives();
-        let closing = {
+        let mut closing = entry::Closing::new();
+        {
             let mut s = self.state.borrow_mut();
             service::stopping(&summary(&s));
             emit(Event::DaemonStopping { why: why.to_owned(), flows: s.flows.len() });
-            let mut closing: entry::Closing = s.close_desk("the daemon stops");
-            for entry in s.flows.values_mut() {
-                closing.extend(if left { entry.close_connections() } else { entry.close_all() });
+            if !left {
+                closing.extend(s.close_desk("the daemon stops"));
+                closing.extend(s.flows.values_mut().flat_map(entry::Entry::close_all));
+                closing.extend(s.ports.borrow_mut().sweep());
             }
-            closing.extend(s.ports.borrow_mut().sweep());
-            closing
-        };
+        }
         apply::closed(closing).await;
-        self.state.borrow_mut().entitlements.ledger.close(Instant::now(), SystemTime::now());
+        let why_over = if left { "the daemon begins anew, and the session goes on" } else { "the daemon stops" };
+        self.state.borrow_mut().entitlements.ledger.close(why_over, Instant::now(), SystemTime::now());
         self.state.borrow().audit.record(Record::Stop { why: why.to_owned() });
         if left {
             self.leave().await;
@@ -541,13 +544,15 @@ impl Supervisor {
     /// Leave where the flows stand to the next process.
     async fn leave(&self) {
         let kept = self.state.borrow().kept.clone();
-        let suspended: Vec<_> =
-            self.state.borrow().flows.values().map(|entry| (entry.name.to_string(), entry.suspend())).collect();
+        self.state.borrow().ports.borrow_mut().stop_answering();
+        let suspend =
+            |entry: &entry::Entry| Some((entry.name.to_string(), entry.task.as_ref()?.shard, entry.suspend()));
+        let suspended: Vec<_> = self.state.borrow().flows.values().filter_map(suspend).collect();
         let (at, mut flows) = (Instant::now(), BTreeMap::new());
         let all = async {
-            for (name, state) in suspended {
-                // A task that is gone, or has never been, has none.
-                flows.extend(state.await.ok().map(|state| (name, state)));
+            for (name, shard, state) in suspended {
+                // A task that is gone has none.
+                flows.extend(state.await.ok().map(|state| (name, state.of_shard(shard))));
             }
         };
         // One that is stuck begins anew.

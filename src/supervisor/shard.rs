@@ -74,11 +74,18 @@ impl Shards {
         &self.unpinned
     }
 
-    /// Run a flow's task on the thread with the least load, and of those with about the same the one with the fewest
-    /// flows. The thread's number.
-    pub(super) fn spawn(&self, flow: FlowName, run: u64, seed: FlowSeed) -> usize {
+    /// How many threads there are.
+    pub(super) fn len(&self) -> usize {
+        self.shards.len()
+    }
+
+    /// Run a flow's task on the thread of this number, or where that thread now is if there are fewer; `None`: on the one
+    /// with the least load, and of those with about the same the one with the fewest flows. The thread's number.
+    pub(super) fn spawn(&self, flow: FlowName, run: u64, on: Option<usize>, seed: FlowSeed) -> usize {
         let weight = |(_, s): &(usize, &Shard)| (s.load.permille() / SAME_LOAD, s.flows.load(Ordering::Relaxed));
-        let Some((number, shard)) = self.shards.iter().enumerate().min_by_key(weight) else { return 0 };
+        let wanted = on.and_then(|on| self.shards.iter().enumerate().nth(on % self.shards.len().max(1)));
+        let chosen = wanted.or_else(|| self.shards.iter().enumerate().min_by_key(weight));
+        let Some((number, shard)) = chosen else { return 0 };
         shard.flows.fetch_add(1, Ordering::Relaxed);
         let order = Order::Spawn { flow, run, seed: Box::new(seed), flows: shard.flows.clone() };
         // A thread that is gone shows in its missing heartbeats.

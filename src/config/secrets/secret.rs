@@ -4,6 +4,7 @@ use std::fmt;
 use std::hint::black_box;
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
 use super::KeyName;
@@ -81,6 +82,25 @@ impl KeyFile {
     /// What was in it: by a passphrase a connection knows whether it still is a right one, whatever its file is called.
     pub fn secret(&self) -> &Arc<Secret> {
         &self.secret
+    }
+}
+
+/// A [`KeyFile`] as it is handed over to the daemon's next process, through memory that nobody else sees.
+#[derive(Serialize, Deserialize)]
+pub struct HandedKey {
+    name: String,
+    secret: Zeroizing<Vec<u8>>,
+}
+
+impl From<&KeyFile> for HandedKey {
+    fn from(key: &KeyFile) -> Self {
+        Self { name: key.name().to_owned(), secret: Zeroizing::new(key.secret().bytes().to_vec()) }
+    }
+}
+
+impl From<HandedKey> for KeyFile {
+    fn from(key: HandedKey) -> Self {
+        Self { name: key.name.into(), secret: Arc::new(Secret::new(&key.secret)) }
     }
 }
 

@@ -7,11 +7,14 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::stats::{PeerStats, Phase};
-use super::{Bell, End, LinkEvent, LinkSeed, Multiplexer, Opening, Part};
+use serde::{Deserialize, Serialize};
+
+use super::stats::{PeerState, PeerStats, Phase};
+use super::{Bell, End, LinkEvent, LinkSeed, Multiplexer, Opening, Part, ReturnPath};
 use crate::flow::cipher::Variant;
 use crate::flow::history::History;
 use crate::io::batch::{Session, Target};
+use crate::io::endpoint::Endpoint;
 use crate::proto::srt::caller::Caller;
 use crate::proto::srt::connection::{CloseReason, Connection, ConnectionConfig, ConnectionEvent};
 use crate::proto::srt::crypto::{Kek, MAX_KEY};
@@ -19,11 +22,47 @@ use crate::proto::srt::negotiated::Negotiated;
 use crate::proto::srt::packet::HEADER_LEN;
 use crate::proto::srt::rendezvous::Rendezvous;
 use crate::proto::srt::seq::SocketId;
+use crate::proto::srt::stats::{ReceiveCounters, SendCounters};
 use crate::proto::srt::terms::HandshakeEvent;
 use crate::time::Instant;
 
 /// How often figures are published at most.
 const PUBLISH: Duration = Duration::from_millis(200);
+
+/// A connection as it is handed over to the daemon's next process.
+#[derive(Serialize, Deserialize)]
+pub struct LinkState {
+    /// Whose it is.
+    pub part: Part,
+    /// How its peer is reached.
+    pub path: ReturnPath,
+    peer: PeerState,
+    going_on: GoingOn,
+}
+
+/// What goes on of it.
+#[derive(Serialize, Deserialize)]
+pub struct GoingOn {
+    connection: Box<Connection>,
+    /// What it was sent.
+    pub(in crate::flow) variant: Variant,
+    is_rendezvous: bool,
+}
+
+impl LinkState {
+    /// Our socket's number.
+    pub const fn id(&self) -> SocketId {
+        self.going_on.connection.local()
+    }
+
+    /// The same connection, by the socket that it has always had.
+    pub fn into_seed(self, endpoint: Arc<Endpoint>) -> LinkSeed {
+        let Self { path: ReturnPath { local, remote, .. }, peer, going_on, .. } = self;
+        let stats = Arc::new(PeerStats::going_on(remote, peer));
+        let (opening, config) = (Opening::GoOn(Box::new(going_on)), ConnectionConfig::default());
+        LinkSeed { endpoint, remote, local, opening, config, stats }
+    }
+}
 
 /// A connection, known to its multiplexer by its number and owned by one flow.
 pub(in crate::flow) struct Link {
@@ -70,17 +109,22 @@ impl Link {
         now: Instant,
     ) -> Rc<Self> {
         let LinkSeed { endpoint, remote, local, opening, config, stats } = seed;
-        let is_rendezvous = matches!(opening, Opening::Meet(_));
-        let id = match &opening {
-            Opening::Accepted(negotiated) => negotiated.local,
-            Opening::Call(config) => config.terms.local,
-            Opening::Meet(config) => config.terms.local,
+        let (id, is_rendezvous) = match &opening {
+            Opening::Accepted(negotiated) => (negotiated.local, false),
+            Opening::Call(config) => (config.terms.local, false),
+            Opening::Meet(config) => (config.terms.local, true),
+            Opening::GoOn(before) => (before.connection.local(), before.is_rendezvous),
         };
         let (state, accepted) = match opening {
             Opening::Accepted(negotiated) => (State::Over, Some(negotiated)),
             Opening::Call(config) => (State::Calling(Box::new(Caller::new(now, *config))), None),
             Opening::Meet(config) => (State::Meeting(Box::new(Rendezvous::new(now, *config))), None),
+            Opening::GoOn(before) => {
+                stats.publish(now, || before.connection.stats(now));
+                (State::Connected(before.connection), None)
+            }
         };
+        let going_on = if let State::Connected(connection) = &state { Some(connection.remote()) } else { None };
         let link = Rc::new(Self {
             part,
             variant: Cell::default(),
@@ -101,6 +145,8 @@ impl Link {
         });
         if let Some(negotiated) = accepted {
             link.connect(&mut link.state.borrow_mut(), *negotiated, now);
+        } else if let Some(socket) = going_on {
+            link.note(LinkEvent::WentOn(link.return_path(socket)));
         }
         link.multiplexer.add(&link);
         link.bell.ring();
@@ -112,6 +158,34 @@ impl Link {
         *self.target.borrow_mut() = Target::from_endpoint(&self.multiplexer.endpoint, self.remote, self.local, options);
     }
 
+    /// What goes on in the next process; `None`: it is not connected. Its peer is not told.
+    pub(in crate::flow) fn suspend(&self) -> Option<LinkState> {
+        let peer = self.stats.state()?;
+        let State::Connected(connection) = std::mem::replace(&mut *self.state.borrow_mut(), State::Over) else {
+            return None;
+        };
+        let path = self.return_path(connection.remote());
+        let going_on = GoingOn { connection, variant: self.variant.get(), is_rendezvous: self.is_rendezvous };
+        Some(LinkState { part: self.part.clone(), path, peer, going_on })
+    }
+
+    /// What it has sent.
+    pub(super) fn sent(&self) -> SendCounters {
+        if let State::Connected(connection) = &*self.state.borrow() {
+            *connection.sent()
+        } else {
+            SendCounters::default()
+        }
+    }
+
+    /// What it has received.
+    pub(super) fn received(&self) -> ReceiveCounters {
+        match &*self.state.borrow() {
+            State::Connected(connection) => *connection.received(),
+            _ => ReceiveCounters::default(),
+        }
+    }
+
     /// How long packets may gather.
     pub(in crate::flow) fn set_budget(&self, budget: Duration) {
         if self.budget.replace(budget) != budget {
@@ -121,8 +195,15 @@ impl Link {
 
     fn connect(&self, state: &mut State, negotiated: Negotiated, now: Instant) {
         self.stats.connected(&negotiated);
+        let path = self.return_path(negotiated.remote);
         *state = State::Connected(Box::new(Connection::new(negotiated, &self.config, now)));
-        self.note(LinkEvent::Connected);
+        self.note(LinkEvent::Connected(path));
+    }
+
+    fn return_path(&self, socket: SocketId) -> ReturnPath {
+        // Every bound socket has one.
+        let port = self.multiplexer.endpoint.local_addr().map_or(0, |address| address.port());
+        ReturnPath { port, local: self.local, remote: self.remote, socket }
     }
 
     fn note(&self, event: LinkEvent) {

@@ -8,7 +8,7 @@ use tokio::sync::mpsc::UnboundedSender;
 
 use super::output::SrtOutputs;
 use super::transmit::transmit;
-use super::{Bell, Keks, Link, LinkNews, LinkSeed, Multiplexer, Part};
+use super::{Bell, Keks, Link, LinkNews, LinkSeed, LinkState, Multiplexer, Part};
 use crate::config::value::FlowName;
 use crate::flow::{FlowNews, ShardContext, with_the_next_look};
 use crate::io::batch::{ReceiveBatch, SendBatch};
@@ -80,6 +80,12 @@ impl FlowLinks {
         let link = Link::open(part, seed, multiplexer, self.bell.clone(), budget, options, now);
         self.links.insert(place.map_or(self.links.len(), |place| place + 1), link.clone());
         Ok(link)
+    }
+
+    /// What goes on of them in the next process.
+    pub(in crate::flow) fn suspend(&mut self) -> Vec<LinkState> {
+        self.multiplexers.clear();
+        self.links.drain(..).filter_map(|link| link.suspend()).collect()
     }
 
     /// End a connection.

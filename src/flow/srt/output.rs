@@ -26,6 +26,10 @@ pub(in crate::flow) struct SrtOutputs {
     outputs: Vec<SrtOutput>,
     /// While somebody is connected.
     histories: Histories,
+    /// Those of the process before this one that nobody goes on with yet.
+    left: Histories,
+    /// Variants whose history goes on, and what they were then.
+    adopted: BTreeMap<Variant, Variant>,
 }
 
 struct SrtOutput {
@@ -79,8 +83,39 @@ impl SrtOutputs {
     pub(in crate::flow) fn add(&mut self, part: &Part, link: Rc<Link>) {
         if let Some(output) = self.outputs.iter_mut().find(|output| output.part == *part) {
             link.variant.set(output.variant);
-            output.members.push(Member { link, sends: false, counted: SendCounters::default() });
+            let counted = link.sent();
+            output.members.push(Member { link, sends: false, counted });
         }
+    }
+
+    /// What goes on in [`Self::resume`].
+    pub(in crate::flow) fn suspend(&mut self) -> Histories {
+        std::mem::take(&mut self.histories)
+    }
+
+    /// Go on with what was sent: connections that do go on come next.
+    pub(in crate::flow) fn resume(&mut self, histories: Histories) {
+        self.left = histories;
+    }
+
+    /// All connections that go on have come.
+    pub(in crate::flow) fn resumed(&mut self) {
+        self.left = Histories::default();
+        self.adopted.clear();
+    }
+
+    /// Whether a connection that was sent this variant can go on: what its output sends follows from that.
+    pub(in crate::flow) fn adopt(&mut self, part: &Part, before: Variant) -> bool {
+        let Some(output) = self.outputs.iter().find(|output| output.part == *part) else { return false };
+        if let Some(adopted) = self.adopted.get(&output.variant) {
+            return *adopted == before;
+        }
+        let Some(history) = self.left.take(before).filter(|_| self.histories.get(output.variant).is_none()) else {
+            return false;
+        };
+        self.histories.resume(output.variant, history);
+        self.adopted.insert(output.variant, before);
+        true
     }
 
     /// Whether there is none.
@@ -105,7 +140,7 @@ impl SrtOutputs {
 
     /// Let connections that came to be take part, and forget those that are over.
     pub(in crate::flow) fn settle(&mut self, now: Instant) {
-        let Self { outputs, histories } = self;
+        let Self { outputs, histories, .. } = self;
         let mut keep = BTreeMap::<Variant, Duration>::new();
         for (variant, member) in outputs.iter_mut().flat_map(|o| o.members.iter_mut().map(|member| (o.variant, member)))
         {

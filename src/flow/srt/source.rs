@@ -54,8 +54,18 @@ impl SrtInput {
 
     /// Take packets of this connection too.
     pub(in crate::flow) fn add(&mut self, link: Rc<Link>) {
-        let overflow = link.multiplexer.overflow();
-        self.members.push(Member { link, counted: ReceiveCounters::default(), overflow });
+        let (counted, overflow) = (link.received(), link.multiplexer.overflow());
+        self.members.push(Member { link, counted, overflow });
+    }
+
+    /// The origin of the timestamps of its packets, for [`Self::resume`].
+    pub(in crate::flow) const fn origin(&self) -> Instant {
+        self.start
+    }
+
+    /// Timestamps go on as they were from that origin on.
+    pub(in crate::flow) const fn resume(&mut self, origin: Instant) {
+        self.start = origin;
     }
 
     pub(in crate::flow) fn links(&self) -> impl Iterator<Item = &Rc<Link>> {

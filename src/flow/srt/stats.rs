@@ -5,7 +5,9 @@ use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, SystemTime};
 
-use crate::config::secrets::KeyFile;
+use serde::{Deserialize, Serialize};
+
+use crate::config::secrets::{HandedKey, KeyFile};
 use crate::flow::stats::{Figure, Moment};
 use crate::proto::srt::crypto::StreamKeys;
 use crate::proto::srt::km::KeyLength;
@@ -29,7 +31,7 @@ pub enum Phase {
 }
 
 /// What a handshake came to.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Facts {
     /// The peer's version of SRT: 0x00MMmmpp.
     pub version: u32,
@@ -81,6 +83,14 @@ pub struct PeerStats {
     pub facts: OnceLock<Facts>,
     closing: OnceLock<String>,
     published: Mutex<Published>,
+}
+
+/// Who a peer is, as it is handed over to the daemon's next process.
+#[derive(Serialize, Deserialize)]
+pub(super) struct PeerState {
+    passphrase: Option<HandedKey>,
+    subscriber: Option<String>,
+    facts: Facts,
 }
 
 /// The figures, and what they were before.
@@ -139,6 +149,24 @@ impl PeerStats {
             closing: OnceLock::new(),
             published: Mutex::default(),
         }
+    }
+
+    /// Of a connection that was made in the process before this one.
+    pub(super) fn going_on(address: SocketAddr, state: PeerState) -> Self {
+        let PeerState { passphrase, subscriber, facts } = state;
+        let stats = Self::of_subscriber(address, passphrase.map(KeyFile::from), subscriber.map(Arc::from));
+        // It has none yet.
+        let _ = stats.facts.set(facts);
+        stats.set_phase(Phase::Connected);
+        stats
+    }
+
+    /// What [`Self::going_on`] needs; `None`: it is not connected.
+    pub(super) fn state(&self) -> Option<PeerState> {
+        let facts = self.facts.get().filter(|_| self.phase() == Phase::Connected)?.clone();
+        let (passphrase, subscriber) = (self.passphrase.as_ref(), self.subscriber.as_deref());
+        let (passphrase, subscriber) = (passphrase.map(HandedKey::from), subscriber.map(str::to_owned));
+        Some(PeerState { passphrase, subscriber, facts })
     }
 
     /// Whether it uses one of these passphrases, whatever the file is called; or none, where there are none.

@@ -32,7 +32,7 @@ pub(in crate::observe) fn every() -> Vec<Event> {
     let (source, output, error, by) = (|| s("venue"), || s("playout"), || s("permission denied"), || s("alice"));
     let all = vec![
         E::DaemonStarted { version: "0.1.0", flows: 12, took: TEN },
-        E::TakenOver { sockets: 202, flows: 100, gap: Some(TEN) },
+        E::TakenOver { sockets: 202, flows: 100, sent_away: 2, gap: Some(TEN) },
         E::StateUnreadable { error: error() },
         E::DaemonStopping { why: s("SIGTERM"), flows: 12 },
         E::FlowStarted { flow: flow(), sources: 1, outputs: 10 },

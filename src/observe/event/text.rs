@@ -15,18 +15,24 @@ impl fmt::Display for Event {
             Self::DaemonStarted { version, flows, took } => {
                 write!(f, "mediaconnect {version} started: {} in {}", count(*flows as u64, "flow"), span(*took))
             }
-            Self::TakenOver { sockets, flows, gap: Some(gap) } => write!(
-                f,
-                "{} and {} of the process before this one are gone on with; nothing was read for {}",
-                count(*sockets as u64, "socket"),
-                count(*flows as u64, "flow"),
-                span(*gap)
-            ),
-            Self::TakenOver { sockets, gap: None, .. } => write!(
-                f,
-                "{} of the process before this one, which was killed, are read on; what it held is lost",
-                count(*sockets as u64, "socket")
-            ),
+            Self::TakenOver { sockets, flows, sent_away, gap } => {
+                let sockets = count(*sockets as u64, "socket");
+                match gap {
+                    Some(gap) => {
+                        let (flows, gap) = (count(*flows as u64, "flow"), span(*gap));
+                        write!(f, "{sockets} and {flows} of the process before this one are gone on with; ")?;
+                        write!(f, "nothing was read for {gap}")?;
+                    }
+                    None => {
+                        write!(f, "{sockets} of the process before this one, which was killed, are read on; ")?;
+                        write!(f, "what it held is lost")?;
+                    }
+                }
+                match *sent_away {
+                    0 => Ok(()),
+                    peers => write!(f, "; {} by SRT must connect again", count(peers as u64, "peer")),
+                }
+            }
             Self::StateUnreadable { error } => {
                 write!(
                     f,

@@ -32,6 +32,8 @@ struct Session {
     holder: Holder,
     peer: Arc<PeerStats>,
     began: Instant,
+    /// What it had carried then.
+    before: u64,
     /// Until when it is put down, and what it had carried then.
     counted: (Instant, u64),
     /// What it had carried at times of late.
@@ -110,7 +112,7 @@ impl Ledger {
         let Part::Entitlement(entitlement) = &news.part else { return };
         let peer = &news.peer;
         match &news.what {
-            LinkEvent::Connected => {
+            LinkEvent::Connected(_) | LinkEvent::WentOn(_) => {
                 let subscriber = peer.subscriber.as_deref().unwrap_or_default().to_owned();
                 let holder = Holder { flow: news.flow.to_string(), entitlement: entitlement.clone(), subscriber };
                 emit(Event::EntitlementOpened {
@@ -123,13 +125,16 @@ impl Ledger {
                 self.today.accounts.entry(holder.clone()).or_default().sessions += 1;
                 self.totals.entry(holder.clone()).or_default().sessions += 1;
                 self.changed = true;
+                // One that goes on has carried something; that was put down.
+                let carried = peer.figures().0.sent.bytes;
                 let session = Session {
                     flow: news.flow.clone(),
                     holder,
                     peer: peer.clone(),
                     began: now,
-                    counted: (now, 0),
-                    lately: VecDeque::from([(now, 0)]),
+                    before: carried,
+                    counted: (now, carried),
+                    lately: VecDeque::from([(now, carried)]),
                 };
                 self.audit.record(Record::SessionOpened { of: session.record(), terms: terms(peer) });
                 self.sessions.insert(peer.number, session);
@@ -146,7 +151,8 @@ impl Ledger {
         self.count(number, now, wall);
         let Some(session) = self.sessions.remove(&number) else { return };
         let of = session.record();
-        let Session { flow, holder, peer, began, counted: (_, bytes), .. } = session;
+        let Session { flow, holder, peer, began, before, counted: (_, bytes), .. } = session;
+        let bytes = bytes - before;
         let seconds = (now - began).as_secs();
         self.audit.record(Record::SessionClosed { of, why: why.to_owned(), seconds, bytes });
         emit(Event::EntitlementClosed {
@@ -201,10 +207,10 @@ impl Ledger {
         }
     }
 
-    /// The daemon ends: all sessions have, and what was put down is written.
-    pub(in crate::supervisor) fn close(&mut self, now: Instant, wall: SystemTime) {
+    /// The daemon ends, and this is why: all sessions have, and what was put down is written.
+    pub(in crate::supervisor) fn close(&mut self, why: &str, now: Instant, wall: SystemTime) {
         for number in self.sessions.keys().copied().collect::<Vec<_>>() {
-            self.end(number, "the daemon stops", now, wall);
+            self.end(number, why, now, wall);
         }
         self.write_days();
         let day = self.today.clone();

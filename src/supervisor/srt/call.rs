@@ -124,6 +124,13 @@ impl Call {
         }
     }
 
+    /// A connection of the process before this one goes on.
+    pub(super) fn goes_on(&mut self, peer: &PeerStats) {
+        self.stage = Stage::Open(peer.number);
+        let its = self.plan.passphrases.iter().position(|key| peer.fits(std::slice::from_ref(key)));
+        self.passphrase = its.unwrap_or(0);
+    }
+
     /// Bytes of receive buffer that the kernel granted.
     pub(in crate::supervisor) fn granted(&self) -> usize {
         self.endpoint.granted()

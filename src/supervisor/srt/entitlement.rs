@@ -73,13 +73,16 @@ impl Entry {
         let Some(task) = &self.task else { return };
         let part = Part::Entitlement(name.to_owned());
         let (flow, courier) = (self.name.clone(), task.commands.courier());
-        let behind = Behind { flow, part: part.clone(), courier, shard: task.shard, roster };
-        let config = SrtOutputConfig::default();
-        // Who comes in finds it there.
-        let ready = || self.send(FlowCommand::OpenSrtOutput { part, config, encryption: None, stats });
-        let opened = env.ports.borrow_mut().open_at_desk(behind, rules, ready);
+        let behind = Behind { flow, part: part.clone(), courier, shard: task.shard, roster: roster.clone() };
+        let (config, shard) = (SrtOutputConfig::default(), task.shard);
+        let opened = env.ports.borrow_mut().open_at_desk(behind, rules);
         match opened {
             Some(Ok(door)) => {
+                // Who comes in finds it there; and those who are in already may not be allowed to stay.
+                let open = FlowCommand::OpenSrtOutput { part: part.clone(), config, encryption: None, stats };
+                self.send(open);
+                let ports = env.ports.borrow();
+                self.go_on_with(&part, &roster, |link| ports.socket_of(ports.desk()?, link.id(), shard));
                 if let Some(entry) = self.entitlements.get_mut(name) {
                     entry.door = Some(door);
                 }
@@ -98,6 +101,7 @@ impl Entry {
         for name in self.plan.entitlements.keys().cloned().collect::<Vec<_>>() {
             self.open_entitlement(&name, env);
         }
+        self.go_on(env.now);
     }
 
     /// Close an entitlement; its sessions end.

@@ -13,9 +13,9 @@ use crate::config::plan::{OutputPlan, SourcePlan, SrtMode, SrtPlan};
 use crate::config::value::Interface;
 use crate::flow::FlowCommand;
 use crate::flow::srt::stats::{PeerStats, Phase};
-use crate::flow::srt::{End, Keks, LinkEvent, LinkNews, Part, SrtOutputConfig, SrtSourceConfig};
+use crate::flow::srt::{End, Keks, LinkEvent, LinkNews, LinkState, Part, SrtOutputConfig, SrtSourceConfig};
 use crate::flow::stats::{OutputStats, SourceStats};
-use crate::io::endpoint::open_endpoint;
+use crate::io::endpoint::Endpoint;
 use crate::io::open::ReceiveSpec;
 use crate::observe::event::{Event, emit};
 use crate::proto::srt::km::{KeyLength, Salt};
@@ -146,15 +146,30 @@ impl Entry {
         let way = match (rules(plan), call_plan(plan)) {
             (Some(rules), _) => {
                 let (flow, courier) = (self.name.clone(), task.commands.courier());
-                let behind = Behind { flow, part, courier, shard: task.shard, roster: roster.clone() };
-                // Who comes in finds the part there.
-                let ready = || self.send(open);
-                Way::Door(env.ports.borrow_mut().open(&spec, behind, rules, ready).map_err(failed)?)
+                let shard = task.shard;
+                let behind = Behind { flow, part: part.clone(), courier, shard, roster: roster.clone() };
+                let door = env.ports.borrow_mut().open(&spec, behind, rules.clone()).map_err(failed)?;
+                // Who comes in finds the part there, and those who are in already.
+                self.send(open);
+                let ports = env.ports.borrow();
+                let went_on = self.go_on_with(&part, &roster, |link| ports.socket_of(&spec, link.id(), shard));
+                unwelcome(&went_on, &rules).into_iter().for_each(|peer| self.send(FlowCommand::CloseLink(peer)));
+                door.let_in();
+                Way::Door(door)
             }
             (None, Some(plan)) => {
-                let endpoint = Arc::new(open_endpoint(&spec).map_err(failed)?);
+                let endpoint = Arc::new(self.kept.calling(&self.name, &part, &spec).map_err(failed)?);
                 self.send(open);
+                let went_on = self.go_on_with(&part, &roster, |_| Some(endpoint.clone()));
+                let passphrases = plan.passphrases.clone();
                 let mut call = Call::new(plan, endpoint, roster.clone(), env.now);
+                for peer in &went_on {
+                    call.goes_on(peer);
+                    if !peer.fits(&passphrases) {
+                        peer.close_because(PASSPHRASE_GONE.to_owned());
+                        self.send(FlowCommand::CloseLink(peer.number));
+                    }
+                }
                 let home = Home { flow: &self.name, part: &part };
                 if let Some(command) = call.go_on(home, env) {
                     self.send(command);
@@ -164,6 +179,26 @@ impl Entry {
             (None, None) => return Err(Problem::Open("neither called nor calling".to_owned())),
         };
         Ok(SrtOpen { spec, way, roster })
+    }
+
+    /// Connections of a part that were made in the process before this one go on, by these sockets.
+    pub(super) fn go_on_with(
+        &mut self,
+        part: &Part,
+        roster: &Roster,
+        socket: impl Fn(&LinkState) -> Option<Arc<Endpoint>>,
+    ) -> Vec<Arc<PeerStats>> {
+        let mut peers = Vec::new();
+        for link in self.links_before(part) {
+            // Whoever is left is told to connect again.
+            let Some(socket) = socket(&link) else { continue };
+            self.kept.goes_on(&link.path);
+            let seed = link.into_seed(socket);
+            roster.add(seed.stats.clone());
+            peers.push(seed.stats.clone());
+            self.send(FlowCommand::OpenLink(part.clone(), Box::new(seed)));
+        }
+        peers
     }
 
     fn open_parts(&mut self) -> impl Iterator<Item = (Part, &mut SrtOpen)> {
@@ -251,8 +286,9 @@ impl Entry {
         let flow = self.name.clone();
         match what {
             // Told by the ledger.
-            LinkEvent::Connected if matches!(part, Part::Entitlement(_)) => {}
-            LinkEvent::Connected => {
+            LinkEvent::Connected(_) if matches!(part, Part::Entitlement(_)) => {}
+            LinkEvent::WentOn(_) => {}
+            LinkEvent::Connected(_) => {
                 if let Some(call) = self.open_part(&part).and_then(SrtOpen::call_mut) {
                     call.connected(peer.number);
                 }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
+use std::rc::Rc;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::oneshot;
@@ -9,16 +10,21 @@ use tokio::sync::oneshot;
 use super::answer::{Answerer, Doors};
 use super::desk::Desk;
 use super::door::{Door, Roster, Rules};
-use super::terms::{PLACES, STEERING};
+use super::terms::{PLACE_SHIFT, PLACES, STEERING};
 use crate::config::value::FlowName;
 use crate::flow::Courier;
 use crate::flow::srt::Part;
 use crate::io::endpoint::{Endpoint, EndpointSpec, open_beside, open_endpoint};
 use crate::io::open::OpenError;
+use crate::proto::srt::seq::SocketId;
+use crate::supervisor::kept::{Kept, Place};
 
 /// All ports of SRT of the appliance.
-#[derive(Default)]
 pub(in crate::supervisor) struct Ports {
+    /// Where their sockets are kept.
+    kept: Rc<Kept>,
+    /// How many data-plane threads there are.
+    threads: usize,
     /// Not before there is a port.
     answerer: Option<Answerer>,
     ports: BTreeMap<EndpointSpec, Port>,
@@ -67,6 +73,11 @@ impl OpenDoor {
         lock(&self.doors.list).len() > 1
     }
 
+    /// Lead callers to it.
+    pub(super) fn let_in(&self) {
+        lock(&self.doors.list).push(self.door.clone());
+    }
+
     pub(super) fn door(&self) -> Arc<Door> {
         self.door.clone()
     }
@@ -88,22 +99,30 @@ fn lock<T>(shared: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Ports {
-    /// Let callers reach somebody; `ready` is called just before.
+    /// Without a port yet.
+    pub(in crate::supervisor) fn new(kept: Rc<Kept>, threads: usize) -> Self {
+        Self { kept, threads, answerer: None, ports: BTreeMap::new(), desk: None }
+    }
+
+    /// A door at a port. Nobody is led to it before [`OpenDoor::let_in`].
     ///
     /// # Errors
     /// See [`OpenError`].
-    pub(super) fn open(
-        &mut self,
-        spec: &EndpointSpec,
-        behind: Behind,
-        rules: Rules,
-        ready: impl FnOnce(),
-    ) -> Result<OpenDoor, OpenError> {
-        let port = self.port(spec)?;
-        let open = port.open(spec, behind, rules)?;
-        ready();
-        lock(&port.doors.list).push(open.door.clone());
-        Ok(open)
+    pub(super) fn open(&mut self, spec: &EndpointSpec, behind: Behind, rules: Rules) -> Result<OpenDoor, OpenError> {
+        let kept = self.kept.clone();
+        self.port(spec)?.open(spec, &kept, behind, rules)
+    }
+
+    /// The socket of a connection that was made in the process before this one; `None`: this thread does not have it.
+    pub(super) fn socket_of(&self, spec: &EndpointSpec, link: SocketId, shard: usize) -> Option<Arc<Endpoint>> {
+        let number = (link.0 >> PLACE_SHIFT).checked_sub(1)?;
+        let (of, endpoint) = self.ports.get(spec)?.places.get(number as usize)?;
+        (*of == shard).then(|| endpoint.clone())
+    }
+
+    /// Answer no more calls: those that come wait for the next process.
+    pub(in crate::supervisor) fn stop_answering(&mut self) {
+        self.answerer = None;
     }
 
     /// Receive callers for entitlements at a port.
@@ -129,27 +148,18 @@ impl Ports {
         self.desk.as_ref()
     }
 
-    /// A place behind the desk: who comes there is the desk's business. `ready` is called just before; `None`: there is no
-    /// desk.
+    /// A place behind the desk: who comes there is the desk's business. `None`: there is no desk.
     ///
     /// # Errors
     /// See [`OpenError`].
-    pub(super) fn open_at_desk(
-        &mut self,
-        behind: Behind,
-        rules: Rules,
-        ready: impl FnOnce(),
-    ) -> Option<Result<OpenDoor, OpenError>> {
-        let spec = self.desk.clone()?;
-        let open = self.ports.get_mut(&spec)?.open(&spec, behind, rules);
-        if open.is_ok() {
-            ready();
-        }
-        Some(open)
+    pub(super) fn open_at_desk(&mut self, behind: Behind, rules: Rules) -> Option<Result<OpenDoor, OpenError>> {
+        let Self { kept, ports, desk, .. } = self;
+        let spec = desk.as_ref()?;
+        Some(ports.get_mut(spec)?.open(spec, kept, behind, rules))
     }
 
     fn port(&mut self, spec: &EndpointSpec) -> Result<&mut Port, OpenError> {
-        let Self { answerer, ports, .. } = self;
+        let Self { kept, threads, answerer, ports, .. } = self;
         Ok(match ports.entry(spec.clone()) {
             Entry::Occupied(known) => known.into_mut(),
             Entry::Vacant(free) => {
@@ -158,21 +168,28 @@ impl Ports {
                     Some(answerer) => answerer,
                     none => none.insert(Answerer::start().map_err(at)?),
                 };
-                let (first, doors) = (Arc::new(open_endpoint(spec)?), Arc::<Doors>::default());
+                let (first, places) = match kept.left_port(spec) {
+                    Some(left) => left,
+                    None => (kept.port_socket(spec, None, || open_endpoint(spec))?, Vec::new()),
+                };
+                // With fewer threads than there were, one has the places of several.
+                let places = places.into_iter().map(|(shard, socket)| (shard % *threads, Arc::new(socket))).collect();
+                let (first, doors) = (Arc::new(first), Arc::<Doors>::default());
                 let number = answerer.open(first.clone(), doors.clone());
-                free.insert(Port { first, number, doors, places: Vec::new() })
+                free.insert(Port { first, number, doors, places })
             }
         })
     }
 
     /// Close the ports at which nobody can be reached any more. They are closed when all of these have answered.
     pub(in crate::supervisor) fn sweep(&mut self) -> Vec<oneshot::Receiver<()>> {
-        let Self { answerer, ports, .. } = self;
+        let Self { kept, answerer, ports, .. } = self;
         let mut closing = Vec::new();
-        ports.retain(|_, port| {
+        ports.retain(|spec, port| {
             let used = !lock(&port.doors.list).is_empty() || lock(&port.doors.desk).is_some();
-            if let (false, Some(answerer)) = (used, &answerer) {
-                closing.push(answerer.close(port.number));
+            if !used {
+                closing.extend(answerer.as_ref().map(|answerer| answerer.close(port.number)));
+                kept.release_port(spec);
             }
             used
         });
@@ -182,9 +199,9 @@ impl Ports {
 
 impl Port {
     /// A door that nobody is led to yet.
-    fn open(&mut self, spec: &EndpointSpec, behind: Behind, rules: Rules) -> Result<OpenDoor, OpenError> {
+    fn open(&mut self, spec: &EndpointSpec, kept: &Kept, behind: Behind, rules: Rules) -> Result<OpenDoor, OpenError> {
         let Behind { flow, part, courier, shard, roster } = behind;
-        let (place, endpoint) = self.place(spec, shard)?;
+        let (place, endpoint) = self.place(spec, kept, shard)?;
         let granted = endpoint.granted();
         let rules = Mutex::new(Arc::new(rules));
         let door = Arc::new(Door { flow, part, rules, courier, endpoint, place, roster });
@@ -192,14 +209,16 @@ impl Port {
     }
 
     /// The place and socket of a thread.
-    fn place(&mut self, spec: &EndpointSpec, shard: usize) -> Result<(u32, Arc<Endpoint>), OpenError> {
+    fn place(&mut self, spec: &EndpointSpec, kept: &Kept, shard: usize) -> Result<(u32, Arc<Endpoint>), OpenError> {
         let at = match self.places.iter().position(|(of, _)| *of == shard) {
             Some(at) => at,
             None if self.places.len() as u32 + 1 >= PLACES => {
                 return Err(OpenError::at_bind(spec.bind, std::io::Error::other("too many data-plane threads")));
             }
             None => {
-                self.places.push((shard, Arc::new(open_beside(spec, &self.first, STEERING)?)));
+                let place = Place { number: self.places.len() as u32 + 1, shard };
+                let open = || open_beside(spec, &self.first, STEERING);
+                self.places.push((shard, Arc::new(kept.port_socket(spec, Some(place), open)?)));
                 self.places.len() - 1
             }
         };

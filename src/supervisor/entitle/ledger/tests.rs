@@ -1,5 +1,6 @@
 use super::*;
-use crate::flow::srt::End;
+use crate::flow::srt::{End, ReturnPath};
+use crate::proto::srt::seq::SocketId;
 use crate::proto::srt::stats::ConnectionStats;
 
 struct Site {
@@ -38,6 +39,10 @@ fn peer() -> Arc<PeerStats> {
     Arc::new(PeerStats::of_subscriber("203.0.113.7:4000".parse().unwrap(), None, Some("acme".into())))
 }
 
+fn path(peer: &PeerStats) -> ReturnPath {
+    ReturnPath { port: 7000, local: None, remote: peer.address, socket: SocketId(1) }
+}
+
 fn has_sent(peer: &PeerStats, bytes: u64) {
     let mut figures = ConnectionStats::default();
     figures.sent.bytes = bytes;
@@ -54,7 +59,7 @@ fn a_session_is_put_down_from_its_beginning_to_its_end() {
     let after = |seconds| start + Duration::from_secs(seconds);
     let mut ledger = site.ledger(at("12:00:00"));
     let peer = peer();
-    ledger.hear(&news(&peer, LinkEvent::Connected), start, at("12:00:00"));
+    ledger.hear(&news(&peer, LinkEvent::Connected(path(&peer))), start, at("12:00:00"));
     has_sent(&peer, 3_000_000);
     ledger.tick(after(3), at("12:00:03"));
     let (total, today) = ledger.accounts(&holder());
@@ -65,7 +70,7 @@ fn a_session_is_put_down_from_its_beginning_to_its_end() {
     ledger.tick(after(9), at("12:00:09"));
     let (total, _) = ledger.accounts(&holder());
     assert_eq!((total.bytes, total.milliseconds, ledger.bps_of("acme")), (4_000_000, 4000, 0));
-    ledger.close(after(10), at("12:00:10"));
+    ledger.close("the daemon stops", after(10), at("12:00:10"));
     assert_eq!(site.csv(28).unwrap(), "2026-11-28,news,main,acme,1,4,4000000,106666\n");
     drop(ledger);
     let trail = std::fs::read_to_string(site.state.path().join(crate::audit::FILE)).unwrap();
@@ -84,7 +89,7 @@ fn a_session_whose_flow_died_ends_all_the_same() {
     let (site, start) = (Site::new(), Instant::now());
     let mut ledger = site.ledger(at("12:00:00"));
     let peer = peer();
-    ledger.hear(&news(&peer, LinkEvent::Connected), start, at("12:00:00"));
+    ledger.hear(&news(&peer, LinkEvent::Connected(path(&peer))), start, at("12:00:00"));
     has_sent(&peer, 1000);
     peer.set_phase(Phase::Over);
     ledger.tick(start + Duration::from_secs(1), at("12:00:01"));
@@ -97,7 +102,7 @@ fn a_day_is_written_when_it_is_over_and_goes_on_over_a_restart() {
     let after = |seconds| start + Duration::from_secs(seconds);
     let mut ledger = site.ledger(at("23:50:00"));
     let peer = peer();
-    ledger.hear(&news(&peer, LinkEvent::Connected), start, at("12:00:00"));
+    ledger.hear(&news(&peer, LinkEvent::Connected(path(&peer))), start, at("12:00:00"));
     has_sent(&peer, 37_500);
     ledger.tick(after(70), at("23:51:10"));
     assert_eq!(site.csv(28), None, "it is not over");
@@ -105,7 +110,7 @@ fn a_day_is_written_when_it_is_over_and_goes_on_over_a_restart() {
     drop(ledger);
     let mut ledger = site.ledger(at("23:58:00"));
     let again = self::peer();
-    ledger.hear(&news(&again, LinkEvent::Connected), after(480), at("23:58:00"));
+    ledger.hear(&news(&again, LinkEvent::Connected(path(&again))), after(480), at("23:58:00"));
     has_sent(&again, 75_000);
     ledger.tick(after(540), at("23:59:00"));
     // A clock that is set back a little, and on again.
@@ -116,7 +121,7 @@ fn a_day_is_written_when_it_is_over_and_goes_on_over_a_restart() {
     assert_eq!(site.csv(28).unwrap(), "2026-11-28,news,main,acme,2,192,112500,2000\n");
     assert_eq!(ledger.accounts(&holder()).1, Account::default());
     has_sent(&again, 100_000);
-    ledger.close(after(700), midnight + Duration::from_secs(98));
+    ledger.close("the daemon stops", after(700), midnight + Duration::from_secs(98));
     assert_eq!(site.csv(29).unwrap(), "2026-11-29,news,main,acme,0,98,25000,666\n");
 }
 
@@ -128,7 +133,7 @@ fn days_that_can_not_be_written_wait_and_are_written_later() {
     std::fs::write(site.log.path().join("log"), "").unwrap();
     let mut ledger = site.ledger(at("23:59:00"));
     let peer = peer();
-    ledger.hear(&news(&peer, LinkEvent::Connected), start, at("12:00:00"));
+    ledger.hear(&news(&peer, LinkEvent::Connected(path(&peer))), start, at("12:00:00"));
     let midnight = at("23:59:59") + Duration::from_secs(1);
     ledger.tick(after(60), midnight);
     assert!(ledger.error.is_some());
@@ -146,7 +151,7 @@ fn the_newest_session_of_who_gets_too_much_for_long_is_the_one_to_end() {
     let (site, start) = (Site::new(), Instant::now());
     let mut ledger = site.ledger(at("12:00:00"));
     let peers = [peer(), peer()];
-    peers.iter().for_each(|peer| ledger.hear(&news(peer, LinkEvent::Connected), start, at("12:00:00")));
+    peers.iter().for_each(|peer| ledger.hear(&news(peer, LinkEvent::Connected(path(peer))), start, at("12:00:00")));
     let mut first = None;
     for half in 0..=20_u32 {
         // 1 Mbit/s each.
@@ -160,4 +165,17 @@ fn the_newest_session_of_who_gets_too_much_for_long_is_the_one_to_end() {
     assert_eq!(ledger.bps_of("acme"), 2_000_000);
     assert_eq!(ledger.too_much("acme", 1_500_000).unwrap().1.number, peers[1].number);
     assert!(ledger.too_much("acme", 2_500_000).is_none() && ledger.too_much("other", 1).is_none());
+}
+
+#[test]
+fn of_a_session_that_goes_on_only_what_comes_now_is_put_down() {
+    let (site, start) = (Site::new(), Instant::now());
+    let mut ledger = site.ledger(at("12:00:00"));
+    let peer = peer();
+    has_sent(&peer, 5_000_000);
+    ledger.hear(&news(&peer, LinkEvent::WentOn(path(&peer))), start, at("12:00:00"));
+    has_sent(&peer, 7_000_000);
+    ledger.close("the daemon begins anew", start + Duration::from_secs(2), at("12:00:02"));
+    let (total, _) = ledger.accounts(&holder());
+    assert_eq!((total.bytes, total.milliseconds, total.sessions), (2_000_000, 2000, 1));
 }
