@@ -21,6 +21,7 @@ use super::rist::source::RistInput;
 use super::rist::{RistKeys, RistLeg, RistNews, RistOutputConfig, RistOutputSeed, RistSourceConfig, RistSourceSeed};
 use super::source::{Input, Receivers, SocketInput, Source, SourceConfig};
 use super::srt::source::SrtInput;
+use super::srt::stats::Phase;
 use super::srt::{Keks, Link, LinkNews, LinkSeed, Opening, Part, SrtOutputConfig, SrtSourceConfig};
 use super::stats::{FlowStats, OutputStats, SourceStats};
 use super::tap::Tap;
@@ -213,10 +214,12 @@ impl Flow {
             _ => true,
         };
         let Some(options) = options else { return };
+        let stats = seed.stats.clone();
         let link = match self.links.open(part.clone(), seed, &self.shard, budget, options, now) {
             Ok(link) => link,
             Err(error) => {
                 tracing::error!(target: "mediaconnect::flow", "a socket of SRT can't be watched: {error}");
+                stats.set_phase(Phase::Over);
                 return;
             }
         };

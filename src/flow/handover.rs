@@ -112,7 +112,7 @@ impl Flow {
             outputs,
             rist: self.egress.rist.suspend(),
             sent: self.egress.srt.suspend(),
-            links: self.links.suspend(),
+            links: self.links.suspend(now),
             tables: self.egress.tables().cloned(),
             shard: 0,
         }

@@ -21,6 +21,7 @@ pub(in crate::flow) struct Span {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(in crate::flow) struct Ring {
     /// Those in use, the oldest first; the last one is being filled.
+    #[serde(with = "blocks")]
     blocks: VecDeque<Vec<u8>>,
     /// The number of the first of `blocks`.
     first: u64,
@@ -30,6 +31,22 @@ pub(in crate::flow) struct Ring {
     /// Of all blocks.
     capacity: usize,
     limit: usize,
+}
+
+/// As they are handed over: byte strings, not lists of numbers.
+mod blocks {
+    use std::collections::VecDeque;
+
+    use serde::{Deserialize, Deserializer, Serializer};
+    use serde_bytes::{ByteBuf, Bytes};
+
+    pub(super) fn serialize<S: Serializer>(blocks: &VecDeque<Vec<u8>>, to: S) -> Result<S::Ok, S::Error> {
+        to.collect_seq(blocks.iter().map(|block| Bytes::new(block)))
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<VecDeque<Vec<u8>>, D::Error> {
+        Ok(Vec::<ByteBuf>::deserialize(from)?.into_iter().map(ByteBuf::into_vec).collect())
+    }
 }
 
 impl Ring {

@@ -129,8 +129,8 @@ pub struct LinkNews {
 /// How the peer of a connection is reached.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct ReturnPath {
-    /// From this port of this host.
-    pub port: u16,
+    /// By the socket that is bound to this.
+    pub bound: SocketAddr,
     /// From this address of it; `None`: the route's.
     pub local: Option<IpAddr>,
     /// Where the peer is.
@@ -146,7 +146,7 @@ pub enum LinkEvent {
     Connected(ReturnPath),
     /// A connection of the daemon's process before this one goes on.
     WentOn(ReturnPath),
-    /// The peer sent keys with a salt that is new: derive with it, and answer by `FlowCommand::SrtKeks`.
+    /// The peer sent keys with a salt that is new: derive with it, and answer by `FlowCommand::ProvideKeks`.
     NeedKek(Salt, KeyLength),
     /// The peer does not take the next key; the present one stays.
     KeyUnconfirmed,

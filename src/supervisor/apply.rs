@@ -11,6 +11,7 @@ use std::time::{Duration, SystemTime};
 use super::control::Outcome;
 use super::entry::{Closing, Entry, Stale, sockets};
 use super::kept::SocketKey;
+use super::resolve;
 use super::state::State;
 use super::store::DAEMON_FILE;
 use super::watch::Watch;
@@ -145,7 +146,11 @@ impl Prepared {
     /// The sockets that sources are going to read, as far as that is known now.
     pub(super) fn sockets(&self, state: &State) -> BTreeSet<SocketKey> {
         let plans = self.targets.iter().filter_map(|(_, plan)| plan.as_ref()).map(|plan| state.effective(plan));
-        plans.filter(|plan| plan.enabled).flat_map(|plan| sockets(&plan, &state.links)).collect()
+        let settings = self.daemon.as_ref().unwrap_or(&state.daemon);
+        let desk = settings.entitlements.iter();
+        let desk = desk.filter_map(|plan| resolve::listening(plan.bind, plan.interface.as_ref(), &state.links).ok());
+        let desk = desk.map(|spec| SocketKey::port_of(&spec));
+        plans.filter(|plan| plan.enabled).flat_map(|plan| sockets(&plan, &state.links)).chain(desk).collect()
     }
 
     /// As an answer to `plan`, which also says what a reload would not change.
@@ -189,6 +194,7 @@ pub(super) async fn apply(state: &Rc<RefCell<State>>, prepared: Prepared, view: 
     let changed = transition(state, targets).await;
     let mut s = state.borrow_mut();
     s.open_desk(Instant::now());
+    s.flows.values_mut().for_each(|entry| entry.go_on_without_sessions(Instant::now()));
     let files = settle_files(&mut s, &loaded);
     s.prune_overrides();
     s.last_reload = SystemTime::now();

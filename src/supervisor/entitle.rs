@@ -141,7 +141,8 @@ impl Supervisor {
     pub(super) async fn move_desk(&self) {
         let moved = self.state.borrow().desk_moved();
         if moved {
-            let closing = self.state.borrow_mut().close_desk("its port is opened anew");
+            let mut closing = self.state.borrow_mut().close_desk("its port is opened anew");
+            closing.extend(self.state.borrow().kept.settled());
             apply::closed(closing).await;
         }
         self.state.borrow_mut().open_desk(Instant::now());

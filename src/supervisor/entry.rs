@@ -298,6 +298,16 @@ impl Entry {
         self.end_if_idle();
     }
 
+    /// Entitlements are open by now, or won't be: whoever had a session does not wait for them.
+    pub(super) fn go_on_without_sessions(&mut self, now: Instant) {
+        if let Some(before) = &mut self.before {
+            for name in self.plan.entitlements.keys() {
+                before.take_links(&srt::Part::Entitlement(name.clone()));
+            }
+            self.go_on(now);
+        }
+    }
+
     /// The connections that a part had in the process before this one.
     pub(super) fn links_before(&mut self, part: &srt::Part) -> Vec<LinkState> {
         self.before.as_mut().map(|before| before.take_links(part)).unwrap_or_default()
@@ -403,7 +413,6 @@ impl Entry {
         self.task = None;
         self.senders.clear();
         self.kept.release_all(&self.name, |_| true);
-        self.kept.forget_peers(&self.name);
         self.panics += 1;
         let retry_in = RETRY.0.saturating_mul(1 << (self.panics - 1).min(8)).min(RETRY.1) / 10;
         self.restart_at = Some(now + retry_in);

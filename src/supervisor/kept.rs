@@ -24,7 +24,7 @@ use tokio::sync::oneshot;
 use zeroize::Zeroizing;
 
 pub(super) use self::connections::Place;
-use self::connections::{Bound, Peers, another, is_of_connections};
+use self::connections::{Bound, Peers, another};
 use crate::config::value::FlowName;
 use crate::flow::FlowState;
 use crate::flow::egress::SenderKey;
@@ -167,6 +167,8 @@ struct Inner {
     left: Option<Left<FlowState>>,
     /// So many sockets were taken, and so many flows went on.
     taken: (usize, usize),
+    /// So many peers by SRT were told to connect again.
+    sent_away: usize,
     /// Something was removed, and that may not have been heard yet.
     removed: bool,
 }
@@ -328,13 +330,22 @@ impl Kept {
         closed.into_iter().for_each(|number| inner.remove(number));
     }
 
-    /// Of the sockets that packets come to, just these are wanted.
+    /// Of the sockets that packets come to, just these are wanted. Peers by SRT of others are told.
     pub(super) fn want(&self, wanted: &BTreeSet<SocketKey>) {
-        self.forget(|key| !matches!(key, SocketKey::In { .. }) || wanted.contains(key));
+        let is_wanted = |key: &SocketKey| match key {
+            SocketKey::In { .. } | SocketKey::Call { .. } => wanted.contains(key),
+            // All places of a port stay, or none.
+            SocketKey::Port { port, .. } => wanted.contains(&SocketKey::Port { port: port.clone(), place: None }),
+            SocketKey::Out { .. } | SocketKey::Leg { .. } => true,
+        };
+        let told = self.say_goodbye_by(|key| !is_wanted(key));
+        self.inner.borrow_mut().sent_away += told;
+        self.forget(is_wanted);
     }
 
-    /// What nobody wanted for long is closed.
+    /// What nobody wanted for long is closed, and connections are forgotten whose end nobody told.
     pub(super) fn forget_unclaimed(&self) {
+        self.forget_lost();
         if self.inner.borrow().since.elapsed() >= UNCLAIMED {
             self.forget(|_| false);
         }
@@ -379,8 +390,9 @@ impl Kept {
     /// All flows that there are have begun: tell what was taken over, if anything was. Flows that come later begin anew,
     /// and so do connections that nobody goes on with.
     pub(super) fn begun(&self) {
-        let sent_away = self.say_goodbye();
+        let told = self.say_goodbye();
         let inner = &mut *self.inner.borrow_mut();
+        let sent_away = inner.sent_away + told;
         let (left, (sockets, flows)) = (inner.left.take(), inner.taken);
         if sockets + sent_away > 0 {
             emit(Event::TakenOver { sockets, flows, sent_away, gap: left.map(|left| left.at.elapsed()) });
@@ -428,6 +440,7 @@ impl Inner {
             since: Instant::now(),
             left: None,
             taken: (0, 0),
+            sent_away: 0,
             removed: false,
         }
     }
@@ -455,7 +468,8 @@ impl Inner {
             self.next = self.next.max(number + 1);
             match listed.remove(&number) {
                 Some(key) => {
-                    self.peers.sockets.extend(is_of_connections(&key).then(|| another(&fd)).flatten());
+                    let another = another(&fd).filter(|_| key.is_of_connections());
+                    self.peers.sockets.extend(another.map(|another| (key.clone(), another)));
                     self.keys.insert(number, key.clone());
                     self.waiting.entry(key).or_default().push((number, fd));
                 }
@@ -485,6 +499,10 @@ impl Inner {
         if self.lines > 2 * (self.keys.len() + self.peers.len()) + 1000 {
             self.rewrite()?;
         }
+        self.append(line)
+    }
+
+    fn append(&mut self, line: &Listed) -> io::Result<()> {
         let file = self.list.as_mut().ok_or(io::ErrorKind::NotFound)?;
         let mut line = serde_json::to_vec(line)?;
         line.push(b'\n');
@@ -506,10 +524,10 @@ impl Inner {
         file.seek(SeekFrom::Start(0))?;
         self.lines = 0;
         for (number, key) in self.keys.clone() {
-            self.write(&Listed::Socket { number, key })?;
+            self.append(&Listed::Socket { number, key })?;
         }
         for path in self.peers.all() {
-            self.write(&Listed::Peer(path))?;
+            self.append(&Listed::Peer(path))?;
         }
         Ok(())
     }
@@ -583,11 +601,17 @@ mod tests {
             answers: false,
         };
         let path = |port| ReturnPath {
-            port,
+            bound: SocketAddr::from(([127, 0, 0, 1], port)),
             local: None,
             remote: SocketAddr::from(([127, 0, 0, 1], 9000)),
             socket: SocketId(7),
         };
+        // More than there are sockets.
+        inner.peers.before.extend((3000..5000).map(path));
+        inner.rewrite().unwrap();
+        inner.write_peer(path(6000), true);
+        inner.peers.before.clear();
+        inner.rewrite().unwrap();
         inner.write_peer(path(1), true);
         inner.write_peer(path(2), true);
         inner.write_peer(path(1), false);

@@ -530,12 +530,13 @@ impl Supervisor {
             }
         }
         apply::closed(closing).await;
-        let why_over = if left { "the daemon begins anew, and the session goes on" } else { "the daemon stops" };
-        self.state.borrow_mut().entitlements.ledger.close(why_over, Instant::now(), SystemTime::now());
-        self.state.borrow().audit.record(Record::Stop { why: why.to_owned() });
         if left {
             self.leave().await;
         }
+        // With all that they have carried.
+        let why_over = if left { "the daemon begins anew, and the session goes on" } else { "the daemon stops" };
+        self.state.borrow_mut().entitlements.ledger.close(why_over, Instant::now(), SystemTime::now());
+        self.state.borrow().audit.record(Record::Stop { why: why.to_owned() });
         if let Some(logger) = &self.state.borrow().logger {
             logger.flush(Duration::from_secs(2));
         }
@@ -549,14 +550,12 @@ impl Supervisor {
             |entry: &entry::Entry| Some((entry.name.to_string(), entry.task.as_ref()?.shard, entry.suspend()));
         let suspended: Vec<_> = self.state.borrow().flows.values().filter_map(suspend).collect();
         let (at, mut flows) = (Instant::now(), BTreeMap::new());
-        let all = async {
-            for (name, shard, state) in suspended {
-                // A task that is gone has none.
-                flows.extend(state.await.ok().map(|state| (name, state.of_shard(shard))));
-            }
-        };
-        // One that is stuck begins anew.
-        let _ = tokio::time::timeout(apply::CLOSING, all).await;
+        let until = tokio::time::Instant::now() + apply::CLOSING;
+        for (name, shard, state) in suspended {
+            // One that is stuck begins anew, and a task that is gone has none.
+            let state = tokio::time::timeout_at(until, state).await.ok().and_then(Result::ok);
+            flows.extend(state.map(|state| (name, state.of_shard(shard))));
+        }
         kept.leave(at, flows).await;
     }
 }

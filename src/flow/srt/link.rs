@@ -47,6 +47,8 @@ pub struct GoingOn {
     /// What it was sent.
     pub(in crate::flow) variant: Variant,
     is_rendezvous: bool,
+    /// What the kernel had dropped of its socket's, for want of room.
+    overflow: u32,
 }
 
 impl LinkState {
@@ -120,6 +122,7 @@ impl Link {
             Opening::Call(config) => (State::Calling(Box::new(Caller::new(now, *config))), None),
             Opening::Meet(config) => (State::Meeting(Box::new(Rendezvous::new(now, *config))), None),
             Opening::GoOn(before) => {
+                multiplexer.has_overflown(before.overflow);
                 stats.publish(now, || before.connection.stats(now));
                 (State::Connected(before.connection), None)
             }
@@ -143,12 +146,15 @@ impl Link {
             published: Cell::new(None),
             ended: Cell::new(false),
         });
-        if let Some(negotiated) = accepted {
+        if !link.multiplexer.add(&link) {
+            // Nobody was answered yet: who called does so again, and gets another number.
+            *link.state.borrow_mut() = State::Over;
+            link.stats.set_phase(Phase::Over);
+        } else if let Some(negotiated) = accepted {
             link.connect(&mut link.state.borrow_mut(), *negotiated, now);
         } else if let Some(socket) = going_on {
             link.note(LinkEvent::WentOn(link.return_path(socket)));
         }
-        link.multiplexer.add(&link);
         link.bell.ring();
         link
     }
@@ -159,13 +165,14 @@ impl Link {
     }
 
     /// What goes on in the next process; `None`: it is not connected. Its peer is not told.
-    pub(in crate::flow) fn suspend(&self) -> Option<LinkState> {
+    pub(in crate::flow) fn suspend(&self, now: Instant) -> Option<LinkState> {
+        let state = std::mem::replace(&mut *self.state.borrow_mut(), State::Over);
+        let State::Connected(connection) = state else { return None };
+        self.stats.publish(now, || connection.stats(now));
         let peer = self.stats.state()?;
-        let State::Connected(connection) = std::mem::replace(&mut *self.state.borrow_mut(), State::Over) else {
-            return None;
-        };
         let path = self.return_path(connection.remote());
-        let going_on = GoingOn { connection, variant: self.variant.get(), is_rendezvous: self.is_rendezvous };
+        let (variant, overflow) = (self.variant.get(), self.multiplexer.overflow());
+        let going_on = GoingOn { connection, variant, is_rendezvous: self.is_rendezvous, overflow };
         Some(LinkState { part: self.part.clone(), path, peer, going_on })
     }
 
@@ -201,9 +208,9 @@ impl Link {
     }
 
     fn return_path(&self, socket: SocketId) -> ReturnPath {
-        // Every bound socket has one.
-        let port = self.multiplexer.endpoint.local_addr().map_or(0, |address| address.port());
-        ReturnPath { port, local: self.local, remote: self.remote, socket }
+        // Every socket has one.
+        let bound = self.multiplexer.endpoint.local_addr().unwrap_or(self.remote);
+        ReturnPath { bound, local: self.local, remote: self.remote, socket }
     }
 
     fn note(&self, event: LinkEvent) {
@@ -439,6 +446,6 @@ fn transmit_data<'p>(connection: &mut Connection, now: Instant, history: &'p His
 impl Drop for Link {
     fn drop(&mut self) {
         self.stats.set_phase(Phase::Over);
-        self.multiplexer.remove(self.id);
+        self.multiplexer.remove(self);
     }
 }

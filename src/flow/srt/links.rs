@@ -83,9 +83,10 @@ impl FlowLinks {
     }
 
     /// What goes on of them in the next process.
-    pub(in crate::flow) fn suspend(&mut self) -> Vec<LinkState> {
-        self.multiplexers.clear();
-        self.links.drain(..).filter_map(|link| link.suspend()).collect()
+    pub(in crate::flow) fn suspend(&mut self, now: Instant) -> Vec<LinkState> {
+        // Other flows on them are suspended next.
+        self.multiplexers.drain(..).for_each(|multiplexer| multiplexer.stop());
+        self.links.drain(..).filter_map(|link| link.suspend(now)).collect()
     }
 
     /// End a connection.

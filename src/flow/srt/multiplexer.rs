@@ -41,6 +41,7 @@ pub(in crate::flow) struct Multiplexer {
     overflow: Cell<u32>,
     /// A batch was full: more waits.
     more: Cell<bool>,
+    stopped: Cell<bool>,
     reader: RefCell<Option<AbortHandle>>,
 }
 
@@ -85,6 +86,7 @@ impl Multiplexers {
             clocks: Cell::new((Instant::now(), Offset::sample())),
             overflow: Cell::new(0),
             more: Cell::new(false),
+            stopped: Cell::new(false),
             reader: RefCell::default(),
         });
         all.insert(Arc::as_ptr(endpoint), Rc::downgrade(&multiplexer));
@@ -103,6 +105,9 @@ async fn read(multiplexer: Weak<Multiplexer>, shard: Rc<ShardContext>) {
             if ready { Poll::Ready(Some(multiplexer)) } else { Poll::Pending }
         });
         let Some(multiplexer) = ready.await else { return };
+        if multiplexer.stopped.get() {
+            return;
+        }
         shard.packets.set(shard.packets.get() + multiplexer.receive(&mut shard.buffers.borrow_mut().receive));
         let more = multiplexer.more.get();
         drop(multiplexer);
@@ -121,15 +126,32 @@ impl Drop for Multiplexer {
 }
 
 impl Multiplexer {
-    /// Take part; until it is dropped, a link gets what comes for its number.
-    pub(super) fn add(&self, link: &Rc<Link>) {
-        self.links.borrow_mut().insert(link.id, Rc::downgrade(link));
-        self.set_budget();
+    /// Take part; until it is dropped, a link gets what comes for its number. `false`: another one has it.
+    pub(super) fn add(&self, link: &Rc<Link>) -> bool {
+        let is_free = self.link(link.id).is_none();
+        if is_free {
+            self.links.borrow_mut().insert(link.id, Rc::downgrade(link));
+            self.set_budget();
+        }
+        is_free
     }
 
-    pub(super) fn remove(&self, id: SocketId) {
-        self.links.borrow_mut().remove(&id);
-        self.set_budget();
+    pub(super) fn remove(&self, link: &Link) {
+        let is_its = self.links.borrow().get(&link.id).is_some_and(|known| std::ptr::eq(known.as_ptr(), link));
+        if is_its {
+            self.links.borrow_mut().remove(&link.id);
+            self.set_budget();
+        }
+    }
+
+    /// Read no more: what comes waits for the next process.
+    pub(super) fn stop(&self) {
+        self.stopped.set(true);
+    }
+
+    /// The kernel had dropped so many datagrams already in the process before this one.
+    pub(super) fn has_overflown(&self, overflow: u32) {
+        self.overflow.set(self.overflow.get().max(overflow));
     }
 
     /// Packets may gather as long as the most impatient of the flows lets them.
@@ -143,7 +165,8 @@ impl Multiplexer {
 
     /// Read what waits, if something does. How many datagrams there were.
     pub(in crate::flow) fn receive_ready(&self, batch: &mut ReceiveBatch) -> u64 {
-        if self.more.get() || self.registration.take_ready() { self.receive(batch) } else { 0 }
+        let ready = !self.stopped.get() && (self.more.get() || self.registration.take_ready());
+        if ready { self.receive(batch) } else { 0 }
     }
 
     /// Read what waits, hand it out, and ring for those it is for. How many datagrams there were.

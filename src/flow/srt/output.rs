@@ -90,6 +90,7 @@ impl SrtOutputs {
 
     /// What goes on in [`Self::resume`].
     pub(in crate::flow) fn suspend(&mut self) -> Histories {
+        self.outputs.clear();
         std::mem::take(&mut self.histories)
     }
 

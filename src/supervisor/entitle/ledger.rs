@@ -122,10 +122,12 @@ impl Ledger {
                     peer: peer.address,
                     terms: terms(peer),
                 });
-                self.today.accounts.entry(holder.clone()).or_default().sessions += 1;
-                self.totals.entry(holder.clone()).or_default().sessions += 1;
+                // One that goes on was counted when it began.
+                let new = u64::from(matches!(news.what, LinkEvent::Connected(_)));
+                self.today.accounts.entry(holder.clone()).or_default().sessions += new;
+                self.totals.entry(holder.clone()).or_default().sessions += new;
                 self.changed = true;
-                // One that goes on has carried something; that was put down.
+                // What it carried before this process was put down by that one.
                 let carried = peer.figures().0.sent.bytes;
                 let session = Session {
                     flow: news.flow.clone(),

@@ -6,7 +6,10 @@ use std::sync::Arc;
 use tokio::sync::oneshot;
 
 use super::{Closing, Entry, Env, Part, Problem, SourceEntry, describe};
-use crate::config::plan::{ContentKeys, DatagramInput, FlowPlan, SourceInput, SourcePlan, SourceProtocol};
+use crate::config::plan::{
+    ContentKeys, DatagramInput, FlowPlan, SourceInput, SourcePlan, SourceProtocol, SrtMode, SrtPlan,
+};
+use crate::config::value::Interface;
 use crate::flow::FlowCommand;
 use crate::flow::source::{Receivers, SourceConfig};
 use crate::flow::srt::{self, SrtSourceConfig};
@@ -165,7 +168,23 @@ fn open_receivers(
     Ok(Receivers { media, fec })
 }
 
-/// The sockets that a flow's sources read, as far as that is known now.
+/// The sockets by which its sources and outputs are connected by SRT.
+fn srt_sockets(plan: &FlowPlan, links: &Links) -> Vec<SocketKey> {
+    let sources = plan.sources.iter().filter(|(_, source)| source.enabled);
+    let sources = sources
+        .filter_map(|(name, source)| Some((srt::Part::Source(name.clone()), source.srt()?, source.interface.as_ref())));
+    let outputs = plan.outputs.iter().filter(|(_, output)| output.enabled);
+    let outputs = outputs
+        .filter_map(|(name, output)| Some((srt::Part::Output(name.clone()), output.srt()?, output.interface.as_ref())));
+    let key = |(part, srt, interface): (srt::Part, &SrtPlan, Option<&Interface>)| {
+        let spec = resolve::endpoint(&srt.mode, interface, links).ok()?;
+        let called = matches!(srt.mode, SrtMode::Listener { .. });
+        Some(if called { SocketKey::port_of(&spec) } else { SocketKey::calling(&plan.name, &part, &spec) })
+    };
+    sources.chain(outputs).filter_map(key).collect()
+}
+
+/// The sockets that packets for a flow come to, as far as that is known now.
 pub(in crate::supervisor) fn sockets(plan: &FlowPlan, links: &Links) -> BTreeSet<SocketKey> {
     let keys = |source: &SourcePlan| -> Option<Vec<SocketKey>> {
         match &source.input {
@@ -182,7 +201,8 @@ pub(in crate::supervisor) fn sockets(plan: &FlowPlan, links: &Links) -> BTreeSet
             SourceInput::Srt(_) => None,
         }
     };
-    plan.sources.values().filter(|source| source.enabled).filter_map(keys).flatten().collect()
+    let sources = plan.sources.values().filter(|source| source.enabled).filter_map(keys).flatten();
+    sources.chain(srt_sockets(plan, links)).collect()
 }
 
 fn source_config(plan: &SourcePlan, input: &DatagramInput) -> SourceConfig {

@@ -4,11 +4,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, OwnedFd};
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
 use super::{Kept, Owner, SocketKey};
 use crate::config::value::FlowName;
+use crate::flow::srt::stats::{PeerStats, Phase};
 use crate::flow::srt::{LinkEvent, LinkNews, Part, ReturnPath};
 use crate::io::batch::{SendBatch, Target, TrainLimit};
 use crate::io::endpoint::{Endpoint, EndpointSpec, open_endpoint};
@@ -55,11 +57,13 @@ pub(in crate::supervisor) type LeftPort = (Endpoint, Vec<(usize, Endpoint)>);
 #[derive(Debug, Default)]
 pub(super) struct Peers {
     /// By the connection's number.
-    now: BTreeMap<u64, (FlowName, ReturnPath)>,
+    now: BTreeMap<u64, (Arc<PeerStats>, ReturnPath)>,
     /// Those of the process before this one that nobody goes on with yet.
     pub(super) before: BTreeSet<ReturnPath>,
-    /// The sockets by which they are reached.
-    pub(super) sockets: Vec<OwnedFd>,
+    /// Second descriptors of the sockets by which they are reached.
+    pub(super) sockets: Vec<(SocketKey, OwnedFd)>,
+    /// Nobody can be gone on with any more.
+    told: bool,
 }
 
 impl Peers {
@@ -69,12 +73,12 @@ impl Peers {
     }
 
     pub(super) fn len(&self) -> usize {
-        self.now.len()
+        self.now.len() + self.before.len()
     }
 }
 
 impl Kept {
-    /// A socket to call from, open already or not.
+    /// A socket to call from, open already or not; beside it whether it was open.
     ///
     /// # Errors
     /// As [`open_endpoint`].
@@ -83,13 +87,16 @@ impl Kept {
         flow: &FlowName,
         part: &Part,
         spec: &EndpointSpec,
-    ) -> Result<Endpoint, OpenError> {
+    ) -> Result<(Endpoint, bool), OpenError> {
         let owner = match part {
             Part::Source(name) => Owner::Source(name.clone()),
             Part::Output(name) | Part::Entitlement(name) => Owner::Output(name.clone()),
         };
-        let key = SocketKey::Call { flow: flow.to_string(), part: part.clone(), from: spec.into() };
-        self.have(Some(flow), owner, key, Endpoint::resume, || open_endpoint(spec))
+        let key = SocketKey::calling(flow, part, spec);
+        if let Some(socket) = self.claim(Some(flow), &owner, &key) {
+            return Ok((Endpoint::resume(socket), true));
+        }
+        Ok((self.have(Some(flow), owner, key, Endpoint::resume, || open_endpoint(spec))?, false))
     }
 
     /// A port as the process before left it; `None`: it had none there, or not all of it is left.
@@ -110,8 +117,7 @@ impl Kept {
             let key = SocketKey::Port { port: port.clone(), place };
             Some(Endpoint::resume(self.claim(None, &Owner::Port(port.clone()), &key)?))
         };
-        let first = claim(None).filter(|_| whole);
-        let Some(first) = first else {
+        let Some(first) = claim(None).filter(|_| whole) else {
             self.forget(|key| !matches!(key, SocketKey::Port { port: of, .. } if *of == port));
             self.release_port(spec);
             return None;
@@ -140,9 +146,11 @@ impl Kept {
         self.release_of(None, |owner| matches!(owner, Owner::Port(of) if *of == port));
     }
 
-    /// A connection of the process before this one goes on.
-    pub(in crate::supervisor) fn goes_on(&self, path: &ReturnPath) {
-        self.inner.borrow_mut().peers.before.remove(path);
+    /// A connection of the process before this one is to go on; `false`: its peer was told to connect again.
+    pub(in crate::supervisor) fn goes_on(&self, path: &ReturnPath) -> bool {
+        let peers = &mut self.inner.borrow_mut().peers;
+        peers.before.remove(path);
+        !peers.told
     }
 
     /// A flow tells of a connection: it is put down whom it is with, for the case that this process is killed.
@@ -153,7 +161,7 @@ impl Kept {
         let inner = &mut *self.inner.borrow_mut();
         match &news.what {
             LinkEvent::Connected(path) | LinkEvent::WentOn(path) => {
-                inner.peers.now.insert(news.peer.number, (news.flow.clone(), *path));
+                inner.peers.now.insert(news.peer.number, (news.peer.clone(), *path));
                 inner.write_peer(*path, true);
             }
             LinkEvent::Ended(_) => {
@@ -165,38 +173,57 @@ impl Kept {
         }
     }
 
-    /// A flow's task is gone, and its connections with it.
-    pub(in crate::supervisor) fn forget_peers(&self, flow: &FlowName) {
+    /// Forget connections whose end nobody told: their flow's task is gone.
+    pub(super) fn forget_lost(&self) {
         let inner = &mut *self.inner.borrow_mut();
-        let (gone, now) = std::mem::take(&mut inner.peers.now).into_iter().partition(|(_, (of, _))| of == flow);
+        let is_lost = |(_, (peer, _)): &(u64, (Arc<PeerStats>, ReturnPath))| peer.phase() == Phase::Over;
+        let (lost, now) = std::mem::take(&mut inner.peers.now).into_iter().partition(is_lost);
         inner.peers.now = now;
-        gone.into_values().for_each(|(_, path)| inner.write_peer(path, false));
+        lost.into_values().for_each(|(_, path)| inner.write_peer(path, false));
     }
 
     /// Tell those that nobody goes on with: they need not wait until they notice. How many there were.
     pub(super) fn say_goodbye(&self) -> usize {
-        let (peers, sockets) = {
-            let peers = &mut self.inner.borrow_mut().peers;
-            (std::mem::take(&mut peers.before), std::mem::take(&mut peers.sockets))
-        };
-        if !peers.is_empty() {
-            let sockets: Vec<_> = sockets.into_iter().map(Endpoint::resume).collect();
-            let mut batch = SendBatch::new();
-            for path in &peers {
-                let is_its = |socket: &&Endpoint| socket.local_addr().is_ok_and(|local| local.port() == path.port);
-                if let Some(socket) = sockets.iter().find(is_its) {
-                    shut_down(path, socket, &mut batch);
-                }
+        self.inner.borrow_mut().peers.told = true;
+        self.say_goodbye_by(|_| true)
+    }
+
+    /// The same for those that are reached by some of the sockets, which are closed.
+    pub(super) fn say_goodbye_by(&self, which: impl Fn(&SocketKey) -> bool) -> usize {
+        let inner = &mut *self.inner.borrow_mut();
+        let (closed, kept) = std::mem::take(&mut inner.peers.sockets).into_iter().partition(|(key, _)| which(key));
+        inner.peers.sockets = kept;
+        let mut batch = SendBatch::new();
+        let mut told = Vec::new();
+        for socket in closed.into_iter().map(|(_, socket): (SocketKey, OwnedFd)| Endpoint::resume(socket)) {
+            let Ok(bound) = socket.local_addr() else { continue };
+            let its = inner.peers.before.iter().filter(|path| path.bound == bound).copied().collect::<Vec<_>>();
+            for path in its {
+                shut_down(&path, &socket, &mut batch);
+                inner.peers.before.remove(&path);
+                told.push(path);
             }
-            peers.iter().for_each(|path| self.inner.borrow_mut().write_peer(*path, false));
         }
-        peers.len()
+        told.iter().for_each(|path| inner.write_peer(*path, false));
+        told.len()
     }
 }
 
-/// Whether packets of SRT come to a socket.
-pub(super) fn is_of_connections(key: &SocketKey) -> bool {
-    matches!(key, SocketKey::Port { .. } | SocketKey::Call { .. })
+impl SocketKey {
+    /// Where calls come.
+    pub(in crate::supervisor) fn port_of(spec: &EndpointSpec) -> Self {
+        Self::Port { port: spec.into(), place: None }
+    }
+
+    /// What a source or output calls from.
+    pub(in crate::supervisor) fn calling(flow: &FlowName, part: &Part, spec: &EndpointSpec) -> Self {
+        Self::Call { flow: flow.to_string(), part: part.clone(), from: spec.into() }
+    }
+
+    /// Whether packets of SRT come to it.
+    pub(super) const fn is_of_connections(&self) -> bool {
+        matches!(self, Self::Port { .. } | Self::Call { .. })
+    }
 }
 
 /// A second descriptor of a socket, to say goodbye by.

@@ -37,6 +37,7 @@ impl EntitlementEntry {
 
     /// Its task is gone, and with it its sessions.
     pub(in crate::supervisor) fn lost(&mut self) {
+        self.roster.peers().iter().for_each(|peer| peer.set_phase(Phase::Over));
         self.door = None;
     }
 

@@ -158,9 +158,10 @@ impl Entry {
                 Way::Door(door)
             }
             (None, Some(plan)) => {
-                let endpoint = Arc::new(self.kept.calling(&self.name, &part, &spec).map_err(failed)?);
+                let (endpoint, was_open) = self.kept.calling(&self.name, &part, &spec).map_err(failed)?;
+                let endpoint = Arc::new(endpoint);
                 self.send(open);
-                let went_on = self.go_on_with(&part, &roster, |_| Some(endpoint.clone()));
+                let went_on = self.go_on_with(&part, &roster, |_| was_open.then(|| endpoint.clone()));
                 let passphrases = plan.passphrases.clone();
                 let mut call = Call::new(plan, endpoint, roster.clone(), env.now);
                 for peer in &went_on {
@@ -191,8 +192,7 @@ impl Entry {
         let mut peers = Vec::new();
         for link in self.links_before(part) {
             // Whoever is left is told to connect again.
-            let Some(socket) = socket(&link) else { continue };
-            self.kept.goes_on(&link.path);
+            let Some(socket) = socket(&link).filter(|_| self.kept.goes_on(&link.path)) else { continue };
             let seed = link.into_seed(socket);
             roster.add(seed.stats.clone());
             peers.push(seed.stats.clone());

@@ -41,6 +41,8 @@ struct Port {
     /// A socket for each data-plane thread that has a flow here, by the thread. Its place at the port is its number in
     /// this list, from 1.
     places: Vec<(usize, Arc<Endpoint>)>,
+    /// So many of them are those of the process before this one.
+    left: usize,
 }
 
 /// Who is behind a door.
@@ -116,7 +118,8 @@ impl Ports {
     /// The socket of a connection that was made in the process before this one; `None`: this thread does not have it.
     pub(super) fn socket_of(&self, spec: &EndpointSpec, link: SocketId, shard: usize) -> Option<Arc<Endpoint>> {
         let number = (link.0 >> PLACE_SHIFT).checked_sub(1)?;
-        let (of, endpoint) = self.ports.get(spec)?.places.get(number as usize)?;
+        let port = self.ports.get(spec)?;
+        let (of, endpoint) = port.places[..port.left].get(number as usize)?;
         (*of == shard).then(|| endpoint.clone())
     }
 
@@ -173,10 +176,11 @@ impl Ports {
                     None => (kept.port_socket(spec, None, || open_endpoint(spec))?, Vec::new()),
                 };
                 // With fewer threads than there were, one has the places of several.
-                let places = places.into_iter().map(|(shard, socket)| (shard % *threads, Arc::new(socket))).collect();
-                let (first, doors) = (Arc::new(first), Arc::<Doors>::default());
+                let place = |(shard, socket)| (shard % *threads, Arc::new(socket));
+                let places: Vec<_> = places.into_iter().map(place).collect();
+                let (left, first, doors) = (places.len(), Arc::new(first), Arc::<Doors>::default());
                 let number = answerer.open(first.clone(), doors.clone());
-                free.insert(Port { first, number, doors, places })
+                free.insert(Port { first, number, doors, places, left })
             }
         })
     }
