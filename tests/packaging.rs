@@ -10,6 +10,7 @@ use support::machine::{BOOKWORM, Machine, TRIXIE, UNIT, text};
 use support::media::{Feed, Sink, Stream, Wire, v4};
 use support::netns::run;
 use support::package::{NEWER, PACKAGE, boot, install, packages};
+use support::srt_and_rist::SrtAndRist;
 use support::wait_for;
 
 const STREAM: Stream = Stream::at(5_000_000);
@@ -129,14 +130,16 @@ fn a_flow_is_made_edited_broken_and_mended_while_media_passes() {
 }
 
 #[test]
-fn an_upgrade_restarts_once_at_its_end_loses_no_packet_and_keeps_the_configuration() {
+fn an_upgrade_restarts_once_at_its_end_loses_no_packet_or_connection_and_keeps_the_configuration() {
     let machine = install(BOOKWORM);
     machine.write("/etc/mediaconnect/mediaconnect.toml", "[limits]\nmax-flows = 7\n");
     machine.write_flow("news", &flow(&[OUTPUT]));
-    machine.wait_for_state("news", "active");
+    SrtAndRist::write_flows(&machine);
+    machine.ok(&["systemctl", "reload", "mediaconnectd"]);
     let sink = sink(OUTPUT);
     let feed = Feed::new(Wire::Udp, v4(INPUT), STREAM).start();
     sink.wait_for_media();
+    let peers = SrtAndRist::start(false);
     let before = machine.property("MainPID");
     let installed = version(&machine);
 
@@ -154,6 +157,7 @@ fn an_upgrade_restarts_once_at_its_end_loses_no_packet_and_keeps_the_configurati
         machine.ok(&["dpkg", "--install", "--force-downgrade", package]);
     }
     sink.assert_all(feed.stop());
+    peers.assert_gapless();
 
     machine.ok(&["dpkg", "--install", NEWER]);
     machine.ok(&["systemctl", "disable", "--now", "mediaconnectd"]);

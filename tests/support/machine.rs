@@ -147,6 +147,14 @@ impl Machine {
         self.write(&format!("/etc/mediaconnect/flows.d/{name}.toml"), text);
     }
 
+    /// A file that holds a key, as the daemon wants it.
+    #[track_caller]
+    pub fn write_secret(&self, name: &str, key: &str) {
+        self.ok(&["install", "-d", "-m", "2750", "-g", "mediaconnect", "/etc/mediaconnect/secrets"]);
+        let write = format!("echo '{key}' | install -m 640 /dev/stdin /etc/mediaconnect/secrets/{name}");
+        self.ok(&["sh", "-c", &write]);
+    }
+
     /// Run a command in the machine, as root.
     pub fn run(&self, command: &[&str]) -> Output {
         let mut enter = Command::new("nsenter");

@@ -21,6 +21,7 @@ pub mod rist;
 pub mod sample;
 pub mod side_by_side;
 pub mod srt;
+pub mod srt_and_rist;
 
 use std::time::{Duration, Instant};
 
