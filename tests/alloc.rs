@@ -35,6 +35,8 @@ use support::media::{Stream, receiving_socket, rtp_packet, v4};
 const PACKETS: u64 = 520_000;
 /// Packets of each flow before.
 const WARM_UP: u64 = 30_000;
+/// How often before as much is under way as ever is.
+const FILLS: u64 = 4;
 /// Bytes of transport stream in a packet.
 const PAYLOAD: usize = 2 * 188;
 /// Datagrams that the kernel makes of one send.
@@ -334,7 +336,11 @@ fn a_million_packets_allocate_nothing() {
     let flows = flows.map(|(flow, mut sender)| {
         std::thread::spawn(move || {
             sender.send(&flow, WARM_UP / 2);
-            sender.fill(&flow);
+            // The same in one block of memory more, or less, as it happens to begin amid one.
+            for more in 0..FILLS {
+                sender.fill(&flow);
+                sender.send(&flow, 50 * more);
+            }
             flow.commands.send(FlowCommand::RetuneSource("main".to_owned(), source_config(sender.rtp, SHORT)));
             sender.send(&flow, WARM_UP / 2);
             (flow, sender)
