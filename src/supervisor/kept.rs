@@ -468,8 +468,9 @@ impl Inner {
             self.next = self.next.max(number + 1);
             match listed.remove(&number) {
                 Some(key) => {
-                    let another = another(&fd).filter(|_| key.is_of_connections());
-                    self.peers.sockets.extend(another.map(|another| (key.clone(), another)));
+                    if key.is_of_connections() {
+                        self.peers.sockets.extend(another(&fd).map(|another| (key.clone(), another)));
+                    }
                     self.keys.insert(number, key.clone());
                     self.waiting.entry(key).or_default().push((number, fd));
                 }
