@@ -369,6 +369,11 @@ impl Calls {
         Self { machine, _sender: sender, _feeding: feeding, receiver }
     }
 
+    /// Wait until the journal has this line so many times.
+    fn wait_until_said(&self, line: &str, times: usize) {
+        wait_for(line, || (self.machine.journal().matches(line).count() == times).then_some(()));
+    }
+
     /// Wait until what comes now arrives.
     fn wait_until_it_arrives(&self) {
         let before = self.receiver.length();
@@ -383,8 +388,7 @@ fn after_kill_9_peers_of_srt_are_told_to_connect_again() {
         kill(calls.machine.main_process(), Signal::SIGKILL).unwrap();
         wait_for("they connect again", || (connected(&calls.machine) == 2 * (kills + 1)).then_some(()));
         calls.wait_until_it_arrives();
-        let said = calls.machine.journal().matches("what it held is lost; 2 peers by SRT must connect again").count();
-        assert_eq!(said, kills, "{}", calls.machine.journal());
+        calls.wait_until_said("what it held is lost; 2 peers by SRT must connect again", kills);
     }
     let numbers = calls.receiver.numbers();
     let missing: u64 = numbers.windows(2).map(|pair| pair[1].saturating_sub(pair[0] + 1)).sum();
@@ -395,26 +399,28 @@ fn after_kill_9_peers_of_srt_are_told_to_connect_again() {
 #[test]
 fn peers_of_srt_whose_part_has_changed_meanwhile_are_told_to_connect_again() {
     let calls = Calls::start();
-    let restart = || calls.machine.ok(&["systemctl", "restart", "mediaconnectd"]);
-    let [source, output] = Calls::NEWS;
+    // Between the two processes: the one before would carry it out.
+    calls.machine.before_each_start(
+        "mv /root/news.toml /etc/mediaconnect/flows.d/; test -s /etc/mediaconnect/flows.d/news.toml || \
+         rm /etc/mediaconnect/flows.d/news.toml",
+    );
+    let restart_with = |text: &str| {
+        calls.machine.write("/root/news.toml", text);
+        calls.machine.ok(&["systemctl", "restart", "mediaconnectd"]);
+    };
+    let restart_with_more = |keys: &str| restart_with(&(Calls::NEWS.concat() + keys));
     // What can be changed while it runs can be here, too.
-    calls.machine.write_flow("news", &(source.to_owned() + output + "allow = ['127.0.0.0/8']\n"));
-    restart();
+    restart_with_more("allow = ['127.0.0.0/8']\n");
     calls.wait_until_it_arrives();
     assert_eq!(connected(&calls.machine), 2);
-    calls.machine.write_flow("news", &(source.to_owned() + output + "latency = '400ms'\n"));
-    restart();
+    restart_with_more("latency = '400ms'\n");
     wait_for("it has connected again", || (connected(&calls.machine) == 3).then_some(()));
     calls.wait_until_it_arrives();
-    let journal = calls.machine.journal();
-    assert!(journal.contains("; 1 peer by SRT must connect again"), "{journal}");
-    calls.machine.write_flow("news", &(source.to_owned() + output + "latency = '400ms'\nallow = ['192.0.2.0/24']\n"));
-    restart();
-    wait_for("it is gone", || calls.machine.journal().contains("`allow` does not list it any more").then_some(()));
-    calls.machine.ok(&["rm", "/etc/mediaconnect/flows.d/news.toml"]);
-    restart();
-    let journal = calls.machine.journal();
-    assert_eq!(journal.matches("; 1 peer by SRT must connect again").count(), 2, "{journal}");
+    calls.wait_until_said("; 1 peer by SRT must connect again", 1);
+    restart_with_more("latency = '400ms'\nallow = ['192.0.2.0/24']\n");
+    calls.wait_until_said("`allow` does not list it any more", 1);
+    restart_with("");
+    calls.wait_until_said("; 1 peer by SRT must connect again", 2);
 }
 
 #[test]
@@ -539,11 +545,7 @@ fn what_is_changed_while_it_is_away_is_as_the_files_say() {
     // Between the two processes: one moves to the port of one that goes, and a new one takes its place.
     machine.write("/root/moved.toml", &flow(INPUT + 1, OUTPUT));
     machine.write("/root/new.toml", &flow(INPUT, OUTPUT + 3));
-    let change = "[Service]\nExecStartPre=+/bin/sh -c 'mv /root/*.toml /etc/mediaconnect/flows.d/; \
-                  rm /etc/mediaconnect/flows.d/removed.toml'\n";
-    machine.ok(&["mkdir", "-p", "/run/systemd/system/mediaconnectd.service.d"]);
-    machine.write("/run/systemd/system/mediaconnectd.service.d/change.conf", change);
-    machine.ok(&["systemctl", "daemon-reload"]);
+    machine.before_each_start("mv /root/*.toml /etc/mediaconnect/flows.d/; rm /etc/mediaconnect/flows.d/removed.toml");
     machine.ok(&["systemctl", "restart", "mediaconnectd"]);
     for name in ["moved", "new", "same"] {
         assert_eq!(machine.flow(name)["state"], "active", "{}", machine.journal());

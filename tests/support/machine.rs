@@ -147,6 +147,15 @@ impl Machine {
         self.write(&format!("/etc/mediaconnect/flows.d/{name}.toml"), text);
     }
 
+    /// Have the shell run this, as root, whenever the service is about to start.
+    #[track_caller]
+    pub fn before_each_start(&self, command: &str) {
+        self.ok(&["mkdir", "-p", "/run/systemd/system/mediaconnectd.service.d"]);
+        let service = format!("[Service]\nExecStartPre=+/bin/sh -c '{command}'\n");
+        self.write("/run/systemd/system/mediaconnectd.service.d/before.conf", &service);
+        self.ok(&["systemctl", "daemon-reload"]);
+    }
+
     /// A file that holds a key, as the daemon wants it.
     #[track_caller]
     pub fn write_secret(&self, name: &str, key: &str) {
