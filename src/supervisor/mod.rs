@@ -5,6 +5,7 @@ mod alarms;
 mod apply;
 mod args;
 mod command;
+mod conditions;
 mod content;
 pub mod control;
 mod demo;
