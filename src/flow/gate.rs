@@ -9,13 +9,11 @@ use ipnet::IpNet;
 
 use crate::config::value::Bitrate;
 use crate::io::batch::Datagram;
-use crate::io::clock::Offset;
+use crate::io::clock::Stamps;
 
 use super::police::Police;
 use super::stats::{ADDRESSES, Seen, SourceStats};
 
-/// How often the clocks of the kernel's stamps and of the timers are compared.
-const COMPARE_CLOCKS: Duration = Duration::from_secs(1);
 /// How often the addresses seen are published at most.
 const PUBLISH: Duration = Duration::from_millis(200);
 /// After how long a reader of them is done for sure.
@@ -29,15 +27,15 @@ pub(super) struct Gate {
     police: Option<Police>,
     max_bitrate: Option<Bitrate>,
     addresses: Addresses,
-    clocks: (Instant, Offset),
+    stamps: Stamps,
     stats: Arc<SourceStats>,
 }
 
 impl Gate {
     /// One that lets everything in.
-    pub(super) fn new(stats: Arc<SourceStats>, now: Instant) -> Self {
-        let (addresses, clocks) = (Addresses::default(), (now, Offset::sample()));
-        Self { allow: None, allowed: None, police: None, max_bitrate: None, addresses, clocks, stats }
+    pub(super) fn new(stats: Arc<SourceStats>) -> Self {
+        let (addresses, stamps) = (Addresses::default(), Stamps::new());
+        Self { allow: None, allowed: None, police: None, max_bitrate: None, addresses, stamps, stats }
     }
 
     /// Change what is checked.
@@ -70,16 +68,9 @@ impl Gate {
         within
     }
 
-    /// Call it before [`Self::arrival`], as often as there is something to read.
-    pub(super) fn compare_clocks(&mut self, now: Instant) {
-        if now.saturating_duration_since(self.clocks.0) >= COMPARE_CLOCKS {
-            self.clocks = (now, Offset::sample());
-        }
-    }
-
-    /// When the kernel took the datagram in. A step of the system's clock must not move it into the future.
-    pub(super) fn arrival(&self, datagram: &Datagram<'_>, now: Instant) -> Instant {
-        datagram.arrival.map_or(now, |stamp| self.clocks.1.instant(stamp).min(now))
+    /// When the kernel took the datagram in.
+    pub(super) fn arrival(&mut self, datagram: &Datagram<'_>, now: Instant) -> Instant {
+        self.stamps.moment(datagram.arrival, now)
     }
 
     /// A datagram of this sender was accepted.

@@ -216,7 +216,7 @@ impl SocketInput {
             protocol: config.protocol,
             media: port(receivers.media)?,
             fec,
-            gate: Gate::new(stats.clone(), Instant::now()),
+            gate: Gate::new(stats.clone()),
             stats,
         };
         source.retune(config, Instant::now());
@@ -234,13 +234,13 @@ impl SocketInput {
     }
 
     fn is_ready(&self) -> bool {
-        self.media.ready || self.fec.iter().flat_map(|ports| &**ports).any(|fec| fec.port.ready)
+        self.media.ready || self.fec.as_ref().is_some_and(|ports| ports.iter().any(|fec| fec.port.ready))
     }
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) {
-        let fec = self.fec.iter_mut().flat_map(|ports| &mut **ports).map(|fec| &mut fec.port);
-        for port in std::iter::once(&mut self.media).chain(fec) {
-            port.poll_ready(cx);
+        self.media.poll_ready(cx);
+        if let Some(ports) = &mut self.fec {
+            ports.iter_mut().for_each(|fec| fec.port.poll_ready(cx));
         }
     }
 
@@ -299,7 +299,6 @@ impl SocketInput {
             return self.receive_fec(None, budget, now, leg);
         }
         self.media.receive(batch, budget, &self.stats);
-        self.gate.compare_clocks(now);
         let batch: &'p ReceiveBatch = batch;
         for datagram in batch.datagrams() {
             if !self.gate.allows(datagram.source.ip()) || !self.gate.is_within_bitrate(datagram.payload.len(), now) {

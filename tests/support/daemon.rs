@@ -28,6 +28,7 @@ pub struct Daemon {
 pub struct Setup<'a> {
     root: TempDir,
     namespace: Option<&'a Namespace>,
+    environment: Vec<(&'a str, &'a str)>,
 }
 
 impl<'a> Setup<'a> {
@@ -36,7 +37,7 @@ impl<'a> Setup<'a> {
         let root = TempDir::with_prefix("mediaconnect-test-").expect("a temporary directory");
         fs::create_dir_all(root.path().join("etc/flows.d")).expect("flows.d");
         fs::write(root.path().join("etc/mediaconnect.toml"), SETTINGS).expect("mediaconnect.toml");
-        Self { root, namespace: None }
+        Self { root, namespace: None, environment: Vec::new() }
     }
 
     /// With one flow more.
@@ -82,6 +83,17 @@ impl<'a> Setup<'a> {
         Self { namespace: Some(namespace), ..self }
     }
 
+    /// With a variable in its environment, at its first start.
+    pub fn environment(mut self, name: &'a str, value: &'a str) -> Self {
+        self.environment.push((name, value));
+        self
+    }
+
+    /// A file beside its own.
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.root.path().join(name)
+    }
+
     /// Start it, and wait until every flow is open, or has said why it is not.
     #[track_caller]
     pub fn start(self) -> Daemon {
@@ -93,13 +105,13 @@ impl<'a> Setup<'a> {
     /// Start it, and wait only until it says that it is ready.
     #[track_caller]
     pub fn start_until_ready(self) -> Daemon {
-        let mut daemon = Daemon { child: spawn(self.root.path(), self.namespace), root: self.root };
+        let mut daemon = Daemon { child: spawn(self.root.path(), self.namespace, &self.environment), root: self.root };
         daemon.wait_until_ready();
         daemon
     }
 }
 
-fn spawn(root: &Path, namespace: Option<&Namespace>) -> Child {
+fn spawn(root: &Path, namespace: Option<&Namespace>, environment: &[(&str, &str)]) -> Child {
     let log = File::options().create(true).append(true).open(root.join("stderr")).expect("a file for stderr");
     let program = env!("CARGO_BIN_EXE_mediaconnectd");
     let mut command = namespace.map_or_else(|| Command::new(program), |namespace| namespace.command(program));
@@ -109,6 +121,7 @@ fn spawn(root: &Path, namespace: Option<&Namespace>) -> Child {
         .arg(root.join("log"))
         .arg("--foreground")
         .env_remove("NOTIFY_SOCKET")
+        .envs(environment.iter().copied())
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .stderr(log);
@@ -285,7 +298,7 @@ impl Daemon {
     #[track_caller]
     pub fn kill_and_restart_until_ready(&mut self) {
         self.kill();
-        self.child = spawn(self.root.path(), None);
+        self.child = spawn(self.root.path(), None, &[]);
         self.wait_until_ready();
     }
 
@@ -299,7 +312,7 @@ impl Daemon {
     /// Start one that was killed again on the same files, in a network. Returns when every flow is open.
     #[track_caller]
     pub fn start_again_in(&mut self, namespace: &Namespace) {
-        self.child = spawn(self.root.path(), Some(namespace));
+        self.child = spawn(self.root.path(), Some(namespace), &[]);
         self.wait_until_ready();
         self.wait_until_open();
     }

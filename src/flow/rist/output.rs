@@ -17,7 +17,7 @@ use crate::flow::history::{Histories, History};
 use crate::flow::port::Port;
 use crate::flow::stats::OutputStats;
 use crate::io::batch::{Outcome, ReceiveBatch, Report, SendBatch, Session, Target, TrainLimit};
-use crate::io::clock::Offset;
+use crate::io::clock::Stamps;
 use crate::io::endpoint::Endpoint;
 use crate::io::open;
 use crate::io::reactor::Reactor;
@@ -383,7 +383,7 @@ impl RistOutput {
     }
 
     fn receive(&mut self, batch: &mut ReceiveBatch, budget: Duration, now: Instant) -> u64 {
-        let (mut datagrams, clocks) = (0, Offset::sample());
+        let (mut datagrams, mut stamps) = (0, Stamps::new());
         for leg in self.legs.iter_mut().flatten() {
             let port = leg.way.port_mut();
             for _ in 0..BATCHES {
@@ -399,8 +399,7 @@ impl RistOutput {
                     if !is_theirs || group && is_of(datagram.payload, self.ssrc) {
                         continue;
                     }
-                    // A step of the system's clock must not move it into the future.
-                    let arrival = datagram.arrival.map_or(now, |stamp| clocks.instant(stamp).min(now));
+                    let arrival = stamps.moment(datagram.arrival, now);
                     self.sender.handle_datagram(now, arrival, leg.id, datagram.payload);
                 }
             }

@@ -178,7 +178,7 @@ impl RistInput {
             leg,
             ports,
             group,
-            intake: Intake { gate: Gate::new(stats.clone(), now), accepted: (0, 0), stats },
+            intake: Intake { gate: Gate::new(stats.clone()), accepted: (0, 0), stats },
             remotes: Remotes::default(),
             config: config.clone(),
             window: None,
@@ -308,7 +308,6 @@ impl RistInput {
         mut merge: Option<&mut Leg<'_>>,
     ) -> u64 {
         let Self { receiver, leg, ports, intake, remotes, .. } = self;
-        intake.gate.compare_clocks(now);
         let mut datagrams = 0;
         for (port, kind) in ports.iter_mut() {
             for _ in 0..BATCHES {

@@ -9,14 +9,13 @@ use std::net::SocketAddr;
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::task::Poll;
-use std::time::Duration;
 
 use tokio::task::AbortHandle;
 
 use super::Link;
 use crate::flow::ShardContext;
 use crate::io::batch::{Datagram, ReceiveBatch};
-use crate::io::clock::Offset;
+use crate::io::clock::Stamps;
 use crate::io::endpoint::Endpoint;
 use crate::io::reactor::Registration;
 use crate::proto::srt::packet;
@@ -25,8 +24,6 @@ use crate::time::Instant;
 
 /// Batches read at a time: a flood of one port does not hold up the other sockets of the thread.
 const BATCHES: usize = 4;
-/// How often the clocks of the kernel's stamps and of the timers are compared.
-const COMPARE_CLOCKS: Duration = Duration::from_secs(1);
 
 /// All multiplexers of a thread, by their socket.
 #[derive(Default)]
@@ -37,7 +34,7 @@ pub(in crate::flow) struct Multiplexer {
     pub(super) endpoint: Arc<Endpoint>,
     registration: Registration,
     links: RefCell<HashMap<SocketId, Weak<Link>, BuildHasherDefault<IdHasher>>>,
-    clocks: Cell<(Instant, Offset)>,
+    stamps: Cell<Stamps>,
     overflow: Cell<u32>,
     /// A batch was full: more waits.
     more: Cell<bool>,
@@ -83,7 +80,7 @@ impl Multiplexers {
             registration: shard.reactor.register(endpoint)?,
             endpoint: endpoint.clone(),
             links: RefCell::default(),
-            clocks: Cell::new((Instant::now(), Offset::sample())),
+            stamps: Cell::default(),
             overflow: Cell::new(0),
             more: Cell::new(false),
             stopped: Cell::new(false),
@@ -172,9 +169,6 @@ impl Multiplexer {
     /// Read what waits, hand it out, and ring for those it is for. How many datagrams there were.
     fn receive(&self, batch: &mut ReceiveBatch) -> u64 {
         let now = Instant::now();
-        if now - self.clocks.get().0 >= COMPARE_CLOCKS {
-            self.clocks.set((now, Offset::sample()));
-        }
         let (mut datagrams, mut messages) = (0, 0);
         self.more.set(true);
         for _ in 0..BATCHES {
@@ -202,8 +196,9 @@ impl Multiplexer {
         let link = if id == SocketId::NONE { self.meeting(datagram.source) } else { self.link(id) };
         // A peer is where it was when it was let in. What comes from elsewhere is not its.
         let Some(link) = link.filter(|link| link.remote == datagram.source) else { return };
-        // A step of the system's clock must not move it into the future.
-        let arrival = datagram.arrival.map_or(now, |stamp| self.clocks.get().1.instant(stamp).min(now));
+        let mut stamps = self.stamps.get();
+        let arrival = stamps.moment(datagram.arrival, now);
+        self.stamps.set(stamps);
         link.handle_datagram(now, arrival, datagram.payload);
     }
 

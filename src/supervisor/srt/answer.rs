@@ -20,6 +20,7 @@ use crate::flow::FlowCommand;
 use crate::flow::srt::stats::{PeerStats, Phase};
 use crate::flow::srt::{LinkSeed, Opening};
 use crate::io::batch::{ReceiveBatch, SendBatch, Target, TrainLimit};
+use crate::io::clock::Stamps;
 use crate::io::endpoint::Endpoint;
 use crate::io::reactor::Reactor;
 use crate::observe::condition::Refusal;
@@ -205,11 +206,11 @@ impl Port {
         // A socket's error is that of an earlier datagram.
         let received = receive.receive(&self.endpoint).unwrap_or_default();
         let now = Instant::now();
-        let offset = crate::io::clock::Offset::sample();
+        let mut stamps = Stamps::new();
         self.listener.set_key_length(self.desk().and_then(|desk| desk.register().key_length));
         let mut replies = Vec::new();
         for datagram in receive.datagrams() {
-            let arrival = datagram.arrival.map_or(now, |stamp| offset.instant(stamp).min(now));
+            let arrival = stamps.moment(datagram.arrival, now);
             let packet = match self.listener.handle_datagram(now, arrival, datagram.source, datagram.payload) {
                 Answer::Send(packet) => Some(packet),
                 Answer::Refuse(reject, packet) => {
