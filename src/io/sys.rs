@@ -49,6 +49,8 @@ pub(super) struct ReceiveRing {
     // Held because the headers point at them.
     _iovecs: Vec<libc::iovec>,
     headers: Vec<libc::mmsghdr>,
+    /// What the kernel said of each message of the last call.
+    notes: Vec<Notes>,
     /// Messages of the last call.
     filled: usize,
     /// Headers that the last call may have written to.
@@ -84,7 +86,16 @@ impl ReceiveRing {
                 libc::mmsghdr { msg_hdr: h, msg_len: 0 }
             })
             .collect();
-        Self { buffers, names, controls, _iovecs: iovecs, headers, filled: 0, dirty: 0 }
+        Self {
+            buffers,
+            names,
+            controls,
+            _iovecs: iovecs,
+            headers,
+            notes: vec![Notes::default(); slots],
+            filled: 0,
+            dirty: 0,
+        }
     }
 
     pub(super) fn slots(&self) -> usize {
@@ -120,6 +131,10 @@ impl ReceiveRing {
         })?;
         self.filled = n as usize;
         self.dirty = self.filled.max(self.dirty);
+        let controls = self.controls.iter().zip(&self.headers);
+        for (notes, (control, h)) in self.notes.iter_mut().zip(controls).take(self.filled) {
+            *notes = Notes::read(control.bytes.get(..h.msg_hdr.msg_controllen).unwrap_or_default());
+        }
         Ok(self.filled)
     }
 
@@ -133,13 +148,12 @@ impl ReceiveRing {
         // SAFETY: slot `i` is within `buffers`, all of which is initialised; the kernel writes only in `receive`, which
         // needs `&mut self`.
         let payload = unsafe { std::slice::from_raw_parts(self.buffers.as_ptr().add(i * SLOT_BYTES), len) };
-        Some(Message { payload, source: self.names[i].address(h.msg_hdr.msg_namelen as usize), notes: self.notes(i) })
+        Some(Message { payload, source: self.names[i].address(h.msg_hdr.msg_namelen as usize), notes: self.notes[i] })
     }
 
     /// What the kernel said of message `i` of the last call.
     pub(super) fn notes(&self, i: usize) -> Notes {
-        let control = &self.controls[i].bytes;
-        Notes::read(control.get(..self.headers[i].msg_hdr.msg_controllen).unwrap_or_default())
+        self.notes[i]
     }
 
     /// Whether message `i` of the last call was longer than a slot.
@@ -298,9 +312,19 @@ impl<'p> Lent<'_, 'p> {
         cut
     }
 
-    /// One sendmmsg of the first messages of `wires`: how many were taken, at least one, or the error of the first.
+    /// One sendmmsg of the first messages of `wires`: how many were taken, at least one, or the error of the first. A
+    /// single one in one piece, with nothing but its address, costs the kernel less by sendto.
     pub(super) fn send(&mut self, fd: BorrowedFd<'_>, wires: &[Wire]) -> io::Result<usize> {
         let g = &mut *self.gatherer;
+        if let [Wire { name, control: Control { len: 0, .. }, pieces: Pieces { start, end } }] = wires
+            && end - start == 1
+            && let Some(piece) = g.iovecs.get(*start as usize)
+        {
+            let (fd, flags, to) = (fd.as_raw_fd(), libc::MSG_NOSIGNAL, (&raw const name.bytes).cast());
+            // SAFETY: as below: the piece is readable for as long as `self`; the name is in `wires`, and as long as it says.
+            retry(|| unsafe { libc::sendto(fd, piece.iov_base, piece.iov_len, flags, to, name.len) as c_int })?;
+            return Ok(1);
+        }
         let mut count = 0;
         for (h, w) in g.headers.iter_mut().zip(wires) {
             let pieces = g.iovecs.get_mut(w.pieces.start as usize..w.pieces.end as usize).unwrap_or_default();
