@@ -134,12 +134,12 @@ fn an_upgrade_restarts_once_at_its_end_loses_no_packet_or_connection_and_keeps_t
     let machine = install(BOOKWORM);
     machine.write("/etc/mediaconnect/mediaconnect.toml", "[limits]\nmax-flows = 7\n");
     machine.write_flow("news", &flow(&[OUTPUT]));
-    SrtAndRist::write_flows(&machine);
+    SrtAndRist::write_flows(&machine, 3000);
     machine.ok(&["systemctl", "reload", "mediaconnectd"]);
     let sink = sink(OUTPUT);
     let feed = Feed::new(Wire::Udp, v4(INPUT), STREAM).start();
     sink.wait_for_media();
-    let peers = SrtAndRist::start(false);
+    let peers = SrtAndRist::start(false, 3000);
     let before = machine.property("MainPID");
     let installed = version(&machine);
 

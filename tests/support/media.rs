@@ -99,12 +99,18 @@ pub struct Feed {
     socket: UdpSocket,
     packets: usize,
     ssrc: u32,
+    every: Duration,
 }
 
 impl Feed {
     /// Of seven packets a datagram.
     pub fn new(wire: Wire, to: SocketAddr, stream: Stream) -> Self {
-        Self { wire, to, stream, socket: sending_socket(to), packets: 7, ssrc: 0x1234_5678 }
+        Self { wire, to, stream, socket: sending_socket(to), packets: 7, ssrc: 0x1234_5678, every: Duration::ZERO }
+    }
+
+    /// All that is due in so long at once: a machine with many senders has fewer threads to wake.
+    pub fn every(self, every: Duration) -> Self {
+        Self { every, ..self }
     }
 
     /// From this socket.
@@ -133,7 +139,10 @@ impl Feed {
         let mut stream = TestStream::new(self.stream.seed, self.stream.bits_per_second);
         let (mut seq, mut payload, start) = (FIRST_SEQ, vec![0; self.packets * 188], Instant::now());
         while stream.due() < time && !stop.load(Ordering::Relaxed) {
-            std::thread::sleep(stream.due().saturating_sub(start.elapsed()));
+            let early = stream.due().saturating_sub(start.elapsed());
+            if !early.is_zero() {
+                std::thread::sleep(early + self.every);
+            }
             let timestamp = RtpTime(0xFFFF_0000).add(stream.due());
             stream.fill(&mut payload);
             // What cannot be sent (no receiver yet, no link) is lost like any other packet: the receiver judges.
@@ -226,10 +235,15 @@ impl Sink {
 
     /// On these sockets.
     pub fn on(sockets: Vec<UdpSocket>, wire: Wire, stream: Stream) -> Self {
+        Self::every(Duration::ZERO, sockets, wire, stream)
+    }
+
+    /// On these sockets, looking at them only so often: a machine with many receivers has fewer threads to wake.
+    pub fn every(time: Duration, sockets: Vec<UdpSocket>, wire: Wire, stream: Stream) -> Self {
         let received = Arc::new(Mutex::new(vec![Received::default(); sockets.len()]));
         let stop = Arc::new(AtomicBool::new(false));
         let (flag, shared) = (Arc::clone(&stop), Arc::clone(&received));
-        let thread = std::thread::spawn(move || receive(&sockets, wire, stream, &flag, &shared));
+        let thread = std::thread::spawn(move || receive(&sockets, wire, stream, time, &flag, &shared));
         Self { stop, thread: Some(thread), received }
     }
 
@@ -289,13 +303,21 @@ fn brief(all: &[Received]) -> Vec<&Verdict> {
     all.iter().map(|one| &one.verdict).take(5).collect()
 }
 
-fn receive(sockets: &[UdpSocket], wire: Wire, stream: Stream, stop: &AtomicBool, shared: &Mutex<Vec<Received>>) {
+fn receive(
+    sockets: &[UdpSocket],
+    wire: Wire,
+    stream: Stream,
+    every: Duration,
+    stop: &AtomicBool,
+    shared: &Mutex<Vec<Received>>,
+) {
     let mut verifiers = vec![stream.verifier(); sockets.len()];
     let mut buffer = vec![0; 65_536];
     sockets.iter().for_each(|socket| socket.set_nonblocking(true).expect("a socket option"));
     let mut ready: Vec<_> = sockets.iter().map(|socket| PollFd::new(socket.as_fd(), PollFlags::POLLIN)).collect();
     while !stop.load(Ordering::Relaxed) {
         poll(&mut ready, PollTimeout::from(50_u8)).expect("poll");
+        std::thread::sleep(every);
         for (index, socket) in sockets.iter().enumerate() {
             if !ready[index].any().unwrap_or(false) {
                 continue;

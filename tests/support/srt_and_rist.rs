@@ -16,6 +16,8 @@ pub struct SrtAndRist {
     _senders: (srt::ends::Sender, rist::ends::Sender),
     by_srt: Vec<srt::ends::Receiver>,
     by_rist: rist::ends::Receiver,
+    /// The number of the first datagram after all had begun.
+    since: u64,
 }
 
 impl SrtAndRist {
@@ -24,28 +26,28 @@ impl SrtAndRist {
     const ENDLESS: u64 = 1_000_000;
     const RATE: u64 = 5_000_000;
 
-    /// The flows: four of them.
-    pub fn write_flows(machine: &Machine) {
+    /// The flows: four of them. `buffer`: of RIST, in ms; it has to outlast a restart on a busy machine.
+    pub fn write_flows(machine: &Machine, buffer: u32) {
         machine.write_secret("key", PASSPHRASE);
         let [srt_in, rist_in, srt_out, rist_out] = Self::PORTS;
         let srt = |section, port| {
             let options = srt::Options::new().encrypted(PASSPHRASE, 16).keys("km-refresh-rate = 400");
             srt::ends::srt_section(section, Place::Listener(port), &options)
         };
-        let rist = "profile = 'main'\nlatency = '3s'\npassphrase-file = 'key'\n";
+        let rist = format!("profile = 'main'\nlatency = '{buffer}ms'\npassphrase-file = 'key'\n");
         let source = |port, protocol| format!("[sources.main]\nprotocol = '{protocol}'\nbind = '127.0.0.1:{port}'\n");
         let output =
             |port, protocol| format!("[outputs.out]\nprotocol = '{protocol}'\ndestination = '127.0.0.1:{port}'\n");
         machine.write_flow("srt-in", &(srt("sources.main", srt_in[0]) + &output(srt_in[1], "udp")));
-        machine.write_flow("rist-in", &(source(rist_in[0], "rist") + rist + &output(rist_in[1], "udp")));
+        machine.write_flow("rist-in", &(source(rist_in[0], "rist") + &rist + &output(rist_in[1], "udp")));
         let many = "max-callers = 2\n";
         machine.write_flow("srt-out", &(source(srt_out[1], "udp") + &srt("outputs.out", srt_out[0]) + many));
-        machine.write_flow("rist-out", &(source(rist_out[1], "udp") + &output(rist_out[0], "rist") + rist));
+        machine.write_flow("rist-out", &(source(rist_out[1], "udp") + &output(rist_out[0], "rist") + &rist));
     }
 
     /// Start them, and wait until all have begun. `again`: those that connect again.
     #[track_caller]
-    pub fn start(again: bool) -> Self {
+    pub fn start(again: bool, buffer: u32) -> Self {
         use srt::Program::{Ffmpeg, LiveTransmit};
         let [srt_in, rist_in, srt_out, rist_out] = Self::PORTS;
         let numbered = || (0..Self::ENDLESS).map(sample::numbered);
@@ -53,7 +55,7 @@ impl SrtAndRist {
         let gots = [srt_in, rist_in].map(|[_, to]| Got::at(to));
         let mut sender = srt::ends::Sender::start(LiveTransmit, Place::Caller(srt_in[0]), &options);
         let mut feedings = vec![sender.feed_with(Self::ENDLESS, numbered(), Self::RATE)];
-        let rist_options = Options { buffer: 3000, ..Options::new(Profile::Main(Some(16))) };
+        let rist_options = Options { buffer, ..Options::new(Profile::Main(Some(16))) };
         let mut rist_sender = rist::ends::Sender::start(Program::Librist, &[v4(rist_in[0])], &rist_options);
         feedings.push(rist_sender.feed_for(&gots[1], Self::ENDLESS, numbered(), Self::RATE));
         let start = |program| srt::ends::Receiver::start(program, Place::Caller(srt_out[0]), &options);
@@ -61,9 +63,15 @@ impl SrtAndRist {
         let by_rist = rist::ends::Receiver::start(Program::Librist, &[v4(rist_out[0])], &rist_options);
         let feed = |port| Feeding::start(Inlet::udp(port), Self::ENDLESS, numbered(), Self::RATE);
         feedings.extend([srt_out[1], rist_out[1]].map(feed));
-        let this = Self { feedings, gots, _senders: (sender, rist_sender), by_srt, by_rist };
+        let mut this = Self { feedings, gots, _senders: (sender, rist_sender), by_srt, by_rist, since: 0 };
         this.wait_for_more(&[0; 5]);
+        this.since = this.sent();
         this
+    }
+
+    /// Numbers sent so far, by whoever has sent most.
+    fn sent(&self) -> u64 {
+        self.feedings.iter().map(Feeding::sent).max().unwrap()
     }
 
     /// Bytes that each has received.
@@ -80,10 +88,10 @@ impl SrtAndRist {
         wait_for("all peers receive", || more().then_some(()));
     }
 
-    /// The numbers that each has received, when what is sent now has arrived.
+    /// The numbers that each has received since all had begun, when what is sent now has arrived.
     #[track_caller]
     pub fn numbers(&self) -> Vec<(&'static str, Vec<u64>)> {
-        let sent = self.feedings.iter().map(Feeding::sent).max().unwrap();
+        let sent = self.sent();
         let mut all = Vec::new();
         for (name, got) in ["srt in", "rist in"].into_iter().zip(&self.gots).chain([("rist out", &self.by_rist.got)]) {
             got.wait_for_number(sent);
@@ -93,6 +101,7 @@ impl SrtAndRist {
             receiver.wait_for_number(sent);
             all.push(("srt out", receiver.numbers()));
         }
+        all.iter_mut().for_each(|(_, numbers)| numbers.retain(|number| *number >= self.since));
         all
     }
 
