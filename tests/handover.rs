@@ -11,8 +11,9 @@ use mediaconnect::proto::mpegts::packet::{PACKET_LEN, PacketHeader};
 use nix::sys::signal::{Signal, kill};
 use support::ends::Got;
 use support::feed::{Feeding, Inlet};
-use support::machine::Machine;
+use support::machine::{BOOKWORM, Machine};
 use support::media::{Feed, Received, SEVEN, Sending, Sink, Stream, Wire, receiving_socket, v4};
+use support::package::{NEWER, PACKAGE, install};
 use support::rist::{self, Options, PASSPHRASE, Profile, Program};
 use support::srt::{self, Place};
 use support::srt_and_rist::SrtAndRist;
@@ -45,8 +46,8 @@ struct Relayed {
 impl Relayed {
     /// So many flows: by UDP, by UDP with smoothing, by RTP with headers of our own, with FEC, merged of two legs, and one
     /// of two sources in standby, in turn. And peers by SRT and RIST; `again`: those that connect again.
-    fn start(flows: usize, again: bool) -> Self {
-        let (machine, buffer) = (Machine::boot(), if flows > 6 { 10_000 } else { 3_000 });
+    fn start(machine: Machine, flows: usize, again: bool) -> Self {
+        let buffer = if flows > 6 { 10_000 } else { 3_000 };
         machine.ok(&["sh", "-c", "echo 127.0.0.1 receiver.example.net >> /etc/hosts"]);
         let (mut feeds, mut sinks, mut names) = (Vec::new(), Vec::new(), Vec::new());
         for n in 0..flows {
@@ -116,10 +117,10 @@ impl Relayed {
         self.machine.property("NFileDescriptorStore").parse().unwrap()
     }
 
-    /// Restart so often: nobody misses a packet, sees one twice, or a break in RTP.
-    fn assert_restarts_lose_nothing(mut self, restarts: usize) {
-        for _ in 0..restarts {
-            self.machine.ok(&["systemctl", "restart", "mediaconnectd"]);
+    /// Do so often what restarts it: nobody misses a packet, sees one twice, or a break in RTP.
+    fn assert_restarts_lose_nothing(mut self, restarts: usize, restart: impl Fn(&Machine, usize)) {
+        for number in 0..restarts {
+            restart(&self.machine, number);
             self.wait_until_all_flow();
         }
         assert_eq!(
@@ -159,14 +160,19 @@ impl Relayed {
     }
 }
 
+fn restart(machine: &Machine, _: usize) {
+    machine.ok(&["systemctl", "restart", "mediaconnectd"]);
+}
+
 #[test]
 fn no_packet_is_lost_by_restarts() {
-    Relayed::start(6, false).assert_restarts_lose_nothing(20);
+    Relayed::start(Machine::boot(), 6, false).assert_restarts_lose_nothing(20, restart);
 }
 
 #[test]
 fn after_kill_9_packets_wait_in_the_sockets() {
-    for (name, Received { verdict, .. }) in Relayed::start(6, true).assert_kills_cost_what_was_held(20) {
+    for (name, Received { verdict, .. }) in Relayed::start(Machine::boot(), 6, true).assert_kills_cost_what_was_held(20)
+    {
         println!("{name}: {} of {} packets lost by 20 kills", verdict.missing, verdict.ok + verdict.missing);
         assert_eq!((verdict.corrupt, verdict.duplicated, verdict.reordered), (0, 0, 0), "{name}: {verdict:?}");
     }
@@ -175,13 +181,23 @@ fn after_kill_9_packets_wait_in_the_sockets() {
 #[test]
 #[ignore = "half a gigabit a second beside its senders and receivers: `cargo test --release`, on a quiet machine"]
 fn no_packet_of_a_hundred_flows_is_lost_by_restarts() {
-    Relayed::start(100, false).assert_restarts_lose_nothing(20);
+    Relayed::start(Machine::boot(), 100, false).assert_restarts_lose_nothing(20, restart);
+}
+
+#[test]
+#[ignore = "half a gigabit a second beside its senders and receivers: `cargo test --release`, on a quiet machine"]
+fn no_packet_of_a_hundred_flows_is_lost_by_upgrades() {
+    let upgrade = |machine: &Machine, number: usize| {
+        let package = if number.is_multiple_of(2) { NEWER } else { PACKAGE };
+        machine.ok(&["dpkg", "--install", "--force-downgrade", package]);
+    };
+    Relayed::start(install(BOOKWORM), 100, false).assert_restarts_lose_nothing(20, upgrade);
 }
 
 #[test]
 #[ignore = "half a gigabit a second beside its senders and receivers: `cargo test --release`, on a quiet machine"]
 fn after_kill_9_the_packets_of_a_hundred_flows_wait_in_the_sockets() {
-    let received = Relayed::start(100, true).assert_kills_cost_what_was_held(20);
+    let received = Relayed::start(Machine::boot(), 100, true).assert_kills_cost_what_was_held(20);
     for kind in ["udp", "smooth", "rtp", "fec", "merge", "standby"] {
         let of = || received.iter().filter(|(name, _)| name.starts_with(kind)).map(|(_, received)| received.verdict);
         let (missing, ok) = (of().map(|v| v.missing).sum::<u64>(), of().map(|v| v.ok).sum::<u64>());
