@@ -85,7 +85,9 @@ impl Relayed {
         let feed = |(n, port, wire)| (n, Feed::new(wire, v4(port), STREAM).every(OFTEN).start());
         let feeds = feeds.into_iter().map(feed).collect();
         sinks.iter().for_each(Sink::wait_for_media);
-        Self { machine, peers: SrtAndRist::start(again, buffer), feeds, sinks, names }
+        let peers = SrtAndRist::start(again, buffer);
+        let peers = if flows > 6 { peers.count_from_now() } else { peers };
+        Self { machine, peers, feeds, sinks, names }
     }
 
     /// Wait until every flow sends again what comes now.
