@@ -8,7 +8,7 @@ use support::network::Outcome;
 use support::rist::link::Link;
 use support::rist::trial::{Trial, table};
 use support::rist::{Profile, Program};
-use support::side_by_side::for_all;
+use support::side_by_side::for_all_with;
 
 const US: Program = Program::Mediaconnect;
 const LIBRIST: Program = Program::Librist;
@@ -24,7 +24,8 @@ const PAIRS: [(&str, Program, Program); 4] = [
 /// Of each pair, every network.
 fn outcomes(profile: Profile, packets: u64) -> Vec<(&'static str, Vec<(Trial, Outcome)>)> {
     let pair = |(title, sender, receiver)| {
-        (title, for_all(Trial::all(Link::new(sender, receiver), profile, packets), Trial::run))
+        // What an overloaded machine delays is too late, whoever sent it.
+        (title, for_all_with(3, Trial::all(Link::new(sender, receiver), profile, packets), Trial::run))
     };
     let outcomes = PAIRS.map(pair).to_vec();
     println!("{profile:?}. {}", table(&outcomes));
@@ -41,8 +42,10 @@ fn assert_never_worse(outcomes: &[(&str, Vec<(Trial, Outcome)>)]) {
     for (column, (title, trials)) in outcomes.iter().enumerate().skip(1) {
         for (trial, outcome) in trials {
             let theirs = of(0, trial.network).expect("it was tried too");
-            let we_receive = trial.link.receiver == US;
-            if outcome.missing > theirs.missing || we_receive && outcome.out_of_order > 0 {
+            let is_worse =
+                |ours: &Outcome| ours.missing > theirs.missing || trial.link.receiver == US && ours.out_of_order > 0;
+            // Each packet has the same fate again. What an overloaded machine has lost has not: a sender's socket overflows.
+            if is_worse(outcome) && is_worse(&trial.run()) {
                 faults.push((column, *title, trial.network, *outcome, theirs));
             }
         }
