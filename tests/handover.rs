@@ -47,7 +47,9 @@ impl Relayed {
     /// So many flows: by UDP, by UDP with smoothing, by RTP with headers of our own, with FEC, merged of two legs, and one
     /// of two sources in standby, in turn. And peers by SRT and RIST; `again`: those that connect again.
     fn start(machine: Machine, flows: usize, again: bool) -> Self {
-        let buffer = if flows > 6 { 10_000 } else { 3_000 };
+        // More than two cores do without a gap while all begin.
+        let many = flows > 6;
+        let buffer = if many { 10_000 } else { 3_000 };
         machine.ok(&["sh", "-c", "echo 127.0.0.1 receiver.example.net >> /etc/hosts"]);
         let (mut feeds, mut sinks, mut names) = (Vec::new(), Vec::new(), Vec::new());
         for n in 0..flows {
@@ -86,7 +88,7 @@ impl Relayed {
         let feeds = feeds.into_iter().map(feed).collect();
         sinks.iter().for_each(Sink::wait_for_media);
         let peers = SrtAndRist::start(again, buffer);
-        let peers = if flows > 6 { peers.count_from_now() } else { peers };
+        let peers = if many { peers.count_from_now() } else { peers };
         Self { machine, peers, feeds, sinks, names }
     }
 

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::link::Link;
 use super::packet::Weather;
-use super::{Options, Profile};
+use super::{Options, Profile, Program};
 use crate::support::feed::PACKET_BITS;
 use crate::support::nat::Way;
 use crate::support::network::{self, BITS_PER_SECOND, Outcome};
@@ -43,6 +43,14 @@ impl Trial {
         // What follows is stuffing: when that comes, nothing before it will.
         receiver.got.wait_for_number(STUFFING);
         Outcome::of(self.packets, &receiver.got.numbers(), &nat.report(Way::Forth))
+    }
+
+    /// Whether this is true of the outcome; where a peer sends, of another one as well, when it is tried once more, alone.
+    /// Each packet has the same fate then, but what has overflowed a peer's receive buffer on a busy machine is not lost
+    /// again.
+    #[track_caller]
+    pub fn confirms(self, outcome: Outcome, is_so: impl Fn(Outcome) -> bool) -> bool {
+        is_so(outcome) && (self.link.sender == Program::Mediaconnect || is_so(self.run()))
     }
 }
 
